@@ -1,0 +1,1 @@
+"""Ring 4: the command line and everything else a person starts. No knowledge of models."""

@@ -1,0 +1,1 @@
+"""Ring 2: datasets, annotation formats and the procedural stage."""

@@ -1,0 +1,1 @@
+"""Ring 2: published evaluation protocols, as pure functions on arrays."""
