@@ -1,0 +1,202 @@
+"""The style swap: each content location takes its best-matching style patch, exactly and cheaply.
+
+Published as a convolution with the bank of all style patches, an arg max as a one-hot tensor, and a transposed
+convolution (Chen & Schmidt 2016; Avatar-Net, arXiv 1805.03857, section 3.2). The same numbers come from far less
+work, because the correlation of two k x k patches is a sum of k*k correlations of single locations:
+
+    score(p, q) = sum over offsets d of  M(p + d, q + d),      M = content^T style, one matrix product of depth C
+
+On maps flattened with their padding, p + d and q + d advance together, so the sum runs along diagonals of M and
+separates into k steps of one column and k steps of one row:
+
+             q ->                      A[i, j] = sum_x  M[i + x,      j + x]
+        p  \\ .  .                      B[i, j] = sum_y  A[i + y * Wc, j + y * Ws]
+        |   .  \\  .
+        v   .  .  \\                    Wc, Ws: widths of the padded content and style maps
+
+Shapes: C channels; (H, W) content map; (h, w) style map; k patch size; r = k // 2.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Bytes of the score block that is worked on at once. A block that stays in the second-level cache is about twice
+# as fast on a CPU as one that does not; a GPU wants enough work to fill it.
+_BLOCK_BYTES_CPU = 1 << 20
+_BLOCK_BYTES_GPU = 256 << 20
+_NORM_EPSILON = 1e-7
+
+
+def check_patch_size(patch_size: int) -> None:
+    """Raise ValueError unless `patch_size` is odd and positive."""
+    if patch_size < 1 or patch_size % 2 == 0:
+        raise ValueError(f"patch_size must be an odd number from 1 up, got {patch_size}")
+
+
+def patch_norms(map_CHW: Tensor, patch_size: int) -> Tensor:
+    """L2 norms of all k x k patches at stride 1 under zero padding, by a box sum of squares.
+
+    Args:
+        map_CHW: (C, H, W) float.
+
+    Returns:
+        (H, W) norms.
+    """
+    check_patch_size(patch_size)
+    energy_11HW = map_CHW.square().sum(0)[None, None]
+    box_11HW = F.avg_pool2d(energy_11HW, patch_size, stride=1, padding=patch_size // 2) * patch_size**2
+    return box_11HW[0, 0].clamp_min(0).sqrt()
+
+
+@dataclass(frozen=True, eq=False)
+class MatchBonus:
+    """An amount added to the score of one style location for each content location.
+
+    It makes a decision stay with the style location that the same surface had in the previous frame.
+
+    Attributes:
+        indices_HW: int64 flat style locations (y * w + x) that are favoured.
+        amount_HW: float bonus, in units of the normalised score; 0 where nothing is favoured.
+    """
+
+    indices_HW: Tensor
+    amount_HW: Tensor
+
+
+def match_patches(
+    content_CHW: Tensor, style_Chw: Tensor, *, patch_size: int = 5, bonus: MatchBonus | None = None
+) -> Tensor:
+    """For each content location, the style location whose patch correlates best with the content's patch.
+
+    Style patches are zero padded and divided by (their L2 norm + 1e-7); content is reflect padded. The content
+    patch's norm cannot change an arg max and is left out, unless there is a `bonus`: then scores are cosines in
+    [-1, 1], so that the bonus means the same everywhere.
+
+    Args:
+        content_CHW: (C, H, W) float, H and W > patch_size // 2.
+        style_Chw: (C, h, w) float on the same device.
+
+    Returns:
+        (H, W) int64 flat style locations y * w + x.
+    """
+    check_patch_size(patch_size)
+    radius = patch_size // 2
+    H, W = content_CHW.shape[1:]
+    h, w = style_Chw.shape[1:]
+    padded_content = F.pad(content_CHW[None], (radius,) * 4, mode="reflect")[0]
+    padded_style = F.pad(style_Chw, (radius,) * 4).flatten(1)
+    scale_hw = 1 / (patch_norms(style_Chw, patch_size) + _NORM_EPSILON)
+    content_scale_HW = None
+    if bonus is not None:
+        energy = padded_content.square().sum(0)[None, None]
+        box = F.avg_pool2d(energy, patch_size, stride=1)[0, 0] * patch_size**2
+        content_scale_HW = 1 / (box.clamp_min(0).sqrt() + _NORM_EPSILON)
+    matches_HW = torch.empty((H, W), dtype=torch.int64, device=content_CHW.device)
+    for rows in _row_blocks(H, W + 2 * radius, padded_style.shape[1], patch_size, content_CHW):
+        block = padded_content[:, rows.start : rows.stop + 2 * radius]
+        score_RWhw = _diagonal_scores(block, padded_style, w + 2 * radius, patch_size)[:, :W, :h, :w]
+        score = (score_RWhw * scale_hw).flatten(2)
+        if bonus is not None and content_scale_HW is not None:
+            score *= content_scale_HW[rows, :, None]
+            score.scatter_add_(2, bonus.indices_HW[rows, :, None], bonus.amount_HW[rows, :, None].to(score))
+        matches_HW[rows] = score.argmax(2)
+    return matches_HW
+
+
+def _row_blocks(rows: int, padded_width: int, style_size: int, patch_size: int, like: Tensor) -> Iterator[slice]:
+    """Slices of content rows whose score block, halo of patch_size - 1 rows included, fits the block size."""
+    budget = _BLOCK_BYTES_CPU if like.device.type == "cpu" else _BLOCK_BYTES_GPU
+    row_bytes = padded_width * style_size * like.element_size()
+    # At least as many rows as the halo: below that, more than half of the work would be done twice.
+    step = max(patch_size, budget // row_bytes - (patch_size - 1))
+    step = math.ceil(rows / math.ceil(rows / step))
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
+
+
+def _diagonal_scores(block_CRW: Tensor, style_CN: Tensor, style_width: int, patch_size: int) -> Tensor:
+    """Un-normalised patch scores of a padded content block against a padded, flattened style map.
+
+    Returns:
+        (rows, W, h, w) view in which only the unpadded ranges of W, h and w are meaningful.
+    """
+    rows, width = block_CRW.shape[1] - patch_size + 1, block_CRW.shape[2]
+    M = block_CRW.flatten(1).T @ style_CN
+    along_x = _diagonal_sum(M, patch_size, 1, 1)
+    along_y = _diagonal_sum(along_x, patch_size, width, style_width)
+    score = M.new_empty((rows * width, style_CN.shape[1]))
+    # The last few locations lack their diagonal; they are padding, which the caller cuts off.
+    score[: along_y.shape[0], : along_y.shape[1]] = along_y[: rows * width]
+    return score.view(rows, width, style_CN.shape[1] // style_width, style_width)
+
+
+def _diagonal_sum(M: Tensor, count: int, row_step: int, column_step: int) -> Tensor:
+    """sum over t < count of M[i + t * row_step, j + t * column_step], for all i, j where it is defined."""
+    rows, columns = M.shape[0] - (count - 1) * row_step, M.shape[1] - (count - 1) * column_step
+    if count == 1:
+        return M
+    total = M[:rows, :columns] + M[row_step : row_step + rows, column_step : column_step + columns]
+    for t in range(2, count):
+        y, x = t * row_step, t * column_step
+        total += M[y : y + rows, x : x + columns]
+    return total
+
+
+def rebuild_from_matches(style_Chw: Tensor, matches_HW: Tensor, *, patch_size: int = 5) -> Tensor:
+    """Put each matched style patch at its content location and average the overlaps by their true count.
+
+    At the border fewer patches overlap, and the count is lower there. Parts of a style patch that lie outside
+    the style map are zeros, as in the zero-padded patch bank.
+
+    Args:
+        style_Chw: (C, h, w), un-normalised.
+        matches_HW: (H, W) int64 flat style locations.
+
+    Returns:
+        (C, H, W).
+    """
+    check_patch_size(patch_size)
+    radius = patch_size // 2
+    C, h, w = style_Chw.shape
+    H, W = matches_HW.shape
+    # Row 0 of the table is the zero vector, for everything outside either map.
+    table = torch.cat([style_Chw.new_zeros(1, C), style_Chw.flatten(1).T])
+    y_HW, x_HW = matches_HW // w, matches_HW % w
+    total = style_Chw.new_zeros(H * W, C)
+    for dy in range(-radius, radius + 1):
+        for dx in range(-radius, radius + 1):
+            # What content location p receives from the patch centred at p - d: the style at match(p - d) + d.
+            inside = (y_HW + dy >= 0) & (y_HW + dy < h) & (x_HW + dx >= 0) & (x_HW + dx < w)
+            source = torch.where(inside, (y_HW + dy) * w + (x_HW + dx) + 1, 0)
+            moved = torch.zeros_like(source)
+            to_y, from_y = _overlap(H, dy)
+            to_x, from_x = _overlap(W, dx)
+            moved[to_y, to_x] = source[from_y, from_x]
+            total += table[moved.flatten()]
+    count = overlap_counts(H, W, patch_size, device=style_Chw.device).to(total.dtype)
+    return (total / count.flatten()[:, None]).T.reshape(C, H, W)
+
+
+def overlap_counts(H: int, W: int, patch_size: int, *, device: torch.device | None = None) -> Tensor:
+    """(H, W) int64: how many k x k patches centred inside an H x W map cover each location."""
+    radius = patch_size // 2
+
+    def along(n: int) -> Tensor:
+        i = torch.arange(n, device=device)
+        return (i + radius).clamp_max(n - 1) - (i - radius).clamp_min(0) + 1
+
+    return along(H)[:, None] * along(W)[None, :]
+
+
+def _overlap(size: int, offset: int) -> tuple[slice, slice]:
+    """(destination, source) slices of a map moved by `offset` within itself; empty where nothing stays inside."""
+    if abs(offset) >= size:
+        return slice(0, 0), slice(0, 0)
+    if offset >= 0:
+        return slice(offset, size), slice(0, size - offset)
+    return slice(0, size + offset), slice(-offset, size)
