@@ -1,0 +1,62 @@
+"""Makes the built-in stylizer, `src/muybridge/weights/stylizer.safetensors`.
+
+    python recipes/builtin_stylizer.py --data ../shared/data --out runs/stylizer [--resume]
+
+Photographs: photos/imagenet and photos/natural, less 30 held out for validation. Styles: textures drawn by code and
+the same photographs. No painting is used, and photos/content and styles are left for `benchmarks/stylizer_quality.py`.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from distilled_vgg import WIDTHS, DistilledVGG
+
+from muybridge.data.photos import CropConfig, PhotoCrops
+from muybridge.models.avatar_net import AvatarNet, AvatarNetConfig
+from muybridge.training.fit import FitConfig, Validation, fit
+from muybridge.training.sampling import Draw
+from muybridge.training.stylizer import DistillationObjective
+
+CONFIG = AvatarNetConfig(widths=(24, 48, 96, 192))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--out", type=Path, default=Path("runs/stylizer"))
+    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--resume", action="store_true")
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    network = AvatarNet(CONFIG).to(memory_format=torch.channels_last)
+    teacher = DistilledVGG(args.data / "weights" / "vgg19_distilled").to(memory_format=torch.channels_last)
+    objective = DistillationObjective(network, teacher, WIDTHS)
+    photos = sorted(
+        path for folder in ("imagenet", "natural") for path in (args.data / "photos" / folder).iterdir()
+        if path.suffix.lower() in {".jpg", ".jpeg", ".png"}
+    )
+    held_out, photos = photos[::37], [p for i, p in enumerate(photos) if i % 37]
+    crops = CropConfig(short_side=(176, 300), crop=160)
+    validation_set = PhotoCrops(held_out, crops, texture_seeds=400)
+    validation_batch = torch.utils.data.default_collate([validation_set[Draw(i, i)] for i in range(len(held_out))])
+
+    def validate() -> dict[str, float]:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            torch.manual_seed(0)
+            return {name: float(value) for name, value in objective(validation_batch).items()}
+
+    config = FitConfig(
+        steps=args.steps, batch_size=4, learning_rate=1.5e-3, warmup_steps=100, schedule="cosine", clip_norm=1.0,
+        precision="bf16-mixed", save_every=250, validate_every=500,
+    )
+    dataset = PhotoCrops(photos, crops, texture_seeds=400)
+    result = fit(
+        objective, dataset, config, folder=args.out, resume=args.resume,
+        validation=Validation(validate, "loss", larger_is_better=False), title="stylizer",
+    )
+    print(result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Still pictures as training data: seeded random crops of photographs and textures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from muybridge.data.textures import TEXTURE_KINDS, draw_texture
+
+RGB = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class CropConfig:
+    """How a training crop is taken.
+
+    Attributes:
+        short_side: pixels that the picture's short side is scaled to, chosen between these two.
+        crop: side of the square crop in pixels; at most the smaller short side.
+    """
+
+    short_side: tuple[int, int] = (512, 512)
+    crop: int = 256
+
+
+def random_crop(picture: Image.Image, config: CropConfig, random: np.random.Generator) -> Tensor:
+    """A scaled, cropped and perhaps mirrored part of a picture: (3, crop, crop) float32 RGB in [0, 255].
+
+    Only the cropped part is resampled.
+    """
+    width, height = picture.size
+    side = random.integers(config.short_side[0], config.short_side[1] + 1)
+    window = config.crop * min(width, height) / side
+    left, top = random.uniform(0, width - window), random.uniform(0, height - window)
+    box = (left, top, left + window, top + window)
+    crop = picture.resize((config.crop, config.crop), Image.Resampling.BICUBIC, box=box)
+    pixels = np.array(crop, dtype=np.float32)
+    if random.random() < 0.5:
+        pixels = np.ascontiguousarray(pixels[:, ::-1])
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def recolour(pixels: Tensor, random: np.random.Generator) -> Tensor:
+    """Another palette for the same texture: a random colour matrix, contrast and brightness. (3, H, W) in [0, 255]."""
+    matrix = torch.from_numpy(random.dirichlet(np.full(3, 0.7), 3).astype(np.float32))
+    centred = torch.einsum("ij,jhw->ihw", matrix, pixels - 127.5)
+    contrast, shift = float(random.uniform(0.5, 1.8)), torch.from_numpy(random.normal(0, 35, 3).astype(np.float32))
+    return (centred * contrast + 127.5 + shift[:, None, None]).clamp(0, 255)
+
+
+class PhotoCrops(torch.utils.data.Dataset[dict[str, Tensor]]):
+    """Random crops of photographs, each with a second picture to serve as its style.
+
+    Indexed by `Draw`: the draw's seed decides crop and style, so that a run can be repeated. An item is
+    {"photo": (3, S, S), "style": (3, S, S)}, float32 RGB in [0, 255]. The style is, in equal parts, a texture
+    drawn by code, another photograph, and either of them recoloured.
+    """
+
+    def __init__(self, paths: Sequence[Path], config: CropConfig, *, texture_seeds: int = 0) -> None:
+        self.paths, self.config = list(paths), config
+        self._texture_seeds = texture_seeds
+        self._pictures: dict[int, Image.Image] = {}
+        self._textures: dict[int, Image.Image] = {}
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, draw: "DrawLike") -> dict[str, Tensor]:
+        random = np.random.default_rng(draw.seed)
+        photo = random_crop(self._picture(draw.index), self.config, random)
+        if not self._texture_seeds:
+            return {"photo": photo}
+        if random.random() < 0.6:
+            style = random_crop(self._texture(int(random.integers(self._texture_seeds))), self.config, random)
+        else:
+            style = random_crop(self._picture(int(random.integers(len(self.paths)))), self.config, random)
+        if random.random() < 0.4:
+            style = recolour(style, random)
+        return {"photo": photo, "style": style}
+
+    def _picture(self, index: int) -> Image.Image:
+        if index not in self._pictures:
+            with Image.open(self.paths[index]) as file:
+                file.draft("RGB", (2 * self.config.short_side[1],) * 2)
+                picture = file.convert("RGB")
+            # Kept in memory at the largest size that a crop can ask for.
+            scale = self.config.short_side[1] / min(picture.size)
+            if scale < 1:
+                size = (round(picture.width * scale), round(picture.height * scale))
+                picture = picture.resize(size, Image.Resampling.LANCZOS)
+            self._pictures[index] = picture
+        return self._pictures[index]
+
+    def _texture(self, seed: int) -> Image.Image:
+        if seed not in self._textures:
+            kind = TEXTURE_KINDS[seed % len(TEXTURE_KINDS)]
+            size = max(self.config.short_side)
+            self._textures[seed] = Image.fromarray(draw_texture(kind, seed=seed, size=size))
+        return self._textures[seed]
+
+
+class DrawLike:
+    """What a data set is indexed by: an item and the seed of its augmentation."""
+
+    index: int
+    seed: int

@@ -1,0 +1,106 @@
+"""Progress of long work: a bar with rate and remaining time on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class ProgressLine:
+    """One piece of long work whose `advance` is called after each unit.
+
+    Made by `progress_line`; the total may be unknown (None), as for a live stream.
+    """
+
+    def __init__(self, title: str, total: int | None, unit: str) -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.done = 0
+        self._start = time.monotonic()
+
+    def advance(self, count: int = 1, detail: str = "") -> None:
+        """Say that `count` more units are done; `detail` is a short text such as the current loss."""
+        self.done += count
+        self._show(detail)
+
+    def note(self, text: str) -> None:
+        """Print a line without disturbing the bar."""
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+    def _show(self, detail: str) -> None:
+        raise NotImplementedError  # each of the two forms below shows itself in its own way
+
+    def _summary(self) -> str:
+        rate = self.done / max(time.monotonic() - self._start, 1e-9)
+        amount = f"{self.done}/{self.total}" if self.total else f"{self.done}"
+        # Seconds a unit read better than a rate that rounds to zero.
+        speed = f"{rate:.2f} {self.unit}/s" if rate >= 0.1 else f"{1 / rate if rate else 0:.1f} s/{self.unit}"
+        text = f"{self.title}: {amount} {self.unit}, {speed}"
+        if self.total and rate:
+            text += f", {_clock((self.total - self.done) / rate)} left"
+        return text
+
+
+class _PlainLines(ProgressLine):
+    def __init__(self, title: str, total: int | None, unit: str, stream: TextIO) -> None:
+        super().__init__(title, total, unit)
+        self._stream = stream
+        self._next = time.monotonic() + _SECONDS_BETWEEN_LINES
+
+    def _show(self, detail: str) -> None:
+        now = time.monotonic()
+        if now >= self._next or self.done == self.total:
+            self._next = now + _SECONDS_BETWEEN_LINES
+            print(self._summary() + (f", {detail}" if detail else ""), file=self._stream, flush=True)  # noqa: T201
+
+
+class _Bar(ProgressLine):
+    def __init__(self, title: str, total: int | None, unit: str) -> None:
+        super().__init__(title, total, unit)
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self.bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[detail]}"))
+        self._task = self.bar.add_task(title, total=total, detail="")
+
+    def note(self, text: str) -> None:
+        self.bar.console.print(text, highlight=False, markup=False)
+
+    def _show(self, detail: str) -> None:
+        summary = self._summary().removeprefix(f"{self.title}: ") + (f", {detail}" if detail else "")
+        self.bar.update(self._task, completed=self.done, detail=summary)
+
+
+@contextmanager
+def progress_line(title: str, *, total: int | None, unit: str, quiet: bool = False) -> Iterator[ProgressLine]:
+    """Show progress on standard error while the body runs.
+
+    Args:
+        title: what is being done.
+        total: number of units, or None where nobody knows.
+        unit: plural noun of the unit: frames, steps, files.
+        quiet: show nothing.
+    """
+    if quiet:
+        yield _Silent(title, total, unit)
+    elif sys.stderr.isatty():
+        line = _Bar(title, total, unit)
+        with line.bar:
+            yield line
+    else:
+        yield _PlainLines(title, total, unit, sys.stderr)
+
+
+class _Silent(ProgressLine):
+    def note(self, text: str) -> None:
+        del text
+
+    def _show(self, detail: str) -> None:
+        del detail
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
