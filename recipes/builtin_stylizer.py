@@ -15,7 +15,7 @@ from distilled_vgg import WIDTHS, DistilledVGG
 from muybridge.data.photos import CropConfig, PhotoCrops
 from muybridge.models.avatar_net import AvatarNet, AvatarNetConfig
 from muybridge.training.fit import FitConfig, Validation, fit
-from muybridge.training.sampling import Draw
+from muybridge.data.sampling import Draw
 from muybridge.training.stylizer import DistillationObjective
 
 CONFIG = AvatarNetConfig(widths=(24, 48, 96, 192))
@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, default=Path("runs/stylizer"))
-    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--steps", type=int, default=7500)
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()
     torch.manual_seed(0)
@@ -37,7 +37,7 @@ def main() -> None:
         if path.suffix.lower() in {".jpg", ".jpeg", ".png"}
     )
     held_out, photos = photos[::37], [p for i, p in enumerate(photos) if i % 37]
-    crops = CropConfig(short_side=(176, 300), crop=160)
+    crops = CropConfig(short_side=(176, 300), crop=144)
     validation_set = PhotoCrops(held_out, crops, texture_seeds=400)
     validation_batch = torch.utils.data.default_collate([validation_set[Draw(i, i)] for i in range(len(held_out))])
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from muybridge.data.sampling import Draw
 from muybridge.data.textures import TEXTURE_KINDS, draw_texture
 
 RGB = NDArray[np.uint8]
@@ -70,7 +71,7 @@ class PhotoCrops(torch.utils.data.Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, draw: "DrawLike") -> dict[str, Tensor]:
+    def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
         random = np.random.default_rng(draw.seed)
         photo = random_crop(self._picture(draw.index), self.config, random)
         if not self._texture_seeds:
@@ -103,9 +104,3 @@ class PhotoCrops(torch.utils.data.Dataset[dict[str, Tensor]]):
             self._textures[seed] = Image.fromarray(draw_texture(kind, seed=seed, size=size))
         return self._textures[seed]
 
-
-class DrawLike:
-    """What a data set is indexed by: an item and the seed of its augmentation."""
-
-    index: int
-    seed: int

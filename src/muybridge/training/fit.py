@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from muybridge.errors import TrainingError
 from muybridge.progress import ProgressLine, progress_line
-from muybridge.training.sampling import Draw, StepBatches
+from muybridge.data.sampling import Draw, StepBatches
 
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.jsonl"

@@ -80,7 +80,7 @@ class DistillationWeights:
         total_variation: of painted pictures.
     """
 
-    pixel: float = 30.0
+    pixel: float = 60.0
     feature: float = 0.3
     distill: float = 0.5
     style: float = 1.0
