@@ -96,7 +96,9 @@ def load_artifact(path: str | Path, *, task: str) -> Artifact:
         raise ModelMismatch(f"{path} is a model for {header['task']!r}, but {task!r} was asked for")
     spoilt = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if spoilt:
-        raise ModelError(f"{path} holds NaN or infinity in {spoilt[0]} ({len(spoilt)} tensors). Train or copy it again")
+        raise ModelError(
+            f"{path} holds NaN or infinity in {spoilt[0]} ({len(spoilt)} tensors). Train or copy it again"
+        )
     return Artifact(
         task, header["architecture"], tensors, header["provenance"], header["scores"], header.get("contract", {})
     )

@@ -2,14 +2,15 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TextIO
 
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-class ProgressLine:
+class ProgressLine(ABC):
     """One piece of long work whose `advance` is called after each unit.
 
     Made by `progress_line`; the total may be unknown (None), as for a live stream.
@@ -29,8 +30,8 @@ class ProgressLine:
         """Print a line without disturbing the bar."""
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
-    def _show(self, detail: str) -> None:
-        raise NotImplementedError  # each of the two forms below shows itself in its own way
+    @abstractmethod
+    def _show(self, detail: str) -> None: ...
 
     def _summary(self) -> str:
         rate = self.done / max(time.monotonic() - self._start, 1e-9)
@@ -53,7 +54,7 @@ class _PlainLines(ProgressLine):
         now = time.monotonic()
         if now >= self._next or self.done == self.total:
             self._next = now + _SECONDS_BETWEEN_LINES
-            print(self._summary() + (f", {detail}" if detail else ""), file=self._stream, flush=True)  # noqa: T201
+            print(self._summary() + (f", {detail}" if detail else ""), file=self._stream, flush=True)
 
 
 class _Bar(ProgressLine):
@@ -73,7 +74,7 @@ class _Bar(ProgressLine):
 
 
 @contextmanager
-def progress_line(title: str, *, total: int | None, unit: str, quiet: bool = False) -> Iterator[ProgressLine]:
+def progress_line(title: str, *, total: int | None, unit: str, quiet: bool = False) -> Generator[ProgressLine]:
     """Show progress on standard error while the body runs.
 
     Args:

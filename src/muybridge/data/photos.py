@@ -103,4 +103,3 @@ class PhotoCrops(torch.utils.data.Dataset[dict[str, Tensor]]):
             size = max(self.config.short_side)
             self._textures[seed] = Image.fromarray(draw_texture(kind, seed=seed, size=size))
         return self._textures[seed]
-

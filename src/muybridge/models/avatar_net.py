@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from muybridge.models.patch_swap import MatchBonus, match_patches, rebuild_from_matches
+from muybridge.models.tiling import RunningStatistics, run_tiled, tiles
 
 STRIDE = 8
 MIN_SIDE = 32
@@ -30,6 +31,10 @@ Statistics = tuple[Tensor, Tensor]  # mean and standard deviation, each (C,) or 
 
 _EIGENVALUE_FLOOR = 1e-5
 _VARIANCE_EPSILON = 1e-5
+# How far beyond an output location a stage sees, in its input's locations. The encoder: 2 convolutions and a pooling
+# at stride 1, the same at stride 2, 4 convolutions at stride 4, one at stride 8, rounded up to whole strides.
+_ENCODER_HALO = 40
+_DECODER_HALOS = (3, 2, 2, 4)
 
 
 @dataclass(frozen=True)
@@ -337,6 +342,32 @@ def fusion_targets(
     return targets
 
 
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """One content picture after the encoder.
+
+    Attributes:
+        z: (C, h, w) relu4_1, float32.
+        statistics: of relu1_1, relu2_1, relu3_1.
+        levels: the four maps themselves; None where the picture was encoded in tiles.
+    """
+
+    z: Tensor
+    statistics: list[Statistics]
+    levels: list[Tensor] | None
+
+
+class _Fusion(nn.Module):
+    """`impose_statistics` with statistics fixed beforehand."""
+
+    def __init__(self, target: Statistics, own: Statistics) -> None:
+        super().__init__()
+        self._target, self._own = target, own
+
+    def forward(self, features_BCHW: Tensor) -> Tensor:
+        return impose_statistics(features_BCHW, self._target, self._own)
+
+
 class AvatarNet(nn.Module):
     """Encoder, decorator and decoder."""
 
@@ -350,6 +381,46 @@ class AvatarNet(nn.Module):
     def encode_style(self, picture_13HW: Tensor, projection: Projection = "zca") -> StyleCode:
         """The reusable side of one style picture, RGB in [0, 255]."""
         return encode_style(self.encoder(picture_13HW), projection)
+
+    @torch.inference_mode()
+    def encode(self, picture_13HW: Tensor, *, tile: int | None = None) -> Encoded:
+        """relu4_1 and the statistics of the levels above it.
+
+        Args:
+            tile: side in pixels of the tiles to work in, a multiple of 8; None works in one piece.
+        """
+        if tile is None:
+            levels = self.encoder(picture_13HW)
+            return Encoded(levels[3][0].float(), [channel_statistics(level) for level in levels[:3]], levels)
+        running = [RunningStatistics() for _ in range(3)]
+        z = picture_13HW.new_empty((self.config.widths[3], *(side // STRIDE for side in picture_13HW.shape[2:])))
+        for part in tiles(*picture_13HW.shape[2:], tile):
+            levels = [
+                part.inner(level, _ENCODER_HALO, 2**i)
+                for i, level in enumerate(self.encoder(part.with_halo(picture_13HW, _ENCODER_HALO)))
+            ]
+            for statistics, level in zip(running, levels, strict=False):
+                statistics.add(level)
+            z[:, part.top // STRIDE : part.bottom // STRIDE, part.left // STRIDE : part.right // STRIDE] = levels[3][
+                0
+            ]
+        return Encoded(z.float(), [statistics.result(_VARIANCE_EPSILON) for statistics in running], None)
+
+    @torch.inference_mode()
+    def decode(self, z_Chw: Tensor, targets: Sequence[Statistics], *, tile: int | None = None) -> Tensor:
+        """Decorated features to RGB in [0, 255], (1, 3, H, W); `targets` as in `HourglassDecoder.forward`."""
+        dtype = self.decoder.finish[-1].weight.dtype
+        features = z_Chw[None].to(dtype)
+        if tile is None:
+            return self.decoder(features, targets).clamp(0, 255)
+        stages = [*self.decoder.stages, self.decoder.finish]
+        for level, (stage, halo) in enumerate(zip(stages, _DECODER_HALOS, strict=True)):
+            if level > 0:
+                # A fusion needs its whole map's statistics; it is applied tile by tile, just before the next stage.
+                stage = nn.Sequential(_Fusion(targets[level - 1], channel_statistics(features)), stage)
+            scale = 2 if level < 3 else 1
+            features = run_tiled(stage, features, side=tile * 2**level // STRIDE, halo=halo, scale=scale)
+        return (features + 127.5).clamp(0, 255)
 
     @torch.inference_mode()
     def forward(
@@ -367,12 +438,11 @@ class AvatarNet(nn.Module):
         how = how or Decoration()
         painted: list[Tensor] = []
         for picture in picture_B3HW.split(1):
-            levels = self.encoder(picture)
-            z = levels[3][0].float()
-            mixed = sum((weight * decorate(z, code, how) for weight, code in styles), start=torch.zeros_like(z))
-            targets = fusion_targets([channel_statistics(level) for level in levels[:3]], styles, how)
-            painted.append(self.decoder(mixed[None].to(levels[3].dtype), targets))
-        return torch.cat(painted).clamp(0, 255)
+            content = self.encode(picture)
+            parts = [weight * decorate(content.z, code, how) for weight, code in styles]
+            targets = fusion_targets(content.statistics, styles, how)
+            painted.append(self.decode(torch.stack(parts).sum(0), targets))
+        return torch.cat(painted)
 
     def reconstruct(self, picture_B3HW: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The training pass (section 3.4): each picture its own style, the decorator off.

@@ -1,6 +1,6 @@
 """The one training loop. Tasks differ by the objective, the data and the validation handed in.
 
-    draws ── data set ── batch ── objective.forward ── {"loss", ...} ── backward ── optimizer ── checkpoint
+draws ── data set ── batch ── objective.forward ── {"loss", ...} ── backward ── optimizer ── checkpoint
 """
 
 import json
@@ -16,9 +16,9 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from muybridge.data.sampling import Draw, StepBatches
 from muybridge.errors import TrainingError
 from muybridge.progress import ProgressLine, progress_line
-from muybridge.data.sampling import Draw, StepBatches
 
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.jsonl"
@@ -220,7 +220,9 @@ class _Run:
             self._record({"step": self.step, **losses})
             due = self.config.validate_every and self.step % self.config.validate_every == 0
             if due and self._validate(line):
-                line.note(f"stopped early at step {self.step}: {self.config.patience} validations without improvement")
+                line.note(
+                    f"stopped early at step {self.step}: {self.config.patience} validations without improvement"
+                )
                 break
             if self.step % self.config.save_every == 0:
                 self.save()
@@ -310,7 +312,9 @@ class _Run:
         # A run may be made longer, save more often or read with more processes; all else would be another run.
         free = {"steps", "save_every", "workers"} if self.config.schedule == "constant" else {"save_every", "workers"}
         theirs: dict[str, Any] = checkpoint["config"]
-        differing = [f"{k} was {theirs.get(k)!r}, now {v!r}" for k, v in ours.items() if theirs.get(k) != v and k not in free]
+        differing = [
+            f"{k} was {theirs.get(k)!r}, now {v!r}" for k, v in ours.items() if theirs.get(k) != v and k not in free
+        ]
         if differing:
             raise TrainingError(f"cannot resume {path} with another configuration: {'; '.join(differing)}")
         self.module.load_state_dict(checkpoint["state"], strict=False)

@@ -1,0 +1,113 @@
+"""Still pictures: upright 8-bit RGB with optional alpha, from any file Pillow reads, and back."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from muybridge.errors import BrokenMedia, InputError, MissingInput, OptionError
+from muybridge.media.outputs import atomic_output
+
+UInt8 = NDArray[np.uint8]
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".tga", ".avif"}
+)
+_ALPHA_SUFFIXES = frozenset({".png", ".webp", ".tif", ".tiff", ".tga", ".avif"})
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A still picture.
+
+    Attributes:
+        rgb: (H, W, 3) uint8, upright.
+        alpha: (H, W) uint8, 255 opaque; None where the file has no transparency.
+        icc_profile: the file's colour profile, to be written back unchanged.
+    """
+
+    rgb: UInt8
+    alpha: UInt8 | None = None
+    icc_profile: bytes | None = None
+
+    def __repr__(self) -> str:
+        height, width = self.rgb.shape[:2]
+        return f"Picture({width}x{height}{', alpha' if self.alpha is not None else ''})"
+
+
+def read_image(path: str | Path) -> Picture:
+    """Read a picture: turned upright by its EXIF orientation, 16 bits scaled to 8, palette and grey to RGB.
+
+    Raises:
+        MissingInput: there is no such file.
+        BrokenMedia: it is empty, truncated, not a picture, or of a size that would exhaust memory.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingInput(f"there is no picture {path}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as file:
+                profile = file.info.get("icc_profile")
+                converted_profile = profile if file.mode in {"RGB", "RGBA", "P"} else None
+                rgb, alpha = _to_rgb(ImageOps.exif_transpose(file))
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise BrokenMedia(f"{path} is too large to open safely ({error}). Scale it down first") from error
+    except UnidentifiedImageError as error:
+        raise BrokenMedia(f"{path} is not a picture of a known format") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BrokenMedia(f"{path} is a damaged picture ({error}). Copy or export it again") from error
+    return Picture(rgb, alpha, converted_profile)
+
+
+def _to_rgb(image: Image.Image) -> tuple[UInt8, UInt8 | None]:
+    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+        values = np.asarray(image, dtype=np.float64)
+        # Sixteen bits are told by the values: a 32-bit file may hold either range.
+        values = values / 257 if values.max(initial=0) > 255 else values
+        grey = np.clip(values + 0.5, 0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2), None
+    if "A" in image.getbands() or "transparency" in image.info:
+        pixels = np.asarray(image.convert("RGBA"))
+        return np.ascontiguousarray(pixels[..., :3]), np.ascontiguousarray(pixels[..., 3])
+    return np.array(image.convert("RGB")), None
+
+
+def write_image(
+    path: str | Path, rgb: UInt8, *, alpha: UInt8 | None = None, icc_profile: bytes | None = None
+) -> None:
+    """Write a picture in the format of its suffix, whole or not at all.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        alpha: (H, W) uint8; formats without transparency get the picture over white.
+
+    Raises:
+        OptionError: a suffix that names no picture format.
+        OutputError: the file cannot be written.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in IMAGE_SUFFIXES:
+        raise OptionError(f"cannot write a picture as {path.name!r}: use one of {', '.join(sorted(IMAGE_SUFFIXES))}")
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise InputError(f"a picture must be (H, W, 3) uint8, got {rgb.shape} {rgb.dtype}")
+    if alpha is not None and suffix not in _ALPHA_SUFFIXES:
+        share = alpha[..., None].astype(np.float32) / 255
+        rgb, alpha = (rgb * share + 255 * (1 - share) + 0.5).astype(np.uint8), None
+    image = Image.fromarray(rgb if alpha is None else np.dstack([rgb, alpha]))
+    keywords: dict[str, Any] = {"icc_profile": icc_profile} if icc_profile else {}
+    if suffix in {".jpg", ".jpeg", ".webp", ".avif"}:
+        keywords["quality"] = 95
+    with atomic_output(path) as beside:
+        image.save(beside, **keywords)
+
+
+def resize_image(pixels: UInt8, width: int, height: int) -> UInt8:
+    """Scale (H, W, 3) or (H, W) uint8 to another size: Lanczos, antialiased."""
+    return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))

@@ -1,0 +1,134 @@
+"""What the user named: files, folders, globs, streams; and where each result goes."""
+
+import glob
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image, UnidentifiedImageError
+
+from muybridge.errors import MissingInput, OptionError
+from muybridge.media.images import IMAGE_SUFFIXES
+
+VIDEO_SUFFIXES = frozenset(
+    [".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp", ".ogv", ".gif", ".y4m"]
+)
+Kind = Literal["image", "video", "stream"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input.
+
+    Attributes:
+        location: a path, or the address of a stream or capture device.
+        kind: image, video or stream (which has no end that anyone knows).
+        relative: path below the folder that the user named; the file name for a single file.
+    """
+
+    location: str
+    kind: Kind
+    relative: Path
+
+    @property
+    def path(self) -> Path:
+        """The location as a path; meaningless for streams."""
+        return Path(self.location)
+
+
+def expand_sources(inputs: Iterable[str]) -> list[Source]:
+    """Files, folders (searched through, in natural order), globs and stream addresses, as single inputs.
+
+    Files are told apart by suffix; one with an unknown suffix is a picture if Pillow knows it, else a video, so that
+    the reader can say what is wrong with it. A gif of one frame is a picture.
+
+    Raises:
+        MissingInput: a name that leads to nothing, or a folder without pictures and videos.
+    """
+    found: list[Source] = []
+    for name in inputs:
+        path = Path(name).expanduser()
+        if "://" in name or name.startswith("/dev/video"):
+            found.append(Source(name, "stream", Path(re.sub(r"\W+", "_", name).strip("_") or "stream")))
+        elif path.is_dir():
+            found.extend(_in_folder(path))
+        elif path.exists():
+            found.append(Source(str(path), _kind(path), Path(path.name)))
+        else:
+            matches = [Path(match) for match in glob.glob(name, recursive=True)]  # noqa: PTH207 - a user's absolute glob
+            if not matches:
+                raise MissingInput(f"there is no file, folder or match for {name!r}")
+            files = sorted((m for m in matches if m.is_file()), key=natural_order)
+            found.extend(Source(str(file), _kind(file), Path(file.name)) for file in files)
+    return found
+
+
+def natural_order(path: Path) -> list[tuple[int, int, str]]:
+    """Sorting key under which frame_2 comes before frame_10."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", str(path)) if part]
+
+
+def _in_folder(folder: Path) -> list[Source]:
+    known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    files = [p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in known and not p.name.startswith(".")]
+    if not files:
+        raise MissingInput(f"the folder {folder} holds no pictures and no videos")
+    return [Source(str(p), _kind(p), p.relative_to(folder)) for p in sorted(files, key=natural_order)]
+
+
+def _kind(path: Path) -> Kind:
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return "image"
+    if suffix in VIDEO_SUFFIXES and suffix != ".gif":
+        return "video"
+    try:
+        with Image.open(path) as image:
+            return "video" if getattr(image, "n_frames", 1) > 1 else "image"
+    except (UnidentifiedImageError, OSError):
+        return "video"
+
+
+def output_paths(sources: Sequence[Source], out: Path | None, *, suffix_of_stem: str) -> list[Path]:
+    """Where each result goes; no two in one place, and never onto its own input.
+
+    Without `out`: beside the input, `name.SUFFIX.ext`, in the working folder for a stream. With `out` and one input:
+    `out` itself if it has a suffix. Otherwise `out` is a folder, in which the inputs keep their relative places.
+    Pictures keep their format, videos become mp4.
+
+    Raises:
+        OptionError: several inputs for one file, or a result that would replace its input.
+    """
+    single_file = out is not None and out.suffix != "" and not out.is_dir()
+    if single_file and len(sources) > 1:
+        raise OptionError(f"{len(sources)} inputs cannot go into one file {out}: name a folder with -o")
+    results: list[Path] = []
+    for source in sources:
+        if single_file and out is not None:
+            result = out
+        elif out is not None:
+            result = out / source.relative.parent / _result_name(source, None)
+        else:
+            parent = Path() if source.kind == "stream" else source.path.parent
+            result = parent / _result_name(source, suffix_of_stem)
+        number = 1
+        while result in results:
+            number += 1
+            result = result.with_stem(f"{result.stem.removesuffix(f'-{number - 1}')}-{number}")
+        if source.kind != "stream" and result.resolve() == source.path.resolve():
+            raise OptionError(f"the result would replace its input {source.path}: choose another place with -o")
+        results.append(result)
+    return results
+
+
+def _result_name(source: Source, suffix_of_stem: str | None) -> str:
+    stem, suffix = source.relative.stem, source.relative.suffix.lower()
+    if source.kind == "stream":
+        stem, suffix = source.relative.name, ".mp4"
+    elif source.kind == "video":
+        suffix = ".mp4"
+    elif suffix not in IMAGE_SUFFIXES:
+        suffix = ".png"
+    return f"{stem}.{suffix_of_stem}{suffix}" if suffix_of_stem else f"{stem}{suffix}"

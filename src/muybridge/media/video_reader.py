@@ -1,0 +1,421 @@
+"""One reader for everything FFmpeg reads: files, webcams and streams, with exact timestamps.
+
+A folder or glob of numbered pictures is read by `FrameFolder`, which offers the same. Both decode as they go and hold
+one frame at a time.
+
+Time is a `Fraction` of seconds since the start of the file, never a frame number over a rounded rate: a variable
+frame rate comes out right, and sound stays in step.
+"""
+
+import bisect
+import contextlib
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, cast
+
+import av
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace, VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from muybridge.errors import BrokenMedia, InputError, MissingInput, NoVideoStream, OptionError
+from muybridge.media.images import read_image, resize_image
+
+UInt8 = NDArray[np.uint8]
+
+DEFAULT_RATE = Fraction(25)
+_OPEN_TIMEOUT_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file says of itself before it is decoded.
+
+    Attributes:
+        width, height: in pixels as displayed, after rotation, before any scaling by the reader.
+        average_rate: frames per second; None where the file does not say.
+        duration_seconds: None for a live stream.
+        num_frames: as the header states or the duration implies; None where neither is known.
+        time_base: unit of the file's timestamps in seconds.
+        has_audio: whether there is at least one sound track.
+        rotation_degrees: counter-clockwise turn that the reader applies.
+    """
+
+    width: int
+    height: int
+    average_rate: Fraction | None
+    duration_seconds: Fraction | None
+    num_frames: int | None
+    time_base: Fraction
+    has_audio: bool
+    rotation_degrees: int
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One decoded frame.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, upright.
+        pts_seconds: when it is shown, from the start of the file.
+        index: its place in order of display; after a seek, -1 where it is not known.
+    """
+
+    image: UInt8
+    pts_seconds: Fraction
+    index: int
+
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        return f"Frame({self.index}, {float(self.pts_seconds):.3f} s, {width}x{height})"
+
+
+class FrameSource(Protocol):
+    """What a task needs of a video."""
+
+    @property
+    def info(self) -> VideoInfo: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
+    def __iter__(self) -> Iterator[Frame]: ...
+    def frames_at_seconds(self, seconds: Sequence[Fraction | float]) -> list[Frame]: ...
+    def frames_at_indices(self, indices: Sequence[int]) -> list[Frame]: ...
+    def close(self) -> None: ...
+
+
+class VideoReader:
+    """Reads one video through FFmpeg; a context manager and an iterable of frames.
+
+    Args:
+        source: a path, a URL that FFmpeg opens, or a capture device such as /dev/video0.
+        size: (width, height) to scale to inside FFmpeg; None keeps the video's own.
+        short_side: scale so that the short side has this many pixels, aspect kept; not together with `size`.
+
+    Raises:
+        MissingInput, BrokenMedia, NoVideoStream: see `muybridge.errors`.
+    """
+
+    def __init__(
+        self, source: str | Path, *, size: tuple[int, int] | None = None, short_side: int | None = None
+    ) -> None:
+        if size is not None and short_side is not None:
+            raise OptionError("size and short_side were both given: choose one")
+        self.source = str(source)
+        self._container = _open(self.source)
+        if not self._container.streams.video:
+            self._container.close()
+            raise NoVideoStream(f"{self.source} holds no pictures, only sound or data. Give a video file")
+        self._stream: VideoStream = self._container.streams.video[0]
+        self._stream.thread_type = "AUTO"
+        self._start = Fraction(self._container.start_time or 0, av.time_base)
+        try:
+            first = self._first_frame()
+        except BrokenMedia:
+            self._container.close()
+            raise
+        self._info = _describe(self._container, self._stream, first)
+        self._size = size or _scaled_size(self._info, short_side)
+        self._reformatter = VideoReformatter()
+        self._timestamps: list[Fraction] | None = None
+        self._notes: list[str] = []
+
+    @property
+    def info(self) -> VideoInfo:
+        """What the file says of itself."""
+        return self._info
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was lost or guessed so far, in sentences for the user; complete after an iteration."""
+        return tuple(self._notes)
+
+    def __enter__(self) -> "VideoReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the file. Iterators of a closed reader end."""
+        self._container.close()
+
+    def __iter__(self) -> Generator[Frame, None, None]:
+        """All frames from the start, in order of display."""
+        if self._info.duration_seconds is not None:
+            self._seek(Fraction(0))
+        count = 0
+        for frame in self._decode():
+            yield Frame(self._to_rgb(frame), self._time(frame, count), count)
+            count += 1
+        stated = self._stream.frames
+        if stated and count < stated:
+            self._notes.append(
+                f"{self.source} is damaged or cut short: {count} of {stated} frames could be read, and are used"
+            )
+
+    def timestamps(self) -> list[Fraction]:
+        """Display times of all frames in seconds, from the packets where these tell, else by decoding."""
+        if self._timestamps is None:
+            self._seek(Fraction(0))
+            packets = [p for p in self._packets() if p.size and not p.is_discard]
+            pts = [packet.pts for packet in packets]
+            self._seek(Fraction(0))
+            if all(value is not None for value in pts):
+                self._timestamps = [self._seconds(value) for value in sorted(v for v in pts if v is not None)]
+            else:  # as in avi, which stores no display times
+                self._timestamps = [self._time(frame, index) for index, frame in enumerate(self._decode())]
+                self._seek(Fraction(0))
+        return self._timestamps
+
+    def frames_at_indices(self, indices: Sequence[int]) -> list[Frame]:
+        """Frames by their place in order of display, in the order asked for; only what is needed is decoded.
+
+        Raises:
+            OptionError: an index outside the video.
+        """
+        times = self.timestamps()
+        beyond = [i for i in indices if not 0 <= i < len(times)]
+        if beyond:
+            raise OptionError(f"frame {beyond[0]} was asked of {self.source}, which has frames 0 to {len(times) - 1}")
+        frames = self.frames_at_seconds([times[i] for i in indices])
+        return [replace(frame, index=i) for frame, i in zip(frames, indices, strict=True)]
+
+    def frames_at_seconds(self, seconds: Sequence[Fraction | float]) -> list[Frame]:
+        """The frames on display at the given times, in the order asked for; only what is needed is decoded.
+
+        A time before the first frame gives the first, a time after the last gives the last. Between wanted frames
+        the reader reads on, unless the file's index tells of a later key frame before the next one: only then does
+        seeking save decoding (see benchmarks/read_video.py).
+        """
+        found: dict[Fraction, Frame] = {}
+        wanted = sorted({Fraction(s) for s in seconds})
+        key_frames = self._key_frame_times()
+        decoding: Generator[VideoFrame, None, None] | None = None
+        current: VideoFrame | None = None
+        ahead: VideoFrame | None = None
+        for target in wanted:
+            if decoding is None or self._seeking_helps(key_frames, ahead, target):
+                self._seek(target)
+                decoding, current = self._decode(), None
+                ahead = next(decoding, None)
+                if ahead is not None and self._time(ahead, 0) > target > self._start_of_video(key_frames):
+                    # The index pointed past the target (key frames are told by decoding time): start over.
+                    self._seek(Fraction(0))
+                    decoding = self._decode()
+                    ahead = next(decoding, None)
+            while ahead is not None and (current is None or self._time(ahead, 0) <= target):
+                current, ahead = ahead, next(decoding, None)
+            if current is None:
+                raise BrokenMedia(f"{self.source} holds no frame that can be decoded")
+            found[target] = Frame(self._to_rgb(current), self._time(current, 0), -1)
+        return [found[Fraction(s)] for s in seconds]
+
+    # --- between FFmpeg and the above ---
+
+    def _first_frame(self) -> VideoFrame:
+        first = next(self._decode(), None)
+        if first is None:
+            raise BrokenMedia(f"{self.source} holds no frame that can be decoded. Is it a video?")
+        # A live source cannot be rewound; there the first frame told the size and is given up.
+        if self._container.duration is not None:
+            self._seek(Fraction(0))
+        return first
+
+    def _decode(self) -> Generator[VideoFrame, None, None]:
+        """Frames from where the file stands; packets that cannot be decoded are skipped."""
+        for packet in self._packets():
+            with contextlib.suppress(av.error.InvalidDataError):
+                yield from packet.decode()  # pyright: ignore[reportReturnType] - a video stream yields VideoFrames
+
+    def _packets(self) -> Iterator[av.Packet[VideoStream]]:
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.error.FFmpegError as error:
+                # The rest of the file cannot be read; what was read so far counts.
+                self._notes.append(f"{self.source} ends in an error ({error.strerror})")
+                return
+            yield packet
+
+    def _seek(self, seconds: Fraction) -> None:
+        base = self._stream.time_base or Fraction(1, av.time_base)
+        offset = int((seconds + self._start) / base)
+        with contextlib.suppress(av.error.FFmpegError):  # a source that cannot seek is read on from where it is
+            self._container.seek(offset, stream=self._stream, backward=True)
+
+    def _seconds(self, pts: int) -> Fraction:
+        return pts * (self._stream.time_base or Fraction(1, av.time_base)) - self._start
+
+    def _time(self, frame: VideoFrame, index: int) -> Fraction:
+        if frame.pts is None:
+            return Fraction(index) / (self._stream.average_rate or DEFAULT_RATE)
+        return self._seconds(frame.pts)
+
+    def _key_frame_times(self) -> list[Fraction]:
+        entries = self._stream.index_entries
+        return sorted(self._seconds(entry.timestamp) for entry in entries if entry.is_keyframe)
+
+    def _seeking_helps(self, key_frames: list[Fraction], ahead: VideoFrame | None, target: Fraction) -> bool:
+        if ahead is None:
+            return False
+        place = bisect.bisect_right(key_frames, target) - 1
+        return place >= 0 and key_frames[place] > self._time(ahead, 0)
+
+    def _start_of_video(self, key_frames: list[Fraction]) -> Fraction:
+        return key_frames[0] if key_frames else Fraction(0)
+
+    def _to_rgb(self, frame: VideoFrame) -> UInt8:
+        turned = frame.rotation // 90 % 2 == 1
+        width, height = self._size
+        image = self._reformatter.reformat(
+            frame,
+            width=height if turned else width,
+            height=width if turned else height,
+            format="rgb24",
+            src_colorspace=_source_colorspace(frame),
+        ).to_ndarray()
+        image = cast(UInt8, image)
+        return np.ascontiguousarray(np.rot90(image, frame.rotation // 90)) if frame.rotation else image
+
+
+class FrameFolder:
+    """Numbered pictures read as a video; offers what `VideoReader` offers.
+
+    Args:
+        paths: the pictures in order; all of one size.
+        rate: frames per second.
+        size, short_side: as for `VideoReader`.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        rate: Fraction = DEFAULT_RATE,
+        size: tuple[int, int] | None = None,
+        short_side: int | None = None,
+    ) -> None:
+        if not paths:
+            raise MissingInput("there are no pictures to read as a video")
+        if rate <= 0:
+            raise OptionError(f"rate={rate} must be above 0")
+        self.paths, self.rate = list(paths), rate
+        height, width = read_image(paths[0]).rgb.shape[:2]
+        self._info = VideoInfo(width, height, rate, len(paths) / rate, len(paths), 1 / rate, False, 0)
+        self._size = size or _scaled_size(self._info, short_side)
+
+    @property
+    def info(self) -> VideoInfo:
+        """Size, rate and length."""
+        return self._info
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Always empty: a picture that cannot be read is an error, since its neighbours would take its time."""
+        return ()
+
+    def __enter__(self) -> "FrameFolder":
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def __iter__(self) -> Generator[Frame, None, None]:
+        for index in range(len(self.paths)):
+            yield self._frame(index)
+
+    def frames_at_indices(self, indices: Sequence[int]) -> list[Frame]:
+        """See `VideoReader.frames_at_indices`."""
+        beyond = [i for i in indices if not 0 <= i < len(self.paths)]
+        if beyond:
+            raise OptionError(f"frame {beyond[0]} was asked of a folder with frames 0 to {len(self.paths) - 1}")
+        return [self._frame(index) for index in indices]
+
+    def frames_at_seconds(self, seconds: Sequence[Fraction | float]) -> list[Frame]:
+        """See `VideoReader.frames_at_seconds`."""
+        last = len(self.paths) - 1
+        return [self._frame(min(max(int(Fraction(s) * self.rate), 0), last)) for s in seconds]
+
+    def _frame(self, index: int) -> Frame:
+        rgb = read_image(self.paths[index]).rgb
+        if rgb.shape[:2] != (self._info.height, self._info.width):
+            raise InputError(
+                f"{self.paths[index]} is {rgb.shape[1]}x{rgb.shape[0]}, the first picture of its folder "
+                f"{self._info.width}x{self._info.height}: frames of one video must have one size"
+            )
+        if self._size != (self._info.width, self._info.height):
+            rgb = resize_image(rgb, *self._size)
+        return Frame(rgb, index / self.rate, index)
+
+
+def _open(source: str) -> InputContainer:
+    live = source.startswith("/dev/video")
+    if "://" not in source and not live:
+        path = Path(source)
+        if not path.exists():
+            raise MissingInput(f"there is no video {source}")
+        if path.is_dir():
+            raise InputError(f"{source} is a folder. Give the files in it, or read its pictures as frames")
+        if path.stat().st_size == 0:
+            raise BrokenMedia(f"{source} is empty (0 bytes). Copy it again")
+    try:
+        container = av.open(source, format="v4l2" if live else None, timeout=_OPEN_TIMEOUT_SECONDS)
+    except av.error.FFmpegError as error:
+        raise BrokenMedia(f"{source} cannot be opened as a video: {error.strerror}") from error
+    if container.format.name == "tty":  # FFmpeg would play any text as a terminal recording
+        container.close()
+        raise BrokenMedia(f"{source} is a text file, not a video")
+    return container
+
+
+def _describe(container: InputContainer, stream: VideoStream, first: VideoFrame) -> VideoInfo:
+    turned = first.rotation // 90 % 2 == 1
+    width, height = (first.height, first.width) if turned else (first.width, first.height)
+    duration: Fraction | None = None
+    if stream.duration is not None and stream.time_base is not None:
+        duration = stream.duration * stream.time_base
+    elif container.duration is not None:
+        duration = Fraction(container.duration, av.time_base)
+    rate = stream.average_rate or stream.guessed_rate
+    num_frames = stream.frames or (round(duration * rate) if duration and rate else None)
+    return VideoInfo(
+        width=width,
+        height=height,
+        average_rate=rate,
+        duration_seconds=duration,
+        num_frames=num_frames,
+        time_base=stream.time_base or Fraction(1, av.time_base),
+        has_audio=bool(container.streams.audio),
+        rotation_degrees=first.rotation,
+    )
+
+
+def _scaled_size(info: VideoInfo, short_side: int | None) -> tuple[int, int]:
+    if short_side is None:
+        return info.width, info.height
+    if short_side < 1:
+        raise OptionError(f"short_side={short_side} must be 1 or more pixels")
+    scale = Fraction(short_side, min(info.width, info.height))
+    return max(1, round(info.width * scale)), max(1, round(info.height * scale))
+
+
+def _source_colorspace(frame: VideoFrame) -> Colorspace:
+    """The matrix that a player would use: the stated one, else BT.709 from 720 lines up, as is the convention."""
+    stated = {1: Colorspace.ITU709, 5: Colorspace.ITU601, 6: Colorspace.ITU601, 7: Colorspace.SMPTE240M}
+    default = Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601
+    return stated.get(int(frame.colorspace), default)
