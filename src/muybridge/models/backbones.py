@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import pickle
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any, cast
 
 import timm
 import torch
-from timm.data import resolve_model_data_config
+from safetensors import SafetensorError
+from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
 from muybridge.errors import ModelError, ModelMismatch, OptionError, UnsafeModelFile
@@ -100,12 +102,13 @@ def _build(name: str, *, pretrained: bool, **options: Any) -> nn.Module:
 
 
 def _create_any_size(name: str, **options: Any) -> nn.Module:
+    create: Any = timm.create_model
     try:
-        return timm.create_model(name, **{"dynamic_img_size": True, **options})
+        return create(name, **{"dynamic_img_size": True, **options})
     except TypeError as error:
         if "'dynamic_img_size'" not in str(error) or "dynamic_img_size" in options:
             raise
-        return timm.create_model(name, **options)
+        return create(name, **options)
 
 
 def drop_classifier(backbone: nn.Module) -> None:
@@ -119,10 +122,11 @@ def _load_checkpoint(backbone: nn.Module, name: str, path: Path) -> None:
         raise ModelError(f"{path}: no such file. Check checkpoint_path for backbone '{name}'.")
     try:
         state = timm.models.load_state_dict(str(path))
-    except RuntimeError as error:
+    except (RuntimeError, EOFError, SafetensorError) as error:
         if isinstance(error.__cause__, pickle.UnpicklingError):
             raise UnsafeModelFile(
-                f"{path}: holds more than tensors, so it was not read. Save it as safetensors."
+                f"{path}: was not read, because it is no file of plain tensors: it needs pickle to be executed, or "
+                "is another kind of file. Save the weights as safetensors."
             ) from error
         raise ModelError(f"{path}: cannot be read as weights. Give a safetensors or torch file.") from error
     load_backbone_state(backbone, cast(dict[str, Tensor], state), source=str(path))
@@ -144,8 +148,8 @@ def load_backbone_state(backbone: nn.Module, state: Mapping[str, Tensor], *, sou
     """
     if is_openai_clip(state):
         state = openai_clip_to_timm(state).tensors
-    module = __import__(type(backbone).__module__, fromlist=["checkpoint_filter_fn"])
-    convert: Callable[..., dict[str, Tensor]] | None = getattr(module, "checkpoint_filter_fn", None)
+    family = sys.modules[type(backbone).__module__]
+    convert: Callable[..., dict[str, Tensor]] | None = getattr(family, "checkpoint_filter_fn", None)
     converted = convert(dict(state), backbone) if convert is not None else dict(state)
     wanted = backbone.state_dict()
     unused = tuple(sorted(n for n in converted if n not in wanted and n.startswith(_CLASSIFIER_NAMES)))

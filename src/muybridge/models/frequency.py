@@ -6,7 +6,7 @@ imaginary parts are channels of one depthwise convolution over (frequency, heigh
 back. Windows are the whole clip, its halves and its quarters; the scales share the filter and are averaged.
 
 Choices that are this file's own:
-- The filter starts at zero, as the temporal convolution does, so that the adapted model starts equal to the image model.
+- The filter starts at zero, as the temporal convolution does: the adapted model starts equal to the image model.
 - Real and imaginary part of a channel are filtered each by its own kernel.
 - Any clip length: a window is ceil(T / parts) frames; the clip's last frame is repeated to fill the last window.
 - The transform is a product with the Fourier matrix. A clip has few frames, so it costs nothing beside the linear

@@ -6,8 +6,8 @@
                 └─ one vector a frame: class token, or mean of patches
                      └─ mean over frames, final norm, dropout, linear head ─ logits (B, classes)
 
-An adapter is a bottleneck added to the residual stream: Linear down, depthwise convolution over time, Linear up. All of
-it starts at zero output, so the adapted model starts equal to the image model. How adapters enter the unmodified timm
+An adapter is a bottleneck added to the residual stream: Linear down, depthwise convolution over time, Linear up. Its
+output starts at zero, so the adapted model starts equal to the image model. How adapters enter the unmodified timm
 model is told in st_adapter_insertion.py.
 
 One letter an axis: B clips, T frames, S = B*T images, L prefix tokens and patches, H x W patches, D channels of the
@@ -160,9 +160,7 @@ class SpatioTemporalAdapter(nn.Module):
         return difference, seen[:, seen.shape[1] - past :]
 
     def _down(self, patches: Tensor) -> Tensor:
-        if not torch.is_autocast_enabled(patches.device.type):
-            patches = patches.to(self.down.weight.dtype)
-        return self.down(patches)
+        return self.down(_in_precision_of(self.down, patches))
 
     def _mix(self, features: Tensor, history: Tensor | None) -> Tensor:
         if self.frequency is None:
@@ -317,6 +315,8 @@ class VideoViT(nn.Module):
             history: what the adapters remember of the frames before these, by name of adapter. It is brought up to
                 date, so that the next call goes on where this one ended; start with an empty dict.
         """
+        if weights is not None and history is not None:
+            raise OptionError("weights and history were both given. A stream uses the model's own adapters.")
         grid = self.grid(frames)
         tokens = embed_images(self.backbone, frames.flatten(0, 1))
         run = ClipRun(self._clip_shape(frames.shape[1], grid), weights and weights.adapters, history)
@@ -326,7 +326,7 @@ class VideoViT(nn.Module):
         """Rows and columns of patches for frames (B, T, 3, height, width)."""
         if frames.ndim != 5 or frames.shape[2] != 3:
             raise OptionError(
-                f"frames has the shape {tuple(frames.shape)}, not (clips, frames, 3, height, width). Add or move axes."
+                f"frames has the shape {tuple(frames.shape)}, not (clips, frames, 3, height, width). Move its axes."
             )
         return patch_grid(self.backbone, frames.shape[-2], frames.shape[-1])
 
@@ -366,8 +366,7 @@ class VideoViT(nn.Module):
         """Logits (B, classes) from the mean of the frames' vectors: the backbone's final norm, dropout, head."""
         model: Any = self.backbone
         features = self.dropout(model.fc_norm(model.norm(mean_BD)))
-        if not torch.is_autocast_enabled(features.device.type):
-            features = features.to(self.head.weight.dtype)
+        features = _in_precision_of(self.head, features)
         if weights is None:
             return self.head(features)
         return torch.baddbmm(weights.head_bias[:, None], features[:, None], weights.head_weight.mT)[:, 0]
@@ -402,11 +401,17 @@ class VideoViT(nn.Module):
 
     def _read(self, tokens_SLD: Tensor, shape: ClipShape) -> Tensor:
         """(B, T, D)"""
-        if self.readout == "class_token":
-            features = tokens_SLD[:, 0]
-        else:
-            features = tokens_SLD[:, shape.prefix :].mean(dim=1)
+        by_class_token = self.readout == "class_token"
+        features = tokens_SLD[:, 0] if by_class_token else tokens_SLD[:, shape.prefix :].mean(dim=1)
         return features.unflatten(0, (-1, shape.frames))
+
+
+def _in_precision_of(layer: nn.Linear, x: Tensor) -> Tensor:
+    """x in the dtype of the layer's weight, unless autocast is there to choose."""
+    device = x.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return x
+    return x.to(layer.weight.dtype)
 
 
 def new_head(dim: int, num_classes: int) -> nn.Linear:

@@ -27,8 +27,8 @@ _PLACES = {"attn": "attention", "mlp": "mlp"}
 _LAYERS = {"fc1": "down", "conv": "conv", "fc2": "up"}
 # Parts of OpenAI's CLIP model that the image tower does not need: the text tower and what joins the two.
 _CLIP_REST = re.compile(
-    r"proj|visual\.proj|text_projection|logit_scale|positional_embedding|token_embedding\.weight|ln_final\..*"
-    r"|transformer\..*|input_resolution|context_length|vocab_size"
+    r"proj|visual\.proj|text_projection|logit_scale|token_embedding\.weight|ln_final\.(weight|bias)"
+    r"|input_resolution|context_length|vocab_size"
 )
 
 
@@ -122,7 +122,7 @@ def _reject_unknown(names: Mapping[str, Tensor]) -> None:
     ]
     if unknown:
         raise ModelMismatch(
-            f"The checkpoint holds tensors that belong to neither adapters, head nor CLIP: {', '.join(sorted(unknown))}. "
+            f"The checkpoint holds tensors of neither adapters, head nor CLIP: {', '.join(sorted(unknown))}. "
             "Give a checkpoint of the authors' code."
         )
 

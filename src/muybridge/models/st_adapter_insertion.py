@@ -4,9 +4,9 @@
               before the block               before its MLP
 
 Before attention, a pre-hook on the block changes the block's input. Before the MLP, a pre-hook on the module that
-reads the residual stream there (`norm2`, or `mlp` in a post-norm block) changes that module's input only; so a hook on
-the block adds the same difference once more to the block's output. Hooks are small classes, because a lambda cannot be
-pickled, and they do nothing outside a run of the model that placed them: a backbone may serve several models at once.
+reads the residual stream there (`norm2`, or `mlp` in a post-norm block) changes that module's input only; so a hook
+on the block adds the same difference once more to the block's output. Hooks are small classes, because a lambda
+cannot be pickled, and do nothing outside a run of the model that placed them: a backbone may serve several models.
 
 One letter an axis: B clips, T frames, S = B*T images, L prefix tokens and patches of an image, D channels.
 """
@@ -183,7 +183,7 @@ def _reader_before_mlp(block: nn.Module) -> nn.Module:
     if isinstance(block, (ResPostBlock, EvaBlockPostNorm)):
         return cast(nn.Module, block.mlp)
     raise ModelMismatch(
-        f"Blocks of type {type(block).__name__} have no point between attention and MLP where an adapter could stand. "
+        f"Blocks of type {type(block).__name__} have no point between attention and MLP for an adapter. "
         "Choose a model with sequential blocks."
     )
 
@@ -231,8 +231,8 @@ def patch_grid(backbone: nn.Module, height: int, width: int) -> tuple[int, int]:
             )
     elif embed.img_size is not None and (height, width) != tuple(embed.img_size):
         raise ModelMismatch(
-            f"Model '{model_name(backbone)}' was built for frames of {embed.img_size[0]} x {embed.img_size[1]} pixels, "
-            f"but got {height} x {width}. Create it with dynamic_img_size=True or img_size=({height}, {width})."
+            f"Model '{model_name(backbone)}' was built for {embed.img_size[0]} x {embed.img_size[1]} pixels, but "
+            f"got {height} x {width}. Create it with dynamic_img_size=True or img_size=({height}, {width})."
         )
     rows, columns = embed.dynamic_feat_size((height, width))
     return int(rows), int(columns)

@@ -10,7 +10,7 @@ One letter an axis: S images, L tokens, D channels, E channels inside attention.
 from typing import Any
 
 import torch
-from timm.layers import Attention, AttentionRope
+from timm.layers.attention import Attention, AttentionRope
 from timm.layers.pos_embed_sincos import apply_rot_embed_cat
 from timm.models.eva import EvaAttention, EvaBlock
 from timm.models.vision_transformer import Block
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 
 def reads_class_token_alone(block: nn.Module) -> bool:
-    """Whether `class_token_after` knows this kind of block. Subclasses may differ in any way, so they do not count."""
+    """Whether `class_token_after` knows this kind of block. Subclasses do not count: they may differ in any way."""
     if type(block) not in (Block, EvaBlock):
         return False
     attention: Any = block.attn
@@ -53,7 +53,7 @@ def _scale(block: Any, half: int, update: Tensor) -> Tensor:
 
 def _attend(attention: Any, x_SLD: Tensor, rope: Tensor | None) -> Tensor:
     """Attention of the class token to all tokens: (S, 1, D)."""
-    S, L, _ = x_SLD.shape
+    S = x_SLD.shape[0]
     query, key, value = (
         projected.reshape(S, projected.shape[1], -1, attention.head_dim).transpose(1, 2)
         for projected in _project(attention, x_SLD)
