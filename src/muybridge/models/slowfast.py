@@ -131,9 +131,7 @@ class SlowFast(nn.Module):
     def __init__(self, config: SlowFastConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or SlowFastConfig()
-        self.fast = _Pathway(
-            config, width=config.width // config.fast_ratio, lateral=0, stem_frames=5, temporal=0
-        )
+        self.fast = _Pathway(config, width=config.width // config.fast_ratio, lateral=0, stem_frames=5, temporal=0)
         self.slow = _Pathway(config, width=config.width, lateral=config.fast_ratio, stem_frames=1, temporal=2)
         # After the stem and after each stage but the last; the fast pathway's channels are doubled on the way.
         outputs = [self.fast.width * grown for grown in (1, EXPANSION, 2 * EXPANSION, 4 * EXPANSION)]
@@ -179,9 +177,7 @@ class SlowFast(nn.Module):
         chosen = slow_frame_indices(video_B3THW.shape[2], config.alpha, config.slow_frames)
         slow = self.slow.stem(video_B3THW[:, :, chosen])
         fast = self.fast.stem(video_B3THW)
-        for lateral, slow_stage, fast_stage in zip(
-            self.laterals, self.slow.stages, self.fast.stages, strict=True
-        ):
+        for lateral, slow_stage, fast_stage in zip(self.laterals, self.slow.stages, self.fast.stages, strict=True):
             slow = slow_stage(torch.cat([slow, lateral(fast)], dim=1))
             fast = fast_stage(fast)
         return Pathways(slow, fast)
@@ -210,16 +206,12 @@ class _Pathway(nn.Module):
         temporal: the first stage whose blocks look along time.
     """
 
-    def __init__(
-        self, config: SlowFastConfig, *, width: int, lateral: int, stem_frames: int, temporal: int
-    ) -> None:
+    def __init__(self, config: SlowFastConfig, *, width: int, lateral: int, stem_frames: int, temporal: int) -> None:
         super().__init__()
         self.width = width
         self.stem = nn.Sequential()
         kernel, padding = (stem_frames, 7, 7), (stem_frames // 2, 3, 3)
-        self.stem.add_module(
-            "conv", nn.Conv3d(3, width, kernel, stride=(1, 2, 2), padding=padding, bias=False)
-        )
+        self.stem.add_module("conv", nn.Conv3d(3, width, kernel, stride=(1, 2, 2), padding=padding, bias=False))
         self.stem.add_module("norm", nn.BatchNorm3d(width))
         self.stem.add_module("relu", nn.ReLU(inplace=True))
         self.stem.add_module("pool", nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)))
@@ -233,9 +225,7 @@ class _Pathway(nn.Module):
             frames = 3 if stage >= temporal else 1
             layers = [_Bottleneck(entering, inner, frames=frames, stride=stride, dilation=dilation)]
             channels = inner * EXPANSION
-            layers += [
-                _Bottleneck(channels, inner, frames=frames, dilation=dilation) for _ in range(blocks - 1)
-            ]
+            layers += [_Bottleneck(channels, inner, frames=frames, dilation=dilation) for _ in range(blocks - 1)]
             stages.append(nn.Sequential(*layers))
         self.stages = nn.ModuleList(stages)
 
@@ -261,9 +251,7 @@ class _Bottleneck(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.shortcut = nn.Sequential()
         if stride != 1 or channels != out:
-            self.shortcut.add_module(
-                "conv", nn.Conv3d(channels, out, 1, stride=(1, stride, stride), bias=False)
-            )
+            self.shortcut.add_module("conv", nn.Conv3d(channels, out, 1, stride=(1, stride, stride), bias=False))
             self.shortcut.add_module("norm", nn.BatchNorm3d(out))
 
     def forward(self, features: Tensor) -> Tensor:
