@@ -16,7 +16,7 @@ from muybridge.data.photos import CropConfig, PhotoCrops
 from muybridge.models.avatar_net import AvatarNet, AvatarNetConfig
 from muybridge.training.fit import FitConfig, Validation, fit
 from muybridge.data.sampling import Draw
-from muybridge.training.stylizer import DistillationObjective
+from muybridge.training.stylizer import DistillationObjective, initialise
 
 CONFIG = AvatarNetConfig(widths=(24, 48, 96, 192))
 
@@ -25,11 +25,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, default=Path("runs/stylizer"))
-    parser.add_argument("--steps", type=int, default=7500)
+    parser.add_argument("--steps", type=int, default=6500)
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()
     torch.manual_seed(0)
-    network = AvatarNet(CONFIG).to(memory_format=torch.channels_last)
+    network = AvatarNet(CONFIG)
     teacher = DistilledVGG(args.data / "weights" / "vgg19_distilled").to(memory_format=torch.channels_last)
     objective = DistillationObjective(network, teacher, WIDTHS)
     photos = sorted(
@@ -37,9 +37,12 @@ def main() -> None:
         if path.suffix.lower() in {".jpg", ".jpeg", ".png"}
     )
     held_out, photos = photos[::37], [p for i, p in enumerate(photos) if i % 37]
-    crops = CropConfig(short_side=(176, 300), crop=144)
+    crops = CropConfig(short_side=(176, 300), crop=128)
     validation_set = PhotoCrops(held_out, crops, texture_seeds=400)
     validation_batch = torch.utils.data.default_collate([validation_set[Draw(i, i)] for i in range(len(held_out))])
+
+    initialise(network, validation_batch["photo"])
+    network.to(memory_format=torch.channels_last)
 
     def validate() -> dict[str, float]:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -47,7 +50,7 @@ def main() -> None:
             return {name: float(value) for name, value in objective(validation_batch).items()}
 
     config = FitConfig(
-        steps=args.steps, batch_size=4, learning_rate=1.5e-3, warmup_steps=100, schedule="cosine", clip_norm=1.0,
+        steps=args.steps, batch_size=4, learning_rate=1.5e-3, warmup_steps=200, schedule="cosine", clip_norm=5.0,
         precision="bf16-mixed", save_every=250, validate_every=500,
     )
     dataset = PhotoCrops(photos, crops, texture_seeds=400)

@@ -47,7 +47,7 @@ def random_crop(picture: Image.Image, config: CropConfig, random: np.random.Gene
 
 
 def recolour(pixels: Tensor, random: np.random.Generator) -> Tensor:
-    """Another palette for the same texture: a random colour matrix, contrast and brightness. (3, H, W) in [0, 255]."""
+    """Another palette for the same texture by a random colour matrix and contrast: (3, H, W) in [0, 255]."""
     matrix = torch.from_numpy(random.dirichlet(np.full(3, 0.7), 3).astype(np.float32))
     centred = torch.einsum("ij,jhw->ihw", matrix, pixels - 127.5)
     contrast, shift = float(random.uniform(0.5, 1.8)), torch.from_numpy(random.normal(0, 35, 3).astype(np.float32))
@@ -87,7 +87,8 @@ class PhotoCrops(torch.utils.data.Dataset[dict[str, Tensor]]):
     def _picture(self, index: int) -> Image.Image:
         if index not in self._pictures:
             with Image.open(self.paths[index]) as file:
-                file.draft("RGB", (2 * self.config.short_side[1],) * 2)
+                side = 2 * self.config.short_side[1]
+                file.draft("RGB", (side, side))
                 picture = file.convert("RGB")
             # Kept in memory at the largest size that a crop can ask for.
             scale = self.config.short_side[1] / min(picture.size)

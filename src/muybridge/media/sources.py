@@ -12,9 +12,8 @@ from PIL import Image, UnidentifiedImageError
 from muybridge.errors import MissingInput, OptionError
 from muybridge.media.images import IMAGE_SUFFIXES
 
-VIDEO_SUFFIXES = frozenset(
-    [".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp", ".ogv", ".gif", ".y4m"]
-)
+_VIDEO_FORMATS = "mp4 m4v mov mkv webm avi mpg mpeg ts mts m2ts wmv flv 3gp ogv gif y4m"
+VIDEO_SUFFIXES = frozenset(f".{name}" for name in _VIDEO_FORMATS.split())
 Kind = Literal["image", "video", "stream"]
 
 

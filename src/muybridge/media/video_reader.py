@@ -236,7 +236,7 @@ class VideoReader:
             with contextlib.suppress(av.error.InvalidDataError):
                 yield from packet.decode()  # pyright: ignore[reportReturnType] - a video stream yields VideoFrames
 
-    def _packets(self) -> Iterator[av.Packet[VideoStream]]:
+    def _packets(self) -> "Iterator[av.Packet[VideoStream]]":
         packets = self._container.demux(self._stream)
         while True:
             try:

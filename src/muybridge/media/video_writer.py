@@ -132,7 +132,7 @@ class VideoWriter:
         self._last_pts, self._count = pts, self._count + 1
         self._mux(self._stream.encode(frame))
 
-    def _mux(self, packets: Sequence[av.Packet[Any]]) -> None:
+    def _mux(self, packets: "Sequence[av.Packet[Any]]") -> None:
         try:
             for packet in packets:
                 if packet.dts is not None and packet.time_base:
@@ -183,7 +183,7 @@ class _Sound:
     def close(self) -> None:
         self._input.close()
 
-    def until(self, seconds: Fraction | None) -> Iterator[av.Packet[Any]]:
+    def until(self, seconds: Fraction | None) -> "Iterator[av.Packet[Any]]":
         """Packets for the output up to a time; None for all that are left, those still in the encoders included."""
         while seconds is None or self._time <= seconds:
             packet = next(self._packets, None)
@@ -199,7 +199,7 @@ class _Sound:
                     yield from stream.encode(frame)
                 yield from stream.encode(None)
 
-    def _converted(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
+    def _converted(self, packet: "av.Packet[Any]") -> "Iterator[av.Packet[Any]]":
         index = packet.stream.index
         if index in self._copied:
             shift = round(self._start / packet.time_base)

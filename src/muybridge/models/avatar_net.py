@@ -394,7 +394,7 @@ class AvatarNet(nn.Module):
             return Encoded(levels[3][0].float(), [channel_statistics(level) for level in levels[:3]], levels)
         running = [RunningStatistics() for _ in range(3)]
         z = picture_13HW.new_empty((self.config.widths[3], *(side // STRIDE for side in picture_13HW.shape[2:])))
-        for part in tiles(*picture_13HW.shape[2:], tile):
+        for part in tiles(picture_13HW.shape[2], picture_13HW.shape[3], tile):
             levels = [
                 part.inner(level, _ENCODER_HALO, 2**i)
                 for i, level in enumerate(self.encoder(part.with_halo(picture_13HW, _ENCODER_HALO)))
@@ -409,8 +409,7 @@ class AvatarNet(nn.Module):
     @torch.inference_mode()
     def decode(self, z_Chw: Tensor, targets: Sequence[Statistics], *, tile: int | None = None) -> Tensor:
         """Decorated features to RGB in [0, 255], (1, 3, H, W); `targets` as in `HourglassDecoder.forward`."""
-        dtype = self.decoder.finish[-1].weight.dtype
-        features = z_Chw[None].to(dtype)
+        features = z_Chw[None].to(next(self.decoder.parameters()).dtype)
         if tile is None:
             return self.decoder(features, targets).clamp(0, 255)
         stages = [*self.decoder.stages, self.decoder.finish]

@@ -76,6 +76,8 @@ class DistillationWeights:
         feature: the reconstruction's error at the teacher's four levels.
         distill: how badly the encoder's four levels predict the teacher's, linearly.
         style: distance of channel statistics between a painted picture and its style.
+        faithful: how far the encoder's relu4_1 of a painted picture is from the decorated features it was painted
+            from, so that the pieces of style appear where the decorator put them (as Huang & Belongie 2017).
         content: what a painted picture loses of the photograph's normalised relu4_1 features.
         total_variation: of painted pictures.
     """
@@ -83,7 +85,8 @@ class DistillationWeights:
     pixel: float = 60.0
     feature: float = 0.3
     distill: float = 0.5
-    style: float = 1.0
+    style: float = 0.6
+    faithful: float = 0.4
     content: float = 0.15
     total_variation: float = 0.1
 
@@ -116,7 +119,7 @@ class DistillationObjective(nn.Module):
         photo, style = batch["photo"], batch["style"]
         B, w = len(photo), self.weights
         reconstruction, levels = self.network.reconstruct(photo)
-        painted = self._paint(levels, style)
+        painted, decorated = self._paint(levels, style)
         with torch.no_grad():
             truth = self.teacher(torch.cat([photo, style]))
         seen = self.teacher(torch.cat([reconstruction, painted]))
@@ -127,13 +130,20 @@ class DistillationObjective(nn.Module):
             "feature": _mean([_relative_error(a, t) for a, t in zip(again, photo_truth, strict=True)]),
             "distill": self._distillation(levels, photo_truth),
             "style": _mean([style_distance(p, s).mean() for p, s in zip(painted_seen, style_truth, strict=True)]) * 4,
+            "faithful": _relative_error(self._encode_frozen(painted).float(), decorated),
             "content": F.mse_loss(F.instance_norm(painted_seen[3]), F.instance_norm(photo_truth[3])),
             "total_variation": total_variation(painted.float() / 255),
         }
         loss = torch.stack([getattr(w, name) * value for name, value in parts.items()]).sum()
         return {"loss": loss, **parts}
 
-    def _paint(self, levels: Sequence[Tensor], style: Tensor) -> Tensor:
+    def _encode_frozen(self, picture: Tensor) -> Tensor:
+        """relu4_1, with a gradient to the picture alone: the encoder must not adapt to what the decoder makes."""
+        encoder = self.network.encoder
+        frozen = {name: p.detach() for name, p in encoder.named_parameters()}
+        return torch.func.functional_call(encoder, frozen, (picture,))[3]
+
+    def _paint(self, levels: Sequence[Tensor], style: Tensor) -> tuple[Tensor, Tensor]:
         """Decode decorated features; matches and whitening are constants to the gradient, as is the encoder."""
         with torch.no_grad():
             style_levels = self.network.encoder(style)
@@ -150,11 +160,45 @@ class DistillationObjective(nn.Module):
                 (torch.cat([t[level][0] for t in targets]), torch.cat([t[level][1] for t in targets]))
                 for level in range(3)
             ]
-        return self.network.decoder(torch.stack(features), stacked)
+        decorated = torch.stack(features)
+        return self.network.decoder(decorated, stacked), decorated
 
     def _distillation(self, levels: Sequence[Tensor], truth: Sequence[Tensor]) -> Tensor:
-        pairs = zip(self.predictors, levels, truth, strict=True)
-        return _mean([_relative_error(predictor(level).float(), t) for predictor, level, t in pairs])
+        """Share of the teacher's variance that a linear map of the encoder's levels does not predict."""
+        errors: list[Tensor] = []
+        for predictor, level, teacher in zip(self.predictors, levels, truth, strict=True):
+            variance, mean = torch.var_mean(teacher, dim=(0, 2, 3), correction=0, keepdim=True)
+            fires = (variance > 1e-3 * variance.mean()).flatten()
+            target = (teacher - mean) / (variance + 0.05 * variance.mean() + 1e-6).sqrt()
+            errors.append((predictor(level).float() - target)[:, fires].square().mean())
+        return _mean(errors)
+
+
+@torch.no_grad()
+def initialise(network: AvatarNet, photos: Tensor) -> None:
+    """Scale every convolution, in order, so that its output over `photos` has mean 0 and deviation 1.
+
+    Layer-sequential unit variance (Mishkin & Matas 2016). Eighteen layers without normalisation otherwise shrink the
+    signal until whitening, whose threshold is absolute, drops nearly all of it.
+
+    Args:
+        photos: (B, 3, S, S) RGB in [0, 255].
+    """
+    convs = [m for part in (network.encoder, network.decoder) for m in part.modules() if isinstance(m, nn.Conv2d)]
+    for conv in convs:
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        if conv.bias is not None:
+            nn.init.zeros_(conv.bias)
+    for conv in convs:
+        seen: list[Tensor] = []
+        handle = conv.register_forward_hook(lambda _module, _args, output: seen.append(output))  # noqa: B023
+        network.reconstruct(photos)
+        handle.remove()
+        deviation, mean = torch.std_mean(seen[0], dim=(0, 2, 3))
+        scale = (40.0 if conv is convs[-1] else 1.0) / deviation.clamp_min(1e-6)
+        conv.weight.mul_(scale.reshape(-1, 1, 1, 1))
+        if conv.bias is not None:
+            conv.bias.copy_(-mean * scale)
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:
