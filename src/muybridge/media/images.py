@@ -68,8 +68,9 @@ def read_image(path: str | Path) -> Picture:
 def _to_rgb(image: Image.Image) -> tuple[UInt8, UInt8 | None]:
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         values = np.asarray(image, dtype=np.float64)
-        # Sixteen bits are told by the values: a 32-bit file may hold either range.
-        values = values / 257 if values.max(initial=0) > 255 else values
+        # A 32-bit file may hold either range, which only its values tell.
+        sixteen_bits = image.mode.startswith("I;16") or values.max(initial=0) > 255
+        values = values / 257 if sixteen_bits else values
         grey = np.clip(values + 0.5, 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2), None
     if "A" in image.getbands() or "transparency" in image.info:

@@ -38,5 +38,5 @@ class DISOpticalFlow:
             (2, H, W) float32: x and y displacement in pixels.
         """
         grey = [self._cv2.cvtColor(image, self._cv2.COLOR_RGB2GRAY) for image in (later, earlier)]
-        flow = self._dis.calc(grey[0], grey[1], None)
+        flow = self._dis.calc(grey[0], grey[1], None)  # pyright: ignore[reportArgumentType, reportCallIssue] - allocated
         return np.ascontiguousarray(flow.transpose(2, 0, 1))

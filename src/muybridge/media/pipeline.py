@@ -5,7 +5,7 @@ reader thread ── bounded queue ── caller (the model) ── bounded queu
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -55,8 +55,9 @@ def _read(items: Iterable[T], handed: "queue.Queue[T | _End]", stopped: threadin
             return True
         return False
 
-    iterator = iter(items)
+    iterator: Iterator[T] | None = None
     try:
+        iterator = iter(items)
         for item in iterator:
             if not put(item):
                 break

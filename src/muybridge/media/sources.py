@@ -57,16 +57,17 @@ def expand_sources(inputs: Iterable[str]) -> list[Source]:
             found.append(Source(str(path), _kind(path), Path(path.name)))
         else:
             matches = [Path(match) for match in glob.glob(name, recursive=True)]  # noqa: PTH207 - a user's absolute glob
-            if not matches:
-                raise MissingInput(f"there is no file, folder or match for {name!r}")
             files = sorted((m for m in matches if m.is_file()), key=natural_order)
+            if not files:
+                raise MissingInput(f"there is no file, folder or match for {name!r}")
             found.extend(Source(str(file), _kind(file), Path(file.name)) for file in files)
     return found
 
 
 def natural_order(path: Path) -> list[tuple[int, int, str]]:
     """Sorting key under which frame_2 comes before frame_10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", str(path)) if part]
+    parts = re.split(r"(\d+)", str(path))
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
 def _in_folder(folder: Path) -> list[Source]:
@@ -91,7 +92,7 @@ def _kind(path: Path) -> Kind:
 
 
 def output_paths(sources: Sequence[Source], out: Path | None, *, suffix_of_stem: str) -> list[Path]:
-    """Where each result goes; no two in one place, and never onto its own input.
+    """Where each result goes; no two in one place, and never onto an input.
 
     Without `out`: beside the input, `name.SUFFIX.ext`, in the working folder for a stream. With `out` and one input:
     `out` itself if it has a suffix. Otherwise `out` is a folder, in which the inputs keep their relative places.
@@ -103,6 +104,7 @@ def output_paths(sources: Sequence[Source], out: Path | None, *, suffix_of_stem:
     single_file = out is not None and out.suffix != "" and not out.is_dir()
     if single_file and len(sources) > 1:
         raise OptionError(f"{len(sources)} inputs cannot go into one file {out}: name a folder with -o")
+    inputs = {source.path.resolve() for source in sources if source.kind != "stream"}
     results: list[Path] = []
     for source in sources:
         if single_file and out is not None:
@@ -116,8 +118,8 @@ def output_paths(sources: Sequence[Source], out: Path | None, *, suffix_of_stem:
         while result in results:
             number += 1
             result = result.with_stem(f"{result.stem.removesuffix(f'-{number - 1}')}-{number}")
-        if source.kind != "stream" and result.resolve() == source.path.resolve():
-            raise OptionError(f"the result would replace its input {source.path}: choose another place with -o")
+        if result.resolve() in inputs:
+            raise OptionError(f"the result would replace the input {result}: choose another place with -o")
         results.append(result)
     return results
 

@@ -20,8 +20,9 @@ import av
 import av.error
 import numpy as np
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.frame import VideoFrame
-from av.video.reformatter import Colorspace, VideoReformatter
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -31,6 +32,10 @@ from muybridge.media.images import read_image, resize_image
 UInt8 = NDArray[np.uint8]
 
 DEFAULT_RATE = Fraction(25)
+# swscale's fast paths darken every round trip through yuv420p by more than one level of 255; these do not.
+COLOR_CONVERSION = (
+    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+)
 _OPEN_TIMEOUT_SECONDS = 15.0
 
 
@@ -109,10 +114,12 @@ class VideoReader:
             raise OptionError("size and short_side were both given: choose one")
         self.source = str(source)
         self._container = _open(self.source)
-        if not self._container.streams.video:
+        # A cover picture in a sound file is stored as a video track.
+        pictures = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not pictures:
             self._container.close()
             raise NoVideoStream(f"{self.source} holds no pictures, only sound or data. Give a video file")
-        self._stream: VideoStream = self._container.streams.video[0]
+        self._stream: VideoStream = pictures[0]
         self._stream.thread_type = "AUTO"
         self._start = Fraction(self._container.start_time or 0, av.time_base)
         try:
@@ -158,8 +165,8 @@ class VideoReader:
             count += 1
         stated = self._stream.frames
         if stated and count < stated:
-            self._notes.append(
-                f"{self.source} is damaged or cut short: {count} of {stated} frames could be read, and are used"
+            self._note(
+                f"{self.source} is damaged or cut short: {count} of {stated} frames could be read and are used"
             )
 
     def timestamps(self) -> list[Fraction]:
@@ -245,9 +252,13 @@ class VideoReader:
                 return
             except av.error.FFmpegError as error:
                 # The rest of the file cannot be read; what was read so far counts.
-                self._notes.append(f"{self.source} ends in an error ({error.strerror})")
+                self._note(f"{self.source} ends in an error ({error.strerror})")
                 return
             yield packet
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self._notes:
+            self._notes.append(sentence)
 
     def _seek(self, seconds: Fraction) -> None:
         base = self._stream.time_base or Fraction(1, av.time_base)
@@ -285,6 +296,7 @@ class VideoReader:
             height=width if turned else height,
             format="rgb24",
             src_colorspace=_source_colorspace(frame),
+            interpolation=COLOR_CONVERSION,
         ).to_ndarray()
         image = cast(UInt8, image)
         return np.ascontiguousarray(np.rot90(image, frame.rotation // 90)) if frame.rotation else image

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from muybridge.errors import InputError, OptionError
 from muybridge.media.outputs import atomic_output, output_error
+from muybridge.media.video_reader import COLOR_CONVERSION
 
 VIDEO_SUFFIXES_WRITTEN = (".mp4", ".mov", ".mkv")
 # Sound that an mp4 may hold as it is. Anything else is encoded anew, as AAC.
@@ -123,6 +124,7 @@ class VideoWriter:
             format=self._stream.pix_fmt,
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
+            interpolation=COLOR_CONVERSION,
         )
         seconds = self._count / self.rate if pts_seconds is None else pts_seconds
         pts = round(seconds / self.time_base)
