@@ -35,6 +35,8 @@ from muybridge.models.avatar_net import (
     recolour,
     swap,
 )
+from muybridge.pretrained import VGG19, avatar_net_with_vgg19, encoder_fingerprint
+from muybridge.tasks.built_in_styles import BUILT_IN_STYLES, built_in_style
 from muybridge.tasks.devices import choose_device
 from muybridge.tasks.temporal import TemporalCarry, TemporalConfig
 
@@ -153,13 +155,7 @@ class Stylizer:
         """
         path = find_model(name_or_path, built_in=BUILT_IN, task=TASK)
         artifact = load_artifact(path, task=TASK)
-        config = AvatarNetConfig(**{key: tuple(value) for key, value in artifact.architecture.items()})
-        network = AvatarNet(config)
-        tensors = {name: tensor.float() for name, tensor in artifact.tensors.items()}
-        try:
-            network.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise ModelMismatch(f"{path} does not hold the network its header describes: {error}") from error
+        network = _network(artifact, path)
         return cls(network.to(choose_device(device)), fingerprint=_fingerprint(artifact), artifact=artifact)
 
     def save(self, path: str | Path) -> None:
@@ -167,7 +163,12 @@ class Stylizer:
         config = {"widths": list(self.network.config.widths), "mean": list(self.network.config.mean)}
         before = self.artifact
         provenance, scores = (before.provenance, before.scores) if before else ({}, {})
-        Artifact(TASK, config, self.network.state_dict(), provenance, scores).save(path)
+        encoder = before.contract.get("encoder") if before else None
+        trained = self.network.decoder if encoder else self.network
+        prefix = "decoder." if encoder else ""
+        tensors = {prefix + name: tensor for name, tensor in trained.state_dict().items()}
+        contract = {"encoder": encoder} if encoder else {}
+        Artifact(TASK, config, tensors, provenance, scores, contract).save(path)
 
     def push_to_hub(self, repository: str, *, private: bool = False) -> str:
         """Upload the model as OWNER/NAME to the Hugging Face hub; returns its address."""
@@ -182,7 +183,8 @@ class Stylizer:
         """Look at a style picture once, for use on any number of pictures and frames.
 
         Args:
-            style: a path, a `Picture`, (H, W, 3) uint8 RGB, a .safetensors file of a saved style, or a `Style`.
+            style: a path, the name of a built-in style, a `Picture`, (H, W, 3) uint8 RGB, a .safetensors file of a
+                saved style, or a `Style`.
             name: for people; by default the file's name.
             projection: see `StylizeConfig`.
             size: short side that the picture is scaled to.
@@ -195,6 +197,8 @@ class Stylizer:
                     f"the style {style.name!r} was made with another model. Make it anew from its picture"
                 )
             return Style(style.name, style.code.to(self.device), style.model)
+        if isinstance(style, str) and style in BUILT_IN_STYLES and not Path(style).exists():
+            name, style = name or style, built_in_style(style, size=size)
         name = name or (Path(style).stem if isinstance(style, (str, Path)) else "style")
         rgb = _as_rgb(style)
         width, height = _scaled(rgb.shape[1], rgb.shape[0], size)
@@ -338,6 +342,28 @@ class Stylizer:
         return tensor.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
 
 
+def _network(artifact: Artifact, path: Path) -> AvatarNet:
+    """The network of a model file. A frozen public encoder is named there, not copied: it is fetched and checked."""
+    encoder = artifact.contract.get("encoder")
+    if encoder:
+        if encoder["source"] != VGG19:
+            raise ModelMismatch(f"{path} needs the encoder {encoder['source']}, which this version does not know")
+        network = avatar_net_with_vgg19()
+        if encoder_fingerprint(network.encoder) != encoder["sha256"]:
+            raise ModelMismatch(f"{path} was trained on another {VGG19} than the one found here: the weights differ")
+        expected: torch.nn.Module = network.decoder
+    else:
+        network = AvatarNet(AvatarNetConfig(**{key: tuple(value) for key, value in artifact.architecture.items()}))
+        expected = network
+    prefix = "decoder." if encoder else ""
+    tensors = {name.removeprefix(prefix): tensor.float() for name, tensor in artifact.tensors.items()}
+    try:
+        expected.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ModelMismatch(f"{path} does not hold the network its header describes: {error}") from error
+    return network
+
+
 def _configured(config: StylizeConfig | None, options: dict[str, Any]) -> StylizeConfig:
     if config is not None and options:
         raise OptionError(f"config and {', '.join(options)} were both given: put all options into the config")
@@ -392,8 +418,8 @@ def _padded(picture_13HW: Tensor) -> Tensor:
 def _keep_colors(painted: NDArray[np.float32], rgb: RGB) -> NDArray[np.float32]:
     """The painting's light and dark with the content's colour differences."""
     content = rgb.astype(np.float32)
-    lighter: NDArray[np.float32] = (painted - content) @ _LUMA
-    return content + lighter[..., None]
+    lighter = (painted - content) @ _LUMA
+    return (content + lighter[..., None]).astype(np.float32)
 
 
 def _to_uint8(picture: NDArray[np.float32]) -> RGB:

@@ -191,7 +191,11 @@ def initialise(network: AvatarNet, photos: Tensor) -> None:
             nn.init.zeros_(conv.bias)
     for conv in convs:
         seen: list[Tensor] = []
-        handle = conv.register_forward_hook(lambda _module, _args, output: seen.append(output))  # noqa: B023
+
+        def keep(_module: nn.Module, _inputs: object, output: Tensor, seen: list[Tensor] = seen) -> None:
+            seen.append(output)
+
+        handle = conv.register_forward_hook(keep)
         network.reconstruct(photos)
         handle.remove()
         deviation, mean = torch.std_mean(seen[0], dim=(0, 2, 3))

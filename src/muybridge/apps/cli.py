@@ -1,0 +1,53 @@
+"""The command line. Each verb's module is imported when it is called, so that `--help` is quick."""
+
+import sys
+import traceback
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from muybridge import __version__
+from muybridge.errors import MuybridgeError
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+app = App(
+    name="muybridge",
+    help="Takes image models to video: recognize, localize and stylize what moves.",
+    version=__version__,
+)
+train = App(name="train", help="Train a model on your own data.")
+app.command(train)
+app.command("muybridge.apps.stylize:stylize", help="Paint pictures and videos in the style of any image.")
+app.command("muybridge.apps.stylize:styles", help="List the built-in styles.")
+train.command(
+    "muybridge.apps.train_stylizer:train_stylizer", name="stylizer", help="Train Avatar-Net on photographs."
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 2 a user's mistake or a broken file in one line, 130 interrupted.
+
+    `--debug` anywhere shows the traceback too.
+    """
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in tokens
+    tokens = [token for token in tokens if token != "--debug"]
+    try:
+        result = app(tokens, exit_on_error=False, result_action="return_value")
+    except CycloptsError:  # already printed, with what was meant
+        sys.exit(USER_ERROR)
+    except MuybridgeError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"muybridge: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(USER_ERROR)
+    except KeyboardInterrupt:
+        print("muybridge: interrupted, nothing half-written is left", file=sys.stderr)  # noqa: T201
+        sys.exit(INTERRUPTED)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

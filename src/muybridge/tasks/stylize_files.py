@@ -1,0 +1,110 @@
+"""From a file to a painted file: reading, painting and writing overlap."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from muybridge.media.images import read_image, resize_image, write_image
+from muybridge.media.masks import MaskTrack
+from muybridge.media.outputs import check_writable
+from muybridge.media.pipeline import BackgroundWriter, prefetch
+from muybridge.media.sources import Source
+from muybridge.media.video_reader import DEFAULT_RATE, Frame, VideoReader
+from muybridge.media.video_writer import VideoWriter
+from muybridge.progress import progress_line
+from muybridge.tasks.stylize import Style, StylizeConfig, Stylizer
+from muybridge.tasks.temporal import TemporalConfig
+
+
+@dataclass(frozen=True, eq=False)
+class PaintJob:
+    """What is the same for every input of a batch.
+
+    Attributes:
+        weights: one a style, not normalised.
+        masks: paths of pictures or videos; one for all styles, one a style, or none.
+        temporal: None paints each frame alone.
+    """
+
+    stylizer: Stylizer
+    styles: Sequence[Style]
+    weights: Sequence[float]
+    masks: Sequence[str | Path]
+    config: StylizeConfig
+    temporal: TemporalConfig | None
+
+
+def paint_file(job: PaintJob, source: Source, target: Path, *, quiet: bool = False) -> list[str]:
+    """Paint one picture or video.
+
+    A picture keeps its size, transparency and colour profile; a video its size, timestamps and sound.
+
+    Returns:
+        What was lost or guessed, in sentences for the user.
+
+    Raises:
+        InputError, OptionError, OutputError: see `muybridge.errors`. Nothing half-written is left.
+    """
+    check_writable(target)
+    if source.kind == "image":
+        return _paint_picture(job, source.path, target)
+    return _paint_video(job, source, target, quiet=quiet)
+
+
+def _paint_picture(job: PaintJob, path: Path, target: Path) -> list[str]:
+    picture = read_image(path)
+    painted = job.stylizer(picture, list(job.styles), weights=job.weights, masks=job.masks, config=job.config)
+    alpha = picture.alpha
+    if alpha is not None and alpha.shape != painted.shape[:2]:
+        alpha = resize_image(alpha, painted.shape[1], painted.shape[0])
+    write_image(target, painted, alpha=alpha, icc_profile=picture.icc_profile)
+    return []
+
+
+def _paint_video(job: PaintJob, source: Source, target: Path, *, quiet: bool) -> list[str]:
+    with ExitStack() as stack:
+        reader = stack.enter_context(VideoReader(source.location))
+        info = reader.info
+        masks = [MaskTrack(mask) for mask in job.masks]
+        for mask in masks:
+            stack.callback(mask.close)
+        total = info.num_frames if source.kind == "video" else None
+        line = stack.enter_context(progress_line(source.relative.name, total=total, unit="frames", quiet=quiet))
+        frames = prefetch(reader, depth=2)
+        stack.callback(frames.close)
+        painted = job.stylizer.stream(
+            frames, list(job.styles), weights=job.weights, masks=masks, config=job.config, temporal=job.temporal
+        )
+        first = next(painted)
+        writer = stack.enter_context(
+            VideoWriter(
+                target,
+                width=first.image.shape[1],
+                height=first.image.shape[0],
+                rate=info.average_rate or DEFAULT_RATE,
+                time_base=_time_base(info.time_base),
+                audio_from=source.location if info.has_audio and source.kind == "video" else None,
+            )
+        )
+
+        def write(frame: Frame) -> None:
+            writer.write(frame.image, frame.pts_seconds)
+            line.advance()
+
+        background = stack.enter_context(BackgroundWriter(write, depth=2))
+        background.put(first)
+        for frame in painted:
+            background.put(frame)
+        notes = list(reader.notes)
+        if first.image.shape[0] % 2 or first.image.shape[1] % 2:
+            notes.append(
+                f"{target} has an odd size, which H.264 stores as yuv444p; if a player refuses it, use an even --size"
+            )
+    return notes
+
+
+def _time_base(source: Fraction) -> Fraction | None:
+    """The source's own unit where an mp4 can hold it, so that timestamps stay exact; else the writer's fine one."""
+    return source if source.numerator == 1 and source.denominator <= 1_000_000 else None
