@@ -1,0 +1,157 @@
+"""Time and memory of the ACAR head against the published form: a loop over clips that tiles every actor.
+
+    python benchmarks/acar_head.py [--actors 50] [--height 256] [--width 456] [--depth 2] [--threads 1]
+
+Both get the same context map, boxes and weights, and their logits are compared. Time is the best of alternating
+runs. Memory is what HR2O's attention adds to the process at its peak, each form in a process of its own.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import roi_align
+
+from muybridge.models.acar import ACARConfig, ACARHead
+from muybridge.models.acar_actors import Actors, ContextMap, Grouping
+from muybridge.models.acar_relations import attend
+
+HIDDEN = 512
+
+
+def published_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention over the actors of one clip through a tensor of actors x actors x channels x locations."""
+    scores = (query.unsqueeze(1) * key.unsqueeze(0)).sum(2) / query.shape[1] ** 0.5
+    return (scores.softmax(1).unsqueeze(2) * value).sum(1)
+
+
+class PublishedHead:
+    """The published form, on the weights of a head of ours."""
+
+    def __init__(self, head: ACARHead) -> None:
+        self.head = head
+        self.conv1 = torch.cat([head.relate_context.weight, head.relate_actor.weight[..., None, None]], dim=1)
+        self.qkv = [[w.contiguous() for w in layer.qkv.weight.chunk(3)] for layer in head.hr2o]
+
+    def __call__(self, context: Tensor, clip_boxes: list[Tensor]) -> Tensor:
+        head, size = self.head, self.head.config.roi_size
+        features = F.conv2d(context, head.reduce.weight)
+        height, width = features.shape[-2:]
+        scale = torch.tensor([width, height, width, height])
+        aligned = roi_align(features, [boxes * scale for boxes in clip_boxes], size)
+        vectors = F.max_pool2d(aligned, size).flatten(1)
+        pooled: list[Tensor] = []
+        first = 0
+        for clip, boxes in enumerate(clip_boxes):
+            if len(boxes) == 0:
+                continue
+            actors = vectors[first : first + len(boxes)]
+            first += len(boxes)
+            place = features[clip].unsqueeze(0).repeat(len(boxes), 1, 1, 1)
+            pairs = torch.cat([place, actors[:, :, None, None].expand_as(place)], dim=1)
+            maps = F.relu(F.conv2d(F.relu(F.conv2d(pairs, self.conv1)), head.mix.weight))
+            maps = F.max_pool2d(maps, 3, stride=2, padding=1)
+            for layer, weights in zip(head.hr2o, self.qkv, strict=True):
+                found = published_attention(*(F.conv2d(maps, weight, padding=1) for weight in weights))
+                maps = maps + layer.out(F.relu(layer.norm(found)))
+            pooled.append(maps.mean((2, 3)))
+        both = torch.cat([F.relu(head.fc1(vectors)), torch.cat(pooled)], dim=1)
+        return head.fc2(both)
+
+
+def peak_of_attention(form: str, actors: int, grid: tuple[int, int]) -> float:
+    """Megabytes that one attention adds to this process at its peak."""
+    torch.set_num_threads(1)
+    # One convolution's output holds all three, as in the head. Made in place, since freed memory would hide growth.
+    maps = torch.empty(actors, *grid, 3 * HIDDEN).normal_().permute(0, 3, 1, 2)
+    query, key, value = maps.split(HIDDEN, dim=1)
+    groups = Grouping.from_counts([actors])
+
+    def run(count: int) -> Tensor:
+        few = Grouping.from_counts([count]) if count < actors else groups
+        parts = (query[:count], key[:count], value[:count])
+        return attend(*parts, few, few) if form == "ours" else published_attention(*(x.contiguous() for x in parts))
+
+    with torch.inference_mode():
+        run(2)  # loads the libraries
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        run(actors)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def best_of(runs: dict[str, Callable[[], Tensor]], repeats: int) -> dict[str, float]:
+    """Seconds of each run at its fastest, the runs taking turns."""
+    best = dict.fromkeys(runs, float("inf"))
+    for turn in range(repeats + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if turn > 0:  # the first turn warms up
+                best[name] = min(best[name], time.perf_counter() - start)
+    return best
+
+
+def compare_time(actors: int, grid: tuple[int, int], depth: int, repeats: int) -> None:
+    """Print seconds and ratios, float32 and bfloat16."""
+    torch.manual_seed(0)
+    head = ACARHead(ACARConfig(depth=depth)).eval()
+    context = torch.randn(1, head.config.context_channels, *grid)
+    corner = torch.rand(actors, 2) * 0.7
+    boxes = torch.cat([corner, corner + 0.05 + torch.rand(actors, 2) * 0.25], dim=1)
+    together = Actors.from_clips([boxes])
+    published = PublishedHead(head)
+
+    def half(run: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        def inside() -> Tensor:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return run()
+
+        return inside
+
+    def ours() -> Tensor:
+        return head(ContextMap(context), together)
+
+    def theirs() -> Tensor:
+        return published(context, [boxes])
+
+    with torch.inference_mode():
+        difference = (ours() - theirs()).abs().max() / theirs().abs().max()
+        print(f"largest difference of logits, relative: {difference:.1e}")
+        best = best_of(
+            {"published": theirs, "ours": ours, "published bf16": half(theirs), "ours bf16": half(ours)}, repeats
+        )
+    for name, seconds in best.items():
+        print(f"{name:<15}{seconds:8.3f} s   {best['published'] / seconds:6.2f} x")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The ACAR head against its published form.")
+    parser.add_argument("--actors", type=int, default=50)
+    parser.add_argument("--height", type=int, default=256)
+    parser.add_argument("--width", type=int, default=456)
+    parser.add_argument("--depth", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    grid = (-(-options.height // 16), -(-options.width // 16))
+    rows, columns = ACARHead.map_grid(grid)
+    print(
+        f"{options.actors} actors, context {grid[0]} x {grid[1]}, maps {rows} x {columns}, {options.threads} threads"
+    )
+    peaks: dict[str, float] = {}
+    for form in ("published", "ours"):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            peaks[form] = pool.apply(peak_of_attention, (form, options.actors, (rows, columns)))
+    print(f"attention at its peak: published {peaks['published']:.0f} MB, ours {peaks['ours']:.1f} MB, "
+          f"1/{peaks['published'] / max(peaks['ours'], 1e-3):.0f}")  # fmt: skip
+    compare_time(options.actors, grid, options.depth, options.repeats)
+
+
+if __name__ == "__main__":
+    main()
