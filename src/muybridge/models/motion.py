@@ -12,6 +12,8 @@ from torch import Tensor
 
 _OCCLUSION_RELATIVE = 0.01
 _OCCLUSION_ABSOLUTE = 0.5
+_REFINEMENTS = 3
+_DAMPING = 1e-2  # in units of the features' variance: keeps areas without structure from drifting
 
 
 def warp(map_CHW: Tensor, flow_2HW: Tensor, *, mode: str = "bilinear") -> Tensor:
@@ -58,8 +60,8 @@ def feature_flow(
     """Flow by matching encoder features coarse to fine; needs no optical flow library.
 
     At the coarsest level every displacement within the radius is tried; each finer level refines the upsampled
-    result. A match is the smallest squared difference of features summed over a window; a parabola through the
-    neighbouring costs gives the fraction of a location.
+    result. A match is the smallest squared difference of features summed over a window; least squares on the slopes
+    of the features gives the fraction of a location.
 
     Args:
         later, earlier: feature maps (1, C, H, W) of the two frames, coarsest first; each level twice as fine as the
@@ -76,15 +78,16 @@ def feature_flow(
         a_CHW, b_CHW = (a / scale)[0].float(), (b / scale)[0].float()
         H, W = a_CHW.shape[1:]
         start = torch.zeros(2, H, W, device=a.device) if flow is None else resize_flow(flow, H, W)
-        flow = start + _search(a_CHW, warp(b_CHW, start), radius, window)
-        flow = _median(flow)
+        flow = _median(start + _search(a_CHW, warp(b_CHW, start), radius, window))
+        for _ in range(_REFINEMENTS):
+            flow = _refine(a_CHW, b_CHW, flow, window)
     if flow is None:
         raise ValueError("feature_flow needs at least one level")
     return flow
 
 
 def _search(a_CHW: Tensor, b_CHW: Tensor, radius: int, window: int) -> Tensor:
-    """Best displacement within the radius, to a fraction of a location: (2, H, W)."""
+    """Best whole displacement within the radius: (2, H, W)."""
     side = 2 * radius + 1
     H, W = a_CHW.shape[1:]
     padded = F.pad(b_CHW[None], (radius,) * 4, mode="replicate")[0]
@@ -96,20 +99,23 @@ def _search(a_CHW: Tensor, b_CHW: Tensor, radius: int, window: int) -> Tensor:
     length = offsets[:, None].square() + offsets[None, :].square()
     volume = volume + 1e-3 * length.flatten()[:, None, None]
     best = volume.argmin(0)
-    by, bx = best // side, best % side
-    fraction_x = _parabola(volume, best, bx, 1, side)
-    fraction_y = _parabola(volume, best, by, side, side)
-    return torch.stack([bx - radius + fraction_x, by - radius + fraction_y])
+    return torch.stack([best % side - radius, best // side - radius]).float()
 
 
-def _parabola(volume: Tensor, best: Tensor, place: Tensor, step: int, side: int) -> Tensor:
-    """Offset in (-0.5, 0.5) of the minimum of a parabola through the best cost and its two neighbours."""
-    inside = (place > 0) & (place < side - 1)
-    at = torch.where(inside, best, side * side // 2)
-    before, here, after = (volume.gather(0, (at + s)[None])[0] for s in (-step, 0, step))
-    curvature = before - 2 * here + after
-    offset = (before - after) / (2 * curvature.clamp_min(1e-9))
-    return torch.where(inside & (curvature > 0), offset.clamp(-0.5, 0.5), 0.0)
+def _refine(a_CHW: Tensor, b_CHW: Tensor, flow_2HW: Tensor, window: int) -> Tensor:
+    """One Gauss-Newton step on the summed squared difference (Lucas & Kanade 1981); identical maps stay still."""
+    warped = warp(b_CHW, flow_2HW)
+    padded = F.pad(warped[None], (1,) * 4, mode="replicate")[0]
+    slope_x = (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) / 2
+    slope_y = (padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) / 2
+    residual = a_CHW - warped
+    products = (slope_x * slope_x, slope_x * slope_y, slope_y * slope_y, slope_x * residual, slope_y * residual)
+    sums = torch.stack([product.mean(0) for product in products])
+    xx, xy, yy, xr, yr = F.avg_pool2d(sums[None], window, 1, window // 2, count_include_pad=False)[0]
+    xx, yy = xx + _DAMPING, yy + _DAMPING
+    determinant = xx * yy - xy * xy
+    step = torch.stack([yy * xr - xy * yr, xx * yr - xy * xr]) / determinant
+    return flow_2HW + step.clamp(-1, 1)
 
 
 def _median(flow_2HW: Tensor) -> Tensor:
