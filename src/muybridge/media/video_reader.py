@@ -30,6 +30,7 @@ from muybridge.errors import BrokenMedia, InputError, MissingInput, NoVideoStrea
 from muybridge.media.images import read_image, resize_image
 
 UInt8 = NDArray[np.uint8]
+_Timed = tuple[Fraction, VideoFrame]
 
 DEFAULT_RATE = Fraction(25)
 # swscale's fast paths darken every round trip through yuv420p by more than one level of 255; these do not.
@@ -131,6 +132,9 @@ class VideoReader:
         self._size = size or _scaled_size(self._info, short_side)
         self._reformatter = VideoReformatter()
         self._timestamps: list[Fraction] | None = None
+        # What avi calls display times are guesses: there, only the order and the decoding times count.
+        self._has_display_times = self._container.format.name != "avi" and first.pts is not None
+        self._first_time = self._seconds(first.pts or 0)
         self._notes: list[str] = []
 
     @property
@@ -160,8 +164,8 @@ class VideoReader:
         if self._info.duration_seconds is not None:
             self._seek(Fraction(0))
         count = 0
-        for frame in self._decode():
-            yield Frame(self._to_rgb(frame), self._time(frame, count), count)
+        for seconds, frame in self._timed():
+            yield Frame(self._to_rgb(frame), seconds, count)
             count += 1
         stated = self._stream.frames
         if stated and count < stated:
@@ -174,12 +178,13 @@ class VideoReader:
         if self._timestamps is None:
             self._seek(Fraction(0))
             packets = [p for p in self._packets() if p.size and not p.is_discard]
-            pts = [packet.pts for packet in packets]
             self._seek(Fraction(0))
-            if all(value is not None for value in pts):
-                self._timestamps = [self._seconds(value) for value in sorted(v for v in pts if v is not None)]
-            else:  # as in avi, which stores no display times
-                self._timestamps = [self._time(frame, index) for index, frame in enumerate(self._decode())]
+            stamps = [packet.pts if self._has_display_times else packet.dts for packet in packets]
+            if all(stamp is not None for stamp in stamps):
+                self._timestamps = sorted(self._seconds(stamp) for stamp in stamps if stamp is not None)
+            else:  # as in a bare H.264 stream
+                interval = 1 / (self._stream.average_rate or DEFAULT_RATE)
+                self._timestamps = [index * interval for index, _ in enumerate(self._decode())]
                 self._seek(Fraction(0))
         return self._timestamps
 
@@ -204,27 +209,23 @@ class VideoReader:
         seeking save decoding (see benchmarks/read_video.py).
         """
         found: dict[Fraction, Frame] = {}
-        wanted = sorted({Fraction(s) for s in seconds})
+        exact = [_exact(s) for s in seconds]
         key_frames = self._key_frame_times()
-        decoding: Generator[VideoFrame, None, None] | None = None
-        current: VideoFrame | None = None
-        ahead: VideoFrame | None = None
-        for target in wanted:
-            if decoding is None or self._seeking_helps(key_frames, ahead, target):
-                self._seek(target)
-                decoding, current = self._decode(), None
-                ahead = next(decoding, None)
-                if ahead is not None and self._time(ahead, 0) > target > self._start_of_video(key_frames):
-                    # The index pointed past the target (key frames are told by decoding time): start over.
-                    self._seek(Fraction(0))
-                    decoding = self._decode()
-                    ahead = next(decoding, None)
-            while ahead is not None and (current is None or self._time(ahead, 0) <= target):
+        decoding: Generator[_Timed, None, None] | None = None
+        current: _Timed | None = None
+        ahead: _Timed | None = None
+        for target in sorted(set(exact)):
+            place = bisect.bisect_right(key_frames, target) - 1
+            key_frame_between = ahead is not None and place >= 0 and key_frames[place] > ahead[0]
+            if decoding is None or key_frame_between:
+                current = None
+                decoding, ahead = self._start_before(target, key_frames)
+            while ahead is not None and (current is None or ahead[0] <= target):
                 current, ahead = ahead, next(decoding, None)
             if current is None:
                 raise BrokenMedia(f"{self.source} holds no frame that can be decoded")
-            found[target] = Frame(self._to_rgb(current), self._time(current, 0), -1)
-        return [found[Fraction(s)] for s in seconds]
+            found[target] = Frame(self._to_rgb(current[1]), current[0], -1)
+        return [found[target] for target in exact]
 
     # --- between FFmpeg and the above ---
 
@@ -269,23 +270,40 @@ class VideoReader:
     def _seconds(self, pts: int) -> Fraction:
         return pts * (self._stream.time_base or Fraction(1, av.time_base)) - self._start
 
-    def _time(self, frame: VideoFrame, index: int) -> Fraction:
-        if frame.pts is None:
-            return Fraction(index) / (self._stream.average_rate or DEFAULT_RATE)
-        return self._seconds(frame.pts)
+    def _timed(self) -> Generator[_Timed, None, None]:
+        """Frames from where the file stands, with their display times; from the start where only order is known."""
+        listed = None if self._has_display_times else self.timestamps()
+        interval = 1 / (self._stream.average_rate or DEFAULT_RATE)
+        seconds = -interval
+        for index, frame in enumerate(self._decode()):
+            if listed is not None and index < len(listed):
+                seconds = listed[index]
+            else:
+                seconds = seconds + interval if listed is not None or frame.pts is None else self._seconds(frame.pts)
+            yield seconds, frame
 
     def _key_frame_times(self) -> list[Fraction]:
-        entries = self._stream.index_entries
-        return sorted(self._seconds(entry.timestamp) for entry in entries if entry.is_keyframe)
+        """When key frames are shown, as far as the file's index tells."""
+        self._seek(Fraction(0))  # the index of mkv is only read when needed
+        entries = self._stream.index_entries if self._has_display_times else ()
+        indexed = sorted(self._seconds(entry.timestamp) for entry in entries if entry.is_keyframe)
+        # An mp4's index counts in decoding time, which lies before display by as much as frames are reordered.
+        delay = max(Fraction(0), self._first_time - indexed[0]) if indexed else Fraction(0)
+        return [seconds + delay for seconds in indexed]
 
-    def _seeking_helps(self, key_frames: list[Fraction], ahead: VideoFrame | None, target: Fraction) -> bool:
-        if ahead is None:
-            return False
-        place = bisect.bisect_right(key_frames, target) - 1
-        return place >= 0 and key_frames[place] > self._time(ahead, 0)
-
-    def _start_of_video(self, key_frames: list[Fraction]) -> Fraction:
-        return key_frames[0] if key_frames else Fraction(0)
+    def _start_before(
+        self, target: Fraction, key_frames: list[Fraction]
+    ) -> tuple[Generator[_Timed, None, None], _Timed | None]:
+        """Decoding from the last key frame shown at or before `target`, with its first frame."""
+        place = bisect.bisect_right(key_frames, target)
+        while True:
+            # One key frame further back when the index pointed past the target, as it can at a variable rate.
+            place -= 1
+            self._seek(key_frames[place] if place >= 0 else Fraction(0))
+            decoding = self._timed()
+            first = next(decoding, None)
+            if first is None or first[0] <= target or place < 0:
+                return decoding, first
 
     def _to_rgb(self, frame: VideoFrame) -> UInt8:
         turned = frame.rotation // 90 % 2 == 1
@@ -424,6 +442,11 @@ def _scaled_size(info: VideoInfo, short_side: int | None) -> tuple[int, int]:
         raise OptionError(f"short_side={short_side} must be 1 or more pixels")
     scale = Fraction(short_side, min(info.width, info.height))
     return max(1, round(info.width * scale)), max(1, round(info.height * scale))
+
+
+def _exact(seconds: Fraction | float) -> Fraction:
+    """Seconds as a fraction; a float as the timestamp that it was rounded from."""
+    return Fraction(seconds).limit_denominator(1_000_000) if isinstance(seconds, float) else Fraction(seconds)
 
 
 def _source_colorspace(frame: VideoFrame) -> Colorspace:
