@@ -16,7 +16,7 @@ from muybridge.data.photos import CropConfig, PhotoCrops
 from muybridge.models.avatar_net import AvatarNet, AvatarNetConfig
 from muybridge.training.fit import FitConfig, Validation, fit
 from muybridge.data.sampling import Draw
-from muybridge.training.stylizer import DistillationObjective, initialise
+from muybridge.training.stylizer import DistillationObjective, add_normalisation
 
 CONFIG = AvatarNetConfig(widths=(24, 48, 96, 192))
 
@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, default=Path("runs/stylizer"))
-    parser.add_argument("--steps", type=int, default=6500)
+    parser.add_argument("--steps", type=int, default=4200)
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()
     torch.manual_seed(0)
@@ -33,7 +33,9 @@ def main() -> None:
     teacher = DistilledVGG(args.data / "weights" / "vgg19_distilled").to(memory_format=torch.channels_last)
     objective = DistillationObjective(network, teacher, WIDTHS)
     photos = sorted(
-        path for folder in ("imagenet", "natural") for path in (args.data / "photos" / folder).iterdir()
+        path
+        for folder in ("imagenet", "natural")
+        for path in (args.data / "photos" / folder).iterdir()
         if path.suffix.lower() in {".jpg", ".jpeg", ".png"}
     )
     held_out, photos = photos[::37], [p for i, p in enumerate(photos) if i % 37]
@@ -41,7 +43,7 @@ def main() -> None:
     validation_set = PhotoCrops(held_out, crops, texture_seeds=400)
     validation_batch = torch.utils.data.default_collate([validation_set[Draw(i, i)] for i in range(len(held_out))])
 
-    initialise(network, validation_batch["photo"])
+    add_normalisation(network)
     network.to(memory_format=torch.channels_last)
 
     def validate() -> dict[str, float]:
@@ -50,13 +52,25 @@ def main() -> None:
             return {name: float(value) for name, value in objective(validation_batch).items()}
 
     config = FitConfig(
-        steps=args.steps, batch_size=4, learning_rate=1.5e-3, warmup_steps=200, schedule="cosine", clip_norm=5.0,
-        precision="bf16-mixed", save_every=250, validate_every=500,
+        steps=args.steps,
+        batch_size=4,
+        learning_rate=2e-3,
+        warmup_steps=200,
+        schedule="cosine",
+        clip_norm=5.0,
+        precision="bf16-mixed",
+        save_every=250,
+        validate_every=500,
     )
     dataset = PhotoCrops(photos, crops, texture_seeds=400)
     result = fit(
-        objective, dataset, config, folder=args.out, resume=args.resume,
-        validation=Validation(validate, "loss", larger_is_better=False), title="stylizer",
+        objective,
+        dataset,
+        config,
+        folder=args.out,
+        resume=args.resume,
+        validation=Validation(validate, "loss", larger_is_better=False),
+        title="stylizer",
     )
     print(result)
 

@@ -8,14 +8,17 @@ teacher's channel statistics.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from muybridge.models.avatar_net import (
     AvatarNet,
     Decoration,
+    Statistics,
     channel_statistics,
     decorate,
     encode_style,
@@ -118,21 +121,24 @@ class DistillationObjective(nn.Module):
         """{"photo", "style": each (B, 3, S, S) RGB in [0, 255]} to the loss and its parts."""
         photo, style = batch["photo"], batch["style"]
         B, w = len(photo), self.weights
-        reconstruction, levels = self.network.reconstruct(photo)
-        painted, decorated = self._paint(levels, style)
+        # Photographs and styles, and then reconstructions and paintings, pass together: normalised alike.
+        levels = self.network.encoder(torch.cat([photo, style]))
+        decorated, targets = self._decorate(levels, B)
+        features = torch.cat([levels[3][:B].float(), decorated])
+        reconstruction, painted = self.network.decoder(features, targets).float().split(B)
         with torch.no_grad():
-            truth = self.teacher(torch.cat([photo, style]))
-        seen = self.teacher(torch.cat([reconstruction, painted]))
-        photo_truth, style_truth = [t[:B].float() for t in truth], [t[B:].float() for t in truth]
-        again, painted_seen = [s[:B].float() for s in seen], [s[B:].float() for s in seen]
+            truth = [level.float() for level in self.teacher(torch.cat([photo, style]))]
+        seen = [level.float() for level in self.teacher(torch.cat([reconstruction, painted]))]
+        style_errors = [style_distance(s[B:], t[B:]) for s, t in zip(seen, truth, strict=True)]
         parts = {
-            "pixel": F.mse_loss(reconstruction.float() / 255, photo / 255),
-            "feature": _mean([_relative_error(a, t) for a, t in zip(again, photo_truth, strict=True)]),
-            "distill": self._distillation(levels, photo_truth),
-            "style": _mean([style_distance(p, s).mean() for p, s in zip(painted_seen, style_truth, strict=True)]) * 4,
+            "pixel": F.mse_loss(reconstruction / 255, photo / 255),
+            "feature": _mean([_relative_error(s[:B], t[:B]) for s, t in zip(seen, truth, strict=True)]),
+            "distill": self._distillation(levels, truth),
+            # The logarithm keeps a nearly flat style, of which everything is far, from ruling the batch.
+            "style": torch.stack(style_errors).sum(0).log1p().mean(),
             "faithful": _relative_error(self._encode_frozen(painted).float(), decorated),
-            "content": F.mse_loss(F.instance_norm(painted_seen[3]), F.instance_norm(photo_truth[3])),
-            "total_variation": total_variation(painted.float() / 255),
+            "content": F.mse_loss(F.instance_norm(seen[3][B:]), F.instance_norm(truth[3][:B])),
+            "total_variation": total_variation(painted / 255),
         }
         loss = torch.stack([getattr(w, name) * value for name, value in parts.items()]).sum()
         return {"loss": loss, **parts}
@@ -140,28 +146,33 @@ class DistillationObjective(nn.Module):
     def _encode_frozen(self, picture: Tensor) -> Tensor:
         """relu4_1, with a gradient to the picture alone: the encoder must not adapt to what the decoder makes."""
         encoder = self.network.encoder
+        training = encoder.training
         frozen = {name: p.detach() for name, p in encoder.named_parameters()}
-        return torch.func.functional_call(encoder, frozen, (picture,))[3]
+        try:
+            return torch.func.functional_call(encoder.eval(), frozen, (picture,))[3]
+        finally:
+            encoder.train(training)
 
-    def _paint(self, levels: Sequence[Tensor], style: Tensor) -> tuple[Tensor, Tensor]:
-        """Decode decorated features; matches and whitening are constants to the gradient, as is the encoder."""
+    def _decorate(self, levels: Sequence[Tensor], B: int) -> tuple[Tensor, list[Statistics]]:
+        """Decorated features of B photographs by B styles, and the fusion targets of reconstructions and paintings.
+
+        Matches, whitening and the style's statistics are constants to the gradient.
+        """
+        own = [channel_statistics(level[:B]) for level in levels[:3]]
+        features: list[Tensor] = []
+        painted: list[list[Statistics]] = []
         with torch.no_grad():
-            style_levels = self.network.encoder(style)
-            features: list[Tensor] = []
-            targets: list[list[tuple[Tensor, Tensor]]] = []
-            for i in range(len(style)):
+            for i in range(B):
                 how = Decoration(strength=float(torch.rand(()).clamp_min(0.3) ** 0.5), patch_size=(3, 5)[i % 2])
-                code = encode_style([level[i : i + 1] for level in style_levels])
-                z = levels[3][i].detach().float()
-                features.append(decorate(z, code, how))
-                own = [channel_statistics(level[i : i + 1].detach()) for level in levels[:3]]
-                targets.append(fusion_targets(own, [(1.0, code)], how))
-            stacked = [
-                (torch.cat([t[level][0] for t in targets]), torch.cat([t[level][1] for t in targets]))
-                for level in range(3)
-            ]
-        decorated = torch.stack(features)
-        return self.network.decoder(decorated, stacked), decorated
+                code = encode_style([level[B + i : B + i + 1] for level in levels])
+                features.append(decorate(levels[3][i].float(), code, how))
+                painted.append(fusion_targets([(m[i : i + 1], d[i : i + 1]) for m, d in own], [(1.0, code)], how))
+        targets: list[Statistics] = []
+        for level in range(3):
+            means = torch.cat([own[2 - level][0], *(of_one[level][0] for of_one in painted)])
+            deviations = torch.cat([own[2 - level][1], *(of_one[level][1] for of_one in painted)])
+            targets.append((means, deviations))
+        return torch.stack(features), targets
 
     def _distillation(self, levels: Sequence[Tensor], truth: Sequence[Tensor]) -> Tensor:
         """Share of the teacher's variance that a linear map of the encoder's levels does not predict."""
@@ -174,35 +185,28 @@ class DistillationObjective(nn.Module):
         return _mean(errors)
 
 
-@torch.no_grad()
-def initialise(network: AvatarNet, photos: Tensor) -> None:
-    """Scale every convolution, in order, so that its output over `photos` has mean 0 and deviation 1.
+def add_normalisation(network: AvatarNet) -> None:
+    """Put a batch normalisation behind every convolution but the last, for the time of training.
 
-    Layer-sequential unit variance (Mishkin & Matas 2016). Eighteen layers without normalisation otherwise shrink the
-    signal until whitening, whose threshold is absolute, drops nearly all of it.
-
-    Args:
-        photos: (B, 3, S, S) RGB in [0, 255].
+    Eighteen layers without any train slowly, and lose many channels for good. Folded back by `fold_normalisation`.
     """
-    convs = [m for part in (network.encoder, network.decoder) for m in part.modules() if isinstance(m, nn.Conv2d)]
-    for conv in convs:
-        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-        if conv.bias is not None:
-            nn.init.zeros_(conv.bias)
-    for conv in convs:
-        seen: list[Tensor] = []
+    for part in (network.encoder, network.decoder.stages, network.decoder.finish[0]):
+        for parent in list(part.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, nn.Conv2d):
+                    nn.init.kaiming_normal_(child.weight, nonlinearity="relu")
+                    setattr(parent, name, nn.Sequential(child, nn.BatchNorm2d(child.out_channels)))
+    with torch.no_grad():  # pixels span 255, normalised features a few units
+        cast(nn.Conv2d, network.decoder.finish[1]).weight.mul_(80)
 
-        def keep(_module: nn.Module, _inputs: object, output: Tensor, seen: list[Tensor] = seen) -> None:
-            seen.append(output)
 
-        handle = conv.register_forward_hook(keep)
-        network.reconstruct(photos)
-        handle.remove()
-        deviation, mean = torch.std_mean(seen[0], dim=(0, 2, 3))
-        scale = (40.0 if conv is convs[-1] else 1.0) / deviation.clamp_min(1e-6)
-        conv.weight.mul_(scale.reshape(-1, 1, 1, 1))
-        if conv.bias is not None:
-            conv.bias.copy_(-mean * scale)
+def fold_normalisation(network: AvatarNet) -> None:
+    """Fold every batch normalisation into the convolution before it; the network in evaluation stays the same."""
+    network.eval()
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Sequential) and len(child) == 2 and isinstance(child[1], nn.BatchNorm2d):
+                setattr(parent, name, fuse_conv_bn_eval(cast(nn.Conv2d, child[0]), child[1]))
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:
