@@ -111,9 +111,11 @@ class VideoReader:
     def __init__(
         self, source: str | Path, *, size: tuple[int, int] | None = None, short_side: int | None = None
     ) -> None:
-        if size is not None and short_side is not None:
-            raise OptionError("size and short_side were both given: choose one")
+        _check_size(size, short_side)
         self.source = str(source)
+        self._notes: list[str] = []
+        self._timestamps: list[Fraction] | None = None
+        self._closed = False
         self._container = _open(self.source)
         # A cover picture in a sound file is stored as a video track.
         pictures = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -122,7 +124,7 @@ class VideoReader:
             raise NoVideoStream(f"{self.source} holds no pictures, only sound or data. Give a video file")
         self._stream: VideoStream = pictures[0]
         self._stream.thread_type = "AUTO"
-        self._start = Fraction(self._container.start_time or 0, av.time_base)
+        self._start = start_of(self._container)
         try:
             first = self._first_frame()
         except BrokenMedia:
@@ -131,11 +133,9 @@ class VideoReader:
         self._info = _describe(self._container, self._stream, first)
         self._size = size or _scaled_size(self._info, short_side)
         self._reformatter = VideoReformatter()
-        self._timestamps: list[Fraction] | None = None
         # What avi calls display times are guesses: there, only the order and the decoding times count.
         self._has_display_times = self._container.format.name != "avi" and first.pts is not None
         self._first_time = self._seconds(first.pts or 0)
-        self._notes: list[str] = []
 
     @property
     def info(self) -> VideoInfo:
@@ -157,6 +157,7 @@ class VideoReader:
 
     def close(self) -> None:
         """Release the file. Iterators of a closed reader end."""
+        self._closed = True
         self._container.close()
 
     def __iter__(self) -> Generator[Frame, None, None]:
@@ -245,8 +246,8 @@ class VideoReader:
                 yield from packet.decode()  # pyright: ignore[reportReturnType] - a video stream yields VideoFrames
 
     def _packets(self) -> "Iterator[av.Packet[VideoStream]]":
-        packets = self._container.demux(self._stream)
-        while True:
+        packets = iter(()) if self._closed else self._container.demux(self._stream)
+        while not self._closed:  # FFmpeg does not survive being asked of a closed file
             try:
                 packet = next(packets)
             except StopIteration:
@@ -262,6 +263,8 @@ class VideoReader:
             self._notes.append(sentence)
 
     def _seek(self, seconds: Fraction) -> None:
+        if self._closed:
+            return
         base = self._stream.time_base or Fraction(1, av.time_base)
         offset = int((seconds + self._start) / base)
         with contextlib.suppress(av.error.FFmpegError):  # a source that cannot seek is read on from where it is
@@ -341,6 +344,7 @@ class FrameFolder:
             raise MissingInput("there are no pictures to read as a video")
         if rate <= 0:
             raise OptionError(f"rate={rate} must be above 0")
+        _check_size(size, short_side)
         self.paths, self.rate = list(paths), rate
         height, width = read_image(paths[0]).rgb.shape[:2]
         self._info = VideoInfo(width, height, rate, len(paths) / rate, len(paths), 1 / rate, False, 0)
@@ -435,11 +439,25 @@ def _describe(container: InputContainer, stream: VideoStream, first: VideoFrame)
     )
 
 
+def start_of(container: InputContainer) -> Fraction:
+    """Time of the first picture or sound in seconds, which a player counts as 0; exact, unlike the container's own."""
+    tracks = [*container.streams.video, *container.streams.audio]
+    starts = [s.start_time * s.time_base for s in tracks if s.start_time is not None and s.time_base is not None]
+    return min(starts, default=Fraction(0))
+
+
+def _check_size(size: tuple[int, int] | None, short_side: int | None) -> None:
+    if size is not None and short_side is not None:
+        raise OptionError("size and short_side were both given: choose one")
+    if size is not None and min(size) < 1:
+        raise OptionError(f"size={size} must be 1 or more pixels each way")
+    if short_side is not None and short_side < 1:
+        raise OptionError(f"short_side={short_side} must be 1 or more pixels")
+
+
 def _scaled_size(info: VideoInfo, short_side: int | None) -> tuple[int, int]:
     if short_side is None:
         return info.width, info.height
-    if short_side < 1:
-        raise OptionError(f"short_side={short_side} must be 1 or more pixels")
     scale = Fraction(short_side, min(info.width, info.height))
     return max(1, round(info.width * scale)), max(1, round(info.height * scale))
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from muybridge.errors import InputError, OptionError
 from muybridge.media.outputs import atomic_output, output_error
-from muybridge.media.video_reader import COLOR_CONVERSION
+from muybridge.media.video_reader import COLOR_CONVERSION, start_of
 
 VIDEO_SUFFIXES_WRITTEN = (".mp4", ".mov", ".mkv")
 # Sound that an mp4 may hold as it is. Anything else is encoded anew, as AAC.
@@ -167,7 +167,7 @@ class _Sound:
 
     def __init__(self, source: str | Path, output: OutputContainer) -> None:
         self._input: InputContainer = av.open(str(source))
-        self._start = Fraction(self._input.start_time or 0, av.time_base)
+        self._start = start_of(self._input)
         self._copied: dict[int, AudioStream] = {}
         self._encoded: dict[int, tuple[AudioStream, AudioResampler]] = {}
         for track in self._input.streams.audio:
