@@ -175,7 +175,10 @@ def test_fusion_targets_move_from_content_to_style():
 
 def test_batch_equals_loop(network):
     pictures = torch.cat([picture(40, 48, seed) for seed in range(3)])
-    styles = [(0.3, network.encode_style(picture(32, 40, 8))), (0.7, network.encode_style(picture(48, 32, 9)))]
+    styles = [
+        (0.3, encode_style(network.encoder(picture(32, 40, 8)))),
+        (0.7, encode_style(network.encoder(picture(48, 32, 9)))),
+    ]
     together = network(pictures, styles)
     alone = torch.cat([network(p[None], styles) for p in pictures])
     torch.testing.assert_close(together, alone)
@@ -186,7 +189,7 @@ def test_batch_equals_loop(network):
 def test_tiles_change_nothing(network, interpolation):
     rgb = picture(168, 200)
     how = Decoration(0.7, interpolation)
-    styles = [(1.0, network.encode_style(picture(64, 64, 5)))]
+    styles = [(1.0, encode_style(network.encoder(picture(64, 64, 5))))]
     whole, tiled = network.encode(rgb), network.encode(rgb, tile=64)
     torch.testing.assert_close(tiled.z, whole.z, atol=1e-3, rtol=1e-4)
     decorated = decorate(whole.z, styles[0][1], how)
@@ -200,7 +203,7 @@ def test_flat_pictures_make_no_nan(network):
     flat = torch.full((1, 3, 64, 64), 120.0)
     for content, style in ((picture(64, 64), flat), (flat, picture(64, 64)), (flat, flat)):
         for projection in ("zca", "adain"):
-            painted = network(content, [(1.0, network.encode_style(style, projection))])
+            painted = network(content, [(1.0, encode_style(network.encoder(style), projection))])
             assert torch.isfinite(painted).all()
 
 

@@ -378,11 +378,6 @@ class AvatarNet(nn.Module):
         self.decoder = HourglassDecoder(self.config)
 
     @torch.inference_mode()
-    def encode_style(self, picture_13HW: Tensor, projection: Projection = "zca") -> StyleCode:
-        """The reusable side of one style picture, RGB in [0, 255]."""
-        return encode_style(self.encoder(picture_13HW), projection)
-
-    @torch.inference_mode()
     def encode(self, picture_13HW: Tensor, *, tile: int | None = None) -> Encoded:
         """relu4_1 and the statistics of the levels above it.
 

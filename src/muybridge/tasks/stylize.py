@@ -30,6 +30,7 @@ from muybridge.models.avatar_net import (
     Interpolation,
     Projection,
     StyleCode,
+    encode_style,
     fit_whitening,
     fusion_targets,
     recolour,
@@ -206,8 +207,10 @@ class Stylizer:
         image = Image.fromarray(rgb).resize((width, height), Image.Resampling.LANCZOS)
         left, top = max(0, (width - 4 * size) // 2), max(0, (height - 4 * size) // 2)
         image = image.crop((left, top, left + min(width, 4 * size), top + min(height, 4 * size)))
-        code = self.network.encode_style(_padded(self._tensor(np.asarray(image))), projection)
-        return Style(name, code, self.fingerprint)
+        with torch.inference_mode():
+            levels = self.network.encoder(_padded(self._tensor(np.asarray(image))))
+            _check_finite(levels[3])
+            return Style(name, encode_style(levels, projection), self.fingerprint)
 
     def __call__(
         self,
@@ -306,6 +309,7 @@ class Stylizer:
         map_bytes = padded.shape[2] * padded.shape[3] * self.network.config.widths[0] * 4
         tile = _TILE if map_bytes > _LARGEST_MAP_BYTES else None
         content = self.network.encode(padded, tile=tile)
+        _check_finite(content.z)
         if carry:
             carry.begin(padded, content)
         how = config.decoration
@@ -422,9 +426,13 @@ def _keep_colors(painted: NDArray[np.float32], rgb: RGB) -> NDArray[np.float32]:
     return (content + lighter[..., None]).astype(np.float32)
 
 
+def _check_finite(values: Tensor) -> None:
+    if not torch.isfinite(values).all():
+        raise ModelError("the model makes values that are not numbers: its file is damaged. Get it again")
+
+
 def _to_uint8(picture: NDArray[np.float32]) -> RGB:
-    if not np.isfinite(picture).all():
-        raise ModelError("the model painted values that are not numbers: its file is damaged. Get it again")
+    _check_finite(torch.from_numpy(picture))
     return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
 
 

@@ -160,9 +160,12 @@ def fit(
         world_size=fabric.world_size,
         weights=weights,
     )
-    # `dataset` is indexed by Draw, not by int; the loader hands on whatever the sampler yields.
     loader: DataLoader[Any] = DataLoader(
-        dataset, batch_sampler=cast(Any, batches), num_workers=config.workers, collate_fn=collate
+        dataset,
+        batch_sampler=cast(Any, batches),  # indexed by Draw, not by int: the loader hands on what the sampler yields
+        num_workers=config.workers,
+        collate_fn=collate,
+        generator=torch.Generator(),  # its own, or a resumed run would find torch's global one a draw further
     )
     with progress_line(title, total=config.steps, unit="steps", quiet=not fabric.is_global_zero) as line:
         line.done = run.step
