@@ -16,6 +16,7 @@ app = App(
     name="muybridge",
     help="Takes image models to video: recognize, localize and stylize what moves.",
     version=__version__,
+    suppress_keyboard_interrupt=False,  # main says that nothing half-written is left
 )
 train = App(name="train", help="Train a model on your own data.")
 app.command(train)

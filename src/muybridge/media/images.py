@@ -1,5 +1,6 @@
 """Still pictures: upright 8-bit RGB with optional alpha, from any file Pillow reads, and back."""
 
+import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,8 +106,11 @@ def write_image(
     keywords: dict[str, Any] = {"icc_profile": icc_profile} if icc_profile else {}
     if suffix in {".jpg", ".jpeg", ".webp", ".avif"}:
         keywords["quality"] = 95
+    # Encoded in memory first: Pillow's encoders do not notice a disk that fills up while they write.
+    encoded = io.BytesIO()
+    image.save(encoded, format=Image.registered_extensions()[suffix], **keywords)
     with atomic_output(path) as beside:
-        image.save(beside, **keywords)
+        beside.write_bytes(encoded.getvalue())
 
 
 def resize_image(pixels: UInt8, width: int, height: int) -> UInt8:
