@@ -14,7 +14,6 @@ from muybridge.models.acar import (
     BaselineConfig,
     BaselineHead,
     TokenTrunk,
-    attend,
 )
 from muybridge.models.acar_actors import (
     Actors,
@@ -24,6 +23,7 @@ from muybridge.models.acar_actors import (
     unpadded_extents,
     within_window,
 )
+from muybridge.models.acar_relations import attend
 from muybridge.models.slowfast import SlowFast, SlowFastConfig
 
 TINY = ACARConfig(context_channels=6, num_classes=5, reduced=7, hidden=4, depth=2, roi_size=3)
@@ -365,9 +365,7 @@ def test_extents_round_up_and_small_ones_are_refused():
     with pytest.raises(OptionError, match="within"):
         unpadded_extents([(64, 80)], (64, 64), (4, 4))
     with pytest.raises(OptionError, match="larger frames"):
-        make_head()(
-            ContextMap(torch.zeros(1, 6, 2, 9, dtype=torch.float64)), Actors.from_clips([make_boxes(1)])
-        )
+        make_head()(ContextMap(torch.zeros(1, 6, 2, 9, dtype=torch.float64)), Actors.from_clips([make_boxes(1)]))
 
 
 @pytest.mark.parametrize("counts", [[12, 9], [12, 0, 0, 0, 0, 0, 1, 1]], ids=["padded", "flat"])

@@ -71,9 +71,7 @@ def test_published_preprocessing():
     assert torch.allclose(first, torch.full_like(first, (1 - 0.45) / 0.225))
     with torch.device("meta"):
         config = SLOWFAST_R101
-    second = SlowFast(
-        SlowFastConfig(blocks=(1, 1, 1, 1), width=8, mean=config.mean, std=config.std)
-    ).normalize(white)
+    second = SlowFast(SlowFastConfig(blocks=(1, 1, 1, 1), width=8, mean=config.mean, std=config.std)).normalize(white)
     expected = torch.tensor([(255 - m) / s for m, s in zip(config.mean, config.std, strict=True)])
     assert torch.allclose(second, expected.view(3, 1, 1).expand_as(second))
 

@@ -192,7 +192,8 @@ class FeatureBank:
         self.model, self.video = names["model"], names["video"]
         if model is not None and model != self.model:
             raise ModelMismatch(
-                f"{self.path} was written by model '{self.model}', not '{model}'. Write the bank again with '{model}'."
+                f"{self.path} was written by model '{self.model}', not '{model}'. "
+                f"Write the bank again with '{model}'."
             )
 
     def __len__(self) -> int:
