@@ -47,6 +47,8 @@ def write_clip(
     muxing = {"movflags": "+faststart"} if faststart else {}
     with av.open(str(path), "w", options=muxing) as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
+        if codec == "libx264":  # a key frame exactly every `gop` frames
+            stream.options = {"x264-params": "scenecut=0", **stream.options}
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt
         stream.codec_context.gop_size = gop
@@ -61,6 +63,8 @@ def write_clip(
             frame = VideoFrame.from_ndarray(picture_of(index, *size), format="rgb24")
             frame.pts = pts[index] if pts is not None else index
             frame.time_base = time_base or 1 / Fraction(rate)
+            if pts is not None and index + 1 < count:
+                frame.duration = pts[index + 1] - pts[index]
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
         for place, (sound, _) in enumerate(sounds):

@@ -116,14 +116,9 @@ class VideoReader:
         self._notes: list[str] = []
         self._timestamps: list[Fraction] | None = None
         self._closed = False
-        self._container = _open(self.source)
-        # A cover picture in a sound file is stored as a video track.
-        pictures = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not pictures:
-            self._container.close()
-            raise NoVideoStream(f"{self.source} holds no pictures, only sound or data. Give a video file")
-        self._stream: VideoStream = pictures[0]
-        self._stream.thread_type = "AUTO"
+        self._container, self._stream = _open_video(self.source)
+        # Only these find a wanted time in their index; others guess, and lose frames after the guess.
+        self._has_index = self._container.format.name.startswith(("mov", "matroska", "avi", "gif"))
         self._start = start_of(self._container)
         try:
             first = self._first_frame()
@@ -162,8 +157,7 @@ class VideoReader:
 
     def __iter__(self) -> Generator[Frame, None, None]:
         """All frames from the start, in order of display."""
-        if self._info.duration_seconds is not None:
-            self._seek(Fraction(0))
+        self._rewind()
         count = 0
         for seconds, frame in self._timed():
             yield Frame(self._to_rgb(frame), seconds, count)
@@ -177,16 +171,16 @@ class VideoReader:
     def timestamps(self) -> list[Fraction]:
         """Display times of all frames in seconds, from the packets where these tell, else by decoding."""
         if self._timestamps is None:
-            self._seek(Fraction(0))
+            self._rewind()
             packets = [p for p in self._packets() if p.size and not p.is_discard]
-            self._seek(Fraction(0))
+            self._rewind()
             stamps = [packet.pts if self._has_display_times else packet.dts for packet in packets]
             if all(stamp is not None for stamp in stamps):
                 self._timestamps = sorted(self._seconds(stamp) for stamp in stamps if stamp is not None)
             else:  # as in a bare H.264 stream
                 interval = 1 / (self._stream.average_rate or DEFAULT_RATE)
                 self._timestamps = [index * interval for index, _ in enumerate(self._decode())]
-                self._seek(Fraction(0))
+                self._rewind()
         return self._timestamps
 
     def frames_at_indices(self, indices: Sequence[int]) -> list[Frame]:
@@ -234,9 +228,7 @@ class VideoReader:
         first = next(self._decode(), None)
         if first is None:
             raise BrokenMedia(f"{self.source} holds no frame that can be decoded. Is it a video?")
-        # A live source cannot be rewound; there the first frame told the size and is given up.
-        if self._container.duration is not None:
-            self._seek(Fraction(0))
+        self._rewind()
         return first
 
     def _decode(self) -> Generator[VideoFrame, None, None]:
@@ -244,6 +236,9 @@ class VideoReader:
         for packet in self._packets():
             with contextlib.suppress(av.error.InvalidDataError):
                 yield from packet.decode()  # pyright: ignore[reportReturnType] - a video stream yields VideoFrames
+        if not self._closed:  # frames still in the decoder when the file ended in an error
+            with contextlib.suppress(av.error.FFmpegError):
+                yield from self._stream.decode(None)
 
     def _packets(self) -> "Iterator[av.Packet[VideoStream]]":
         packets = iter(()) if self._closed else self._container.demux(self._stream)
@@ -256,11 +251,24 @@ class VideoReader:
                 # The rest of the file cannot be read; what was read so far counts.
                 self._note(f"{self.source} ends in an error ({error.strerror})")
                 return
-            yield packet
+            except IndexError:  # PyAV meets a track that the file did not announce
+                self._note(f"{self.source} cannot be read to its end: it changes its tracks on the way")
+                return
+            # What is left of a packet at the cut of a file would take whole frames down with it.
+            if not (packet.is_corrupt and self._has_index):
+                yield packet
 
     def _note(self, sentence: str) -> None:
         if sentence not in self._notes:
             self._notes.append(sentence)
+
+    def _rewind(self) -> None:
+        """Back to the start; a live source stays where it is, its first frame told the size and is given up."""
+        if self._has_index:
+            self._seek(Fraction(0))
+        elif not self._closed and Path(self.source).is_file():
+            self._container.close()
+            self._container, self._stream = _open_video(self.source)
 
     def _seek(self, seconds: Fraction) -> None:
         if self._closed:
@@ -287,8 +295,10 @@ class VideoReader:
 
     def _key_frame_times(self) -> list[Fraction]:
         """When key frames are shown, as far as the file's index tells."""
+        if not (self._has_index and self._has_display_times):
+            return []
         self._seek(Fraction(0))  # the index of mkv is only read when needed
-        entries = self._stream.index_entries if self._has_display_times else ()
+        entries = self._stream.index_entries
         indexed = sorted(self._seconds(entry.timestamp) for entry in entries if entry.is_keyframe)
         # An mp4's index counts in decoding time, which lies before display by as much as frames are reordered.
         delay = max(Fraction(0), self._first_time - indexed[0]) if indexed else Fraction(0)
@@ -302,7 +312,10 @@ class VideoReader:
         while True:
             # One key frame further back when the index pointed past the target, as it can at a variable rate.
             place -= 1
-            self._seek(key_frames[place] if place >= 0 else Fraction(0))
+            if place >= 0:
+                self._seek(key_frames[place])
+            else:
+                self._rewind()
             decoding = self._timed()
             first = next(decoding, None)
             if first is None or first[0] <= target or place < 0:
@@ -408,13 +421,26 @@ def _open(source: str) -> InputContainer:
         if path.stat().st_size == 0:
             raise BrokenMedia(f"{source} is empty (0 bytes). Copy it again")
     try:
-        container = av.open(source, format="v4l2" if live else None, timeout=_OPEN_TIMEOUT_SECONDS)
+        container = av.open(
+            source, format="v4l2" if live else None, timeout=_OPEN_TIMEOUT_SECONDS, metadata_errors="replace"
+        )
     except av.error.FFmpegError as error:
         raise BrokenMedia(f"{source} cannot be opened as a video: {error.strerror}") from error
     if container.format.name == "tty":  # FFmpeg would play any text as a terminal recording
         container.close()
         raise BrokenMedia(f"{source} is a text file, not a video")
     return container
+
+
+def _open_video(source: str) -> tuple[InputContainer, VideoStream]:
+    container = _open(source)
+    # A cover picture in a sound file is stored as a video track.
+    pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not pictures:
+        container.close()
+        raise NoVideoStream(f"{source} holds no pictures, only sound or data. Give a video file")
+    pictures[0].thread_type = "AUTO"
+    return container, pictures[0]
 
 
 def _describe(container: InputContainer, stream: VideoStream, first: VideoFrame) -> VideoInfo:
@@ -440,7 +466,7 @@ def _describe(container: InputContainer, stream: VideoStream, first: VideoFrame)
 
 
 def start_of(container: InputContainer) -> Fraction:
-    """Time of the first picture or sound in seconds, which a player counts as 0; exact, unlike the container's own."""
+    """Time of the first picture or sound in seconds, which players count as 0; not rounded to microseconds."""
     tracks = [*container.streams.video, *container.streams.audio]
     starts = [s.start_time * s.time_base for s in tracks if s.start_time is not None and s.time_base is not None]
     return min(starts, default=Fraction(0))
@@ -470,5 +496,6 @@ def _exact(seconds: Fraction | float) -> Fraction:
 def _source_colorspace(frame: VideoFrame) -> Colorspace:
     """The matrix that a player would use: the stated one, else BT.709 from 720 lines up, as is the convention."""
     stated = {1: Colorspace.ITU709, 5: Colorspace.ITU601, 6: Colorspace.ITU601, 7: Colorspace.SMPTE240M}
+    stated |= {9: Colorspace.BT2020, 10: Colorspace.BT2020}
     default = Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601
     return stated.get(int(frame.colorspace), default)
