@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 import av
+import av.error
 import numpy as np
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
@@ -17,13 +18,13 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from muybridge.errors import InputError, OptionError
+from muybridge.errors import BrokenMedia, InputError, MissingInput, OptionError
 from muybridge.media.outputs import atomic_output, output_error
 from muybridge.media.video_reader import COLOR_CONVERSION, start_of
 
 VIDEO_SUFFIXES_WRITTEN = (".mp4", ".mov", ".mkv")
 # Sound that an mp4 may hold as it is. Anything else is encoded anew, as AAC.
-_COPIED_CODECS = frozenset({"aac", "mp3", "mp3float", "ac3", "eac3", "alac", "opus", "libopus", "flac"})
+_COPIED_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 _AUDIO_BIT_RATE = 192_000
 # Timestamps that come from seconds alone are kept in this unit, as most cameras and editors do.
 _FINE_TIME_BASE = Fraction(1, 90_000)
@@ -166,12 +167,12 @@ class _Sound:
     """The sound tracks of one file, handed to the muxer in step with the pictures."""
 
     def __init__(self, source: str | Path, output: OutputContainer) -> None:
-        self._input: InputContainer = av.open(str(source))
+        self._input = _open_sound(source)
         self._start = start_of(self._input)
         self._copied: dict[int, AudioStream] = {}
         self._encoded: dict[int, tuple[AudioStream, AudioResampler]] = {}
         for track in self._input.streams.audio:
-            if track.codec_context.name in _COPIED_CODECS:
+            if _fits(track, output):
                 self._copied[track.index] = output.add_stream_from_template(track)
             else:
                 stream = output.add_stream("aac", rate=track.rate, bit_rate=_AUDIO_BIT_RATE)
@@ -214,6 +215,23 @@ class _Sound:
         for decoded in packet.decode():
             for frame in resampler.resample(decoded):  # pyright: ignore[reportArgumentType] - audio packets
                 yield from stream.encode(frame)
+
+
+def _open_sound(source: str | Path) -> InputContainer:
+    try:
+        return av.open(str(source), metadata_errors="replace")
+    except av.error.FileNotFoundError as error:
+        raise MissingInput(f"there is no file {source} to take the sound from") from error
+    except av.error.FFmpegError as error:
+        raise BrokenMedia(f"the sound of {source} cannot be read: {error.strerror}") from error
+
+
+def _fits(track: AudioStream, output: OutputContainer) -> bool:
+    name = track.codec_context.codec.canonical_name
+    if output.format.name == "mp4":
+        return name in _COPIED_CODECS
+    # FFmpeg knows opus and flac to be legal in mov, but writes them to mp4 alone.
+    return name in output.supported_codecs and not (output.format.name == "mov" and name in {"opus", "flac"})
 
 
 @contextmanager
