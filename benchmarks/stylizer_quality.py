@@ -22,7 +22,7 @@ import torch
 from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
-from distilled_vgg import DistilledVGG  # noqa: E402 - recipes are scripts beside the package
+from distilled_vgg import DistilledVGG
 
 from muybridge.media.images import read_image, resize_image
 from muybridge.progress import progress_line

@@ -1,0 +1,32 @@
+# Two commands do all on a fresh machine with git, make and Python: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check format clean
+
+demo: $(READY)  ## paint a picture offline with the built-in model; make demo SUBJECT=my.mp4 paints your own
+	$(BIN)/python -m muybridge.apps.demo demo $(SUBJECT)
+
+test: $(READY)  ## run all tests, warnings as errors
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(READY)  ## style, types, import contract
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable ".[flow]" --group dev
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) demo
