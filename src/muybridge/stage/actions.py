@@ -124,7 +124,9 @@ _PRONE = pose(pitch=88, hip=-2, knee=8, shoulder=120, elbow=70, abduct=35, splay
 CARRY = _but(STAND, shoulder=38, elbow=68, abduct=2, rotate=8)
 
 
-def _gait(hip: Sequence[float], knee: Sequence[float], foot: Sequence[float], base: Floats, swing: float) -> Trajectory:
+def _gait(
+    hip: Sequence[float], knee: Sequence[float], foot: Sequence[float], base: Floats, swing: float
+) -> Trajectory:
     """One stride from ten samples a cycle; the left leg is half a cycle late, arms swing against the legs."""
     keys = np.repeat(base[None], 11, axis=0)
     for side, delay in (("r", 0), ("l", 5)):
@@ -163,7 +165,8 @@ def _base_actions() -> list[Action]:
     door_pulled = _but(STAND, shoulder_r=14, elbow_r=92, abduct_r=30, pitch=-5, spine=-3, twist=-22)
     return [
         Action("stand", _path({0: STAND, 0.5: _but(STAND, spine=4, nod=3, roll=1.2), 1: STAND}, cyclic=True), (3, 5)),
-        Action("sit", _path({0: _SIT, 0.5: _but(_SIT, spine=6, nod=4), 1: _SIT}, cyclic=True), (3, 5), "sit", "sit"),
+        Action("sit", _path({0: _SIT, 0.5: _but(_SIT, spine=6, nod=4), 1: _SIT}, cyclic=True), (3, 5), "sit", "sit",
+               prop="seat"),
         Action("lie", _path({0: _LIE, 0.5: _but(_LIE, spine=-1.5), 1: _LIE}, cyclic=True), (3, 5), "lie", "lie"),
         Action("crouch", _path({0: _CROUCH, 0.5: _but(_CROUCH, spine=31), 1: _CROUCH}, cyclic=True), (3, 5), "crouch",
                "crouch"),
@@ -195,7 +198,8 @@ def _base_actions() -> list[Action]:
 def _gesture_actions() -> list[Action]:
     """Actions of the right arm, or of both; the left-handed form is the mirrored pose."""
     up = _but(STAND, shoulder_r=165, elbow_r=8, abduct_r=12, look=6)
-    greet = _but(STAND, shoulder_r=96, abduct_r=58, rotate_r=-62, elbow_r=78)
+    greet = _but(STAND, shoulder_r=38, abduct_r=84, rotate_r=-78, elbow_r=104)
+    ahead = _but(STAND, shoulder_r=88, elbow_r=2, abduct_r=2, twist=12)
     back = _but(STAND, shoulder_r=-30, elbow_r=34, pitch=-6, twist=-34, shoulder_l=46, abduct_r=26)
     release = _but(STAND, shoulder_r=118, elbow_r=6, pitch=8, twist=26, shoulder_l=-16, abduct_r=10)
     follow = _but(STAND, shoulder_r=84, elbow_r=24, pitch=10, twist=30, shoulder_l=-20, abduct_r=4)
@@ -207,13 +211,12 @@ def _gesture_actions() -> list[Action]:
     toss_high = _but(STAND, shoulder_r=72, elbow_r=54, abduct_r=4, nod=-22)
     flag_l = _but(STAND, shoulder_r=128, abduct_r=-14, elbow_r=16, rotate_r=-10)
     flag_r = _but(STAND, shoulder_r=96, abduct_r=54, elbow_r=10, rotate_r=-40)
-    swing_f = _but(STAND, shoulder_r=58, elbow_r=8, twist=8)
-    swing_b = _but(STAND, shoulder_r=-34, elbow_r=8, twist=-8)
+    swing_out = _but(STAND, shoulder_r=16, abduct_r=68, elbow_r=8)
+    swing_in = _but(STAND, shoulder_r=16, abduct_r=-16, elbow_r=8)
     gestures = [
         Action("raise arm", _path({0: STAND, 1: up}), (0.7, 1.2), reversal="lower arm"),
-        Action("wave", _path({0: greet, 0.5: _but(greet, elbow_r=28, rotate_r=-74), 1: greet}, cyclic=True), (0.5, 0.8)),
-        Action("point", _path({0: STAND, 0.3: _but(STAND, shoulder_r=88, elbow_r=2, abduct_r=2, twist=12),
-                               0.7: _but(STAND, shoulder_r=88, elbow_r=2, abduct_r=2, twist=12), 1: STAND}), (1.4, 2.2)),
+        Action("wave", _path({0: greet, 0.5: _but(greet, elbow_r=46), 1: greet}, cyclic=True), (0.5, 0.8)),
+        Action("point", _path({0: STAND, 0.3: ahead, 0.7: ahead, 1: STAND}), (1.4, 2.2)),
         Action("throw", _path({0: STAND, 0.35: back, 0.6: release, 0.75: follow, 1: STAND}), (1.2, 1.7),
                reversal="catch", prop="ball"),
         Action("clap", _path({0: clap_open, 0.5: clap_shut, 1: clap_open}, cyclic=True), (0.4, 0.6)),
@@ -221,15 +224,15 @@ def _gesture_actions() -> list[Action]:
                                1: _but(STAND, shoulder_r=44, elbow_r=138, abduct_r=26, rotate_r=16, nod=6, look=-8)},
                               cyclic=True), (2, 3)),
         Action("carry", _path({0: CARRY, 1: CARRY}, cyclic=True), (1, 1.5), prop="box"),
-        Action("lift box", _path({0: low, 0.45: overhead, 0.6: overhead, 1: low}, cyclic=True), (1.5, 2.1), prop="box"),
-        Action("toss ball", _path({0: toss_low, 0.24: toss_high, 0.5: toss_low, 1: toss_low}, cyclic=True), (0.9, 1.2),
-               prop="ball"),
+        Action("lift box", _path({0: low, 0.45: overhead, 0.6: overhead, 1: low}, cyclic=True), (1.5, 2.1),
+               prop="box"),
+        Action("toss ball", _path({0: toss_low, 0.24: toss_high, 0.5: toss_low, 1: toss_low}, cyclic=True),
+               (0.9, 1.2), prop="ball"),
         Action("wave flag", _path({0: flag_l, 0.5: flag_r, 1: flag_l}, cyclic=True), (0.9, 1.3), prop="flag"),
-        Action("swing lantern", _path({0: swing_f, 0.5: swing_b, 1: swing_f}, cyclic=True), (1.1, 1.6), prop="lantern"),
+        Action("swing lantern", _path({0: swing_out, 0.5: swing_in, 1: swing_out}, cyclic=True), (1.1, 1.6),
+               prop="lantern"),
     ]  # fmt: skip
-    return [
-        Action(a.name, a.trajectory, a.seconds, gesture=True, reversal=a.reversal, prop=a.prop) for a in gestures
-    ]
+    return [Action(a.name, a.trajectory, a.seconds, gesture=True, reversal=a.reversal, prop=a.prop) for a in gestures]
 
 
 def _catalogue() -> dict[str, Action]:

@@ -69,7 +69,9 @@ def _gradient(size: tuple[int, int], top: Colour, bottom: Colour) -> Image.Image
     return Image.fromarray(np.broadcast_to(column + 0.5, (size[1], size[0], 3)).astype(np.uint8))
 
 
-def _halves(width: int, height: int, floor: int, wall: tuple[Colour, Colour], ground: tuple[Colour, Colour]):
+def _halves(
+    width: int, height: int, floor: int, wall: tuple[Colour, Colour], ground: tuple[Colour, Colour]
+) -> Image.Image:
     """An upper and a lower part, each shaded from top to bottom."""
     picture = _gradient((width, max(1, floor)), *wall)
     canvas = Image.new("RGB", (width, height))
@@ -83,7 +85,9 @@ def _studio(random: _Random, width: int, height: int, floor: int) -> Image.Image
     hue, saturation = random.random(), random.uniform(0.05, 0.35)
     wall = _colour(hue, saturation, random.uniform(0.72, 0.95))
     ground = _colour(hue, saturation * 0.8, random.uniform(0.55, 0.8))
-    picture = _halves(width, height, floor, (_mix(wall, (255, 255, 255), 0.2), wall), (ground, _mix(ground, wall, 0.5)))
+    picture = _halves(
+        width, height, floor, (_mix(wall, (255, 255, 255), 0.2), wall), (ground, _mix(ground, wall, 0.5))
+    )
     return picture.filter(ImageFilter.GaussianBlur(height / 14))
 
 
@@ -102,7 +106,9 @@ def _room(random: _Random, width: int, height: int, floor: int) -> Image.Image:
     hue = random.random()
     wall = _colour(hue, random.uniform(0.06, 0.3), random.uniform(0.75, 0.95))
     ground = _colour(random.uniform(0.05, 0.12), random.uniform(0.25, 0.5), random.uniform(0.45, 0.75))
-    canvas = _halves(width, height, floor, (_mix(wall, (255, 255, 255), 0.12), wall), (ground, _mix(ground, (0, 0, 0), 0.12)))
+    canvas = _halves(
+        width, height, floor, (_mix(wall, (255, 255, 255), 0.12), wall), (ground, _mix(ground, (0, 0, 0), 0.12))
+    )
     draw = ImageDraw.Draw(canvas)
     _boards(draw, random, width, height, floor, ground)
     draw.rectangle((0, floor - height * 0.022, width, floor), fill=_mix(wall, (255, 255, 255), 0.55))
@@ -122,20 +128,22 @@ def _room(random: _Random, width: int, height: int, floor: int) -> Image.Image:
         rug, cx = _colour(random.random(), 0.4, 0.7), width * random.uniform(0.3, 0.7)
         box = (cx - width * 0.28, floor + (height - floor) * 0.3, cx + width * 0.28, floor + (height - floor) * 0.8)
         draw.ellipse(box, fill=_mix(rug, (255, 255, 255), 0.3))
-        draw.ellipse((box[0] + 12, box[1] + 6, box[2] - 12, box[3] - 6), fill=rug)
+        rim = 0.06 * (box[3] - box[1])
+        draw.ellipse((box[0] + rim, box[1] + rim, box[2] - rim, box[3] - rim), fill=rug)
     return canvas
 
 
 def _window(draw: ImageDraw.ImageDraw, random: _Random, x: float, height: int, floor: int) -> None:
     w, h, y = random.uniform(0.22, 0.34) * height, floor * random.uniform(0.5, 0.66), floor * 0.12
     sky = _colour(0.56, random.uniform(0.15, 0.4), 0.98)
-    draw.rectangle((x - w / 2 - 8, y - 8, x + w / 2 + 8, y + h + 8), fill=(244, 242, 236))
+    rim = height / 90
+    draw.rectangle((x - w / 2 - rim, y - rim, x + w / 2 + rim, y + h + rim), fill=(244, 242, 236))
     draw.rectangle((x - w / 2, y, x + w / 2, y + h), fill=sky)
     draw.ellipse((x - w * 0.3, y + h * 0.2, x + w * 0.2, y + h * 0.38), fill=_mix(sky, (255, 255, 255), 0.6))
     bar = max(2, height // 90)
     draw.rectangle((x - bar / 2, y, x + bar / 2, y + h), fill=(244, 242, 236))
     draw.rectangle((x - w / 2, y + h / 2 - bar / 2, x + w / 2, y + h / 2 + bar / 2), fill=(244, 242, 236))
-    draw.rectangle((x - w / 2 - 16, y + h + 6, x + w / 2 + 16, y + h + 6 + bar), fill=(226, 222, 214))
+    draw.rectangle((x - w / 2 - 2 * rim, y + h + rim, x + w / 2 + 2 * rim, y + h + rim + bar), fill=(226, 222, 214))
 
 
 def _plant(draw: ImageDraw.ImageDraw, random: _Random, x: float, y: float, size: float) -> None:
@@ -183,17 +191,25 @@ def _street(random: _Random, width: int, height: int, floor: int) -> Image.Image
     while x < width:
         w = random.uniform(0.16, 0.3) * width
         top = floor * random.uniform(0.02, 0.5)
-        front = _colour(random.choice([0.02, 0.06, 0.09, 0.12, 0.58]), random.uniform(0.12, 0.45), random.uniform(0.5, 0.85))
+        front = _colour(
+            random.choice([0.02, 0.06, 0.09, 0.12, 0.58]), random.uniform(0.12, 0.45), random.uniform(0.5, 0.85)
+        )
         draw.rectangle((x, top, x + w, floor), fill=front)
         draw.rectangle((x, top, x + w, top + height * 0.012), fill=_mix(front, (0, 0, 0), 0.25))
         columns, storey = max(2, round(w / (height * 0.13))), height * 0.15
         for row in np.arange(top + storey * 0.3, floor - storey, storey):
             for column in range(columns):
                 wx = x + w * (column + 0.3) / columns
-                lit = _colour(0.12, 0.35, 0.98) if random.random() < 0.2 else _colour(0.57, 0.22, random.uniform(0.35, 0.6))
+                lit = (
+                    _colour(0.12, 0.35, 0.98)
+                    if random.random() < 0.2
+                    else _colour(0.57, 0.22, random.uniform(0.35, 0.6))
+                )
                 draw.rectangle((wx, row, wx + 0.42 * w / columns, row + storey * 0.55), fill=lit)
         door = x + w * random.uniform(0.2, 0.7)
-        draw.rectangle((door, floor - storey * 0.72, door + storey * 0.36, floor), fill=_colour(random.random(), 0.45, 0.4))
+        draw.rectangle(
+            (door, floor - storey * 0.72, door + storey * 0.36, floor), fill=_colour(random.random(), 0.45, 0.4)
+        )
         x += w
     kerb = floor + (height - floor) * 0.16
     road = _colour(0.6, 0.05, random.uniform(0.34, 0.46))
@@ -214,22 +230,28 @@ def _park(random: _Random, width: int, height: int, floor: int) -> Image.Image:
     draw = ImageDraw.Draw(canvas)
     xs = np.linspace(0, width, 60)
     for depth in (0.75, 0.5, 0.2):
-        waves = sum(np.sin(xs / width * f + random.uniform(0, 6.3)) / f for f in (3, 7, 13))
+        waves = np.sum([np.sin(xs / width * f + random.uniform(0, 6.3)) / f for f in (3, 7, 13)], axis=0)
         ridge = floor * (1 - 0.26 * depth) - floor * 0.16 * depth * waves
         hill = _mix(grass, _colour(0.58, 0.2, 0.85), depth * 0.8)
         points = [(float(a), min(float(b), floor)) for a, b in zip(xs, ridge, strict=True)]
         draw.polygon([(0, floor), *points, (width, floor)], fill=hill)
     for _ in range(int(random.integers(2, 7))):
-        _tree(draw, random, random.uniform(0, width), floor + random.uniform(0, 0.08) * height, height * random.uniform(0.28, 0.6))
+        _tree(
+            draw,
+            random,
+            random.uniform(0, width),
+            floor + random.uniform(0, 0.08) * height,
+            height * random.uniform(0.28, 0.6),
+        )
+    blades = random.uniform(0, 1, (240, 2))
+    for bx, by in blades * (width, height - floor) + (0, floor):
+        size = height * 0.012 * (0.4 + (by - floor) / max(1, height - floor))
+        draw.line((bx, by, bx + size * 0.3, by - size), fill=_mix(grass, (40, 90, 30), 0.45), width=2)
     near = width * random.uniform(0.1, 0.9)
     far = width * random.uniform(0.3, 0.7)
     path = _colour(0.1, 0.25, 0.78)
     draw.polygon([(far - width * 0.02, floor), (far + width * 0.02, floor), (near + width * 0.24, height),
                   (near - width * 0.24, height)], fill=path)  # fmt: skip
-    blades = random.uniform(0, 1, (240, 2))
-    for bx, by in blades * (width, height - floor) + (0, floor):
-        size = height * 0.012 * (0.4 + (by - floor) / max(1, height - floor))
-        draw.line((bx, by, bx + size * 0.3, by - size), fill=_mix(grass, (40, 90, 30), 0.45), width=2)
     return canvas
 
 
@@ -248,7 +270,9 @@ def _tree(draw: ImageDraw.ImageDraw, random: _Random, x: float, y: float, size: 
 
 def _texture(random: _Random, width: int, height: int, floor: int) -> Image.Image:
     """Smooth noise in two scales and four colours: no place in particular."""
-    palette = np.array([_colour(random.random(), random.uniform(0, 0.6), v) for v in (0.3, 0.5, 0.7, 0.9)], np.float64)
+    palette = np.array(
+        [_colour(random.random(), random.uniform(0, 0.5), v) for v in (0.45, 0.6, 0.72, 0.84)], np.float64
+    )
     field = np.zeros((height, width))
     for cells, weight in ((random.integers(2, 6), 1.0), (random.integers(8, 30), 0.5)):
         coarse = Image.fromarray(random.standard_normal((cells + 1, cells + 1)).astype(np.float32))
@@ -273,7 +297,7 @@ def choose_background(
 ) -> BackgroundKind | NDArray[np.uint8]:
     """A photograph where any are given, else the kind asked for or one at random."""
     if photographs:
-        return photographs[random.integers(len(photographs))]
+        return photographs[int(random.integers(len(photographs)))]
     if kind != "any":
         return kind
     return BACKGROUND_KINDS[random.choice(len(BACKGROUND_KINDS), p=[0.15, 0.3, 0.2, 0.2, 0.15])]

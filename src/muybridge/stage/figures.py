@@ -6,7 +6,7 @@ head one. Seen from any side, its outline follows from the balls' projected cent
 Shapes: T poses, J joints, P parts, K corners of an outline.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,8 @@ _CLOTHES = (
     (128, 88, 160), (214, 112, 150), (242, 238, 228), (150, 156, 162), (58, 62, 70), (120, 144, 86), (176, 92, 62),
 )  # fmt: skip
 _TROUSERS = (
-    (46, 58, 92), (38, 42, 50), (92, 84, 74), (70, 96, 130), (132, 108, 80), (84, 96, 84), (168, 158, 138), (86, 52, 58),
+    (46, 58, 92), (38, 42, 50), (92, 84, 74), (70, 96, 130), (132, 108, 80), (84, 96, 84),
+    (168, 158, 138), (86, 52, 58),
 )  # fmt: skip
 _SHOES = ((40, 36, 36), (240, 240, 240), (120, 70, 40), (190, 60, 56), (60, 84, 120))
 
@@ -42,7 +43,7 @@ class Appearance:
         hairstyle: shape of the hair; a cap has the shirt's colour.
     """
 
-    body: Body = Body()
+    body: Body = field(default_factory=Body)
     skin: Colour = _SKIN[1]
     hair: Colour = _HAIR[1]
     shirt: Colour = _CLOTHES[5]
@@ -63,7 +64,10 @@ def random_appearance(random: np.random.Generator, *, child_share: float = 0.15)
         body = Body(random.uniform(1.05, 1.4), random.uniform(0.85, 1.05), random.uniform(1.25, 1.45), 0.92)
     else:
         body = Body(
-            random.uniform(1.52, 1.94), random.uniform(0.82, 1.35), random.uniform(1.0, 1.15), random.uniform(0.96, 1.06)
+            random.uniform(1.52, 1.94),
+            random.uniform(0.82, 1.35),
+            random.uniform(1.0, 1.15),
+            random.uniform(0.96, 1.06),
         )
 
     def choose(palette: tuple[Colour, ...], jitter: float) -> Colour:
@@ -81,7 +85,7 @@ def random_appearance(random: np.random.Generator, *, child_share: float = 0.15)
 
 @dataclass(frozen=True)
 class _Part:
-    """Hull of balls: (joint, radius in body heights) pairs, drawn in `colour`, nearer by `bias` than its joints are."""
+    """Hull of balls, (joint, radius in body heights) pairs, sorted nearer by `bias` than its joints are."""
 
     balls: tuple[tuple[str, float], ...]
     colour: Colour
@@ -112,15 +116,16 @@ def _limbs(look: Appearance, side: str) -> list[_Part]:
     sleeve = look.shirt if look.long_sleeves else look.skin
     shin = look.trousers if look.legwear == "trousers" else look.skin
     thigh = look.skin if look.legwear == "skirt" else look.trousers
-    parts = [
-        _Part(((f"heel_{side}", 0.02), (f"toe_{side}", 0.017), (f"ankle_{side}", 0.02)), look.shoes, thick=False),
-        *_lit(_Part(((f"knee_{side}", 0.034), (f"ankle_{side}", 0.024)), shin, 0.003)),
-        *_lit(_Part(((f"hip_{side}", 0.052), (f"knee_{side}", 0.036)), thigh, 0.006)),
+    return [
+        _Part(
+            ((f"heel_{side}", 0.02), (f"toe_{side}", 0.017), (f"ankle_{side}", 0.02)), look.shoes, -0.06, thick=False
+        ),
+        *_lit(_Part(((f"knee_{side}", 0.034), (f"ankle_{side}", 0.024)), shin, -0.052)),
+        *_lit(_Part(((f"hip_{side}", 0.052), (f"knee_{side}", 0.036)), thigh, -0.05)),
         _Part(((f"hand_{side}", 0.025),), look.skin, 0.032, thick=False),
         _Part(((f"elbow_{side}", 0.0255), (f"wrist_{side}", 0.02)), sleeve, 0.031),
         *_lit(_Part(((f"shoulder_{side}", 0.034), (f"elbow_{side}", 0.0275)), look.shirt, 0.03)),
     ]
-    return parts
 
 
 def _head(look: Appearance) -> list[_Part]:
@@ -151,14 +156,14 @@ def _parts(look: Appearance) -> list[_Part]:
     trunk = (("shoulder_l", 0.038), ("shoulder_r", 0.038), ("hip_l", 0.05), ("hip_r", 0.05))
     parts = [
         *_lit(_Part(trunk, look.shirt, 0.012), 1.06, 0.66),
-        _Part((("hip_l", 0.053), ("hip_r", 0.053)), look.trousers, 0.0125),
+        _Part((("hip_l", 0.053), ("hip_r", 0.053)), look.trousers, -0.02),
         *_limbs(look, "l"),
         *_limbs(look, "r"),
         *_head(look),
     ]
     if look.legwear == "skirt":
         skirt = (("hip_l", 0.056), ("hip_r", 0.056), ("knee_l", 0.056), ("knee_r", 0.056))
-        parts += _lit(_Part(skirt, look.trousers, 0.016), 1.07, 0.7)
+        parts += _lit(_Part(skirt, look.trousers, 0.045), 1.07, 0.7)
     return parts
 
 
@@ -200,7 +205,9 @@ class Figure:
         padded = [part.balls + part.balls[-1:] * (balls - len(part.balls)) for part in parts]
         self._joints = np.array([[JOINT[joint] for joint, _ in part] for part in padded])
         girth = np.array([look.body.girth if part.thick else 1.0 for part in parts])
-        self._radii = np.array([[radius for _, radius in part] for part in padded]) * girth[:, None] * look.body.height
+        self._radii = (
+            np.array([[radius for _, radius in part] for part in padded]) * girth[:, None] * look.body.height
+        )
         self._colours = np.array([part.colour for part in parts], np.float64)
         self._bias = np.array([part.bias for part in parts]) * look.body.height
         self._shift = np.array([part.shift for part in parts]) * look.body.height

@@ -1,6 +1,7 @@
 """Parts for figures that do whatever they like: walking about, sitting, carrying, playing catch."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -14,7 +15,12 @@ _Random = np.random.Generator
 FREE_GESTURES = ("wave", "point", "clap", "phone")
 KITS = {"ball": "toss ball", "flag": "wave flag", "lantern": "swing lantern"}
 BRIGHT = ((226, 72, 62), (246, 176, 60), (72, 148, 214), (96, 180, 104), (196, 92, 168), (240, 214, 84))
+BALL_SIZE = 0.24  # metres
 WOOD = ((190, 140, 92), (206, 164, 112), (160, 108, 74), (178, 150, 124))
+
+
+def ball_in_hand(actor: Actor, hand: Literal["l", "r"]) -> Motion:
+    return in_hands(actor, hand, beyond=0.3 * BALL_SIZE)
 
 
 def hand_prop(kind: str, actor: Actor, random: _Random, *, left_handed: bool = False) -> Prop:
@@ -22,18 +28,18 @@ def hand_prop(kind: str, actor: Actor, random: _Random, *, left_handed: bool = F
     hand = "l" if left_handed else "r"
     bright = BRIGHT[random.integers(len(BRIGHT))]
     if kind == "ball":
-        return Prop("ball", bright, 0.24, [(0.0, in_hands(actor, hand))])
+        return Prop("ball", bright, BALL_SIZE, [(0.0, ball_in_hand(actor, hand))])
     if kind == "flag":
         return Prop("flag", bright, 0.9, [(0.0, in_hands(actor, hand))])
     if kind == "lantern":
         return Prop("lantern", (250, 206, 110), 0.4, [(0.0, in_hands(actor, hand))])
-    return Prop("box", WOOD[random.integers(len(WOOD))], 0.42, [(0.0, in_hands(actor, "both", ahead=0.05, down=0.02))])
+    return Prop("box", WOOD[random.integers(len(WOOD))], 0.42, [(0.0, in_hands(actor, "both", ahead=0.05))])
 
 
 def toss_motions(actor: Actor, gesture: Span, until: float) -> list[tuple[float, Motion]]:
     """A ball that leaves the hand at the top of each swing of "toss ball" and is caught on the way down."""
     hand = "l" if gesture.left_handed else "r"
-    holding = in_hands(actor, hand)
+    holding = ball_in_hand(actor, hand)
     motions: list[tuple[float, Motion]] = [(0.0, holding)]
     first = int(np.ceil(gesture.offset))
     for cycle in range(first, first + int((until - gesture.start) / gesture.period) + 1):
@@ -196,7 +202,7 @@ def seat_for(actor: Actor, sitting: Span, random: _Random) -> Prop:
 
 def carried_box(actor: Actor, up: Span | None, down: Span | None, random: _Random) -> Prop:
     """A box that is on the floor until half of `up`, in both hands, and on the floor again from half of `down`."""
-    held = in_hands(actor, "both", ahead=0.05, down=0.02)
+    held = in_hands(actor, "both", ahead=0.05)
     motions: list[tuple[float, Motion]] = [(0.0, held)]
     for part, at_floor_first in ((up, True), (down, False)):
         if part is None:
@@ -212,7 +218,12 @@ def pushed_box(actor: Actor, random: _Random) -> Prop:
     """A large box that slides before an actor's hands."""
     body = actor.figure.look.body
     size = 0.52 * body.height
-    return Prop("box", WOOD[random.integers(len(WOOD))], size, [(0.0, pushed(actor, 0.33 * body.height + 0.5 * size, 0.42 * size))])
+    return Prop(
+        "box",
+        WOOD[random.integers(len(WOOD))],
+        size,
+        [(0.0, pushed(actor, 0.33 * body.height + 0.5 * size, 0.42 * size))],
+    )
 
 
 def play_catch(first: Actor, second: Actor, until: float, random: _Random) -> Prop:
@@ -220,7 +231,7 @@ def play_catch(first: Actor, second: Actor, until: float, random: _Random) -> Pr
     for actor in (first, second):
         actor.base.append(span("stand", -3.0, until + 3, random))
     now = random.uniform(0.1, 0.8)
-    motions: list[tuple[float, Motion]] = [(-1e6, in_hands(first, "r"))]
+    motions: list[tuple[float, Motion]] = [(-1e6, ball_in_hand(first, "r"))]
     thrower, catcher = first, second
     while now < until:
         seconds, flight = random.uniform(1.2, 1.5), random.uniform(0.65, 0.9)
@@ -230,12 +241,12 @@ def play_catch(first: Actor, second: Actor, until: float, random: _Random) -> Pr
         # The throw ends and the catch begins before the next movement of either.
         thrower.gestures.append(Span(ACTIONS["throw"], now, now + seconds, seconds))
         catcher.gestures.append(Span(ACTIONS["catch"], catch_start, catch_start + seconds, seconds))
-        start = in_hands(thrower, "r")(np.array([release])).place[0]
-        end = in_hands(catcher, "r")(np.array([arrival])).place[0]
-        motions += [(release, thrown(start, end, release, arrival)), (arrival, in_hands(catcher, "r"))]
+        start = ball_in_hand(thrower, "r")(np.array([release])).place[0]
+        end = ball_in_hand(catcher, "r")(np.array([arrival])).place[0]
+        motions += [(release, thrown(start, end, release, arrival)), (arrival, ball_in_hand(catcher, "r"))]
         now = catch_start + seconds + random.uniform(0.2, 0.9)
         thrower, catcher = catcher, thrower
-    return Prop("ball", BRIGHT[random.integers(len(BRIGHT))], 0.24, motions)
+    return Prop("ball", BRIGHT[random.integers(len(BRIGHT))], BALL_SIZE, motions)
 
 
 def new_actor(track_id: int, random: _Random, place: tuple[float, float], heading: float, **looks: float) -> Actor:

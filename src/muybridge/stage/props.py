@@ -46,8 +46,9 @@ def at_rest(x: float, height: float, distance: float, *, nearer: float = 0.0) ->
     return motion
 
 
-def in_hands(actor: Actor, hands: Literal["l", "r", "both"], *, ahead: float = 0.0, down: float = 0.0) -> Motion:
-    """Goes with one hand, or midway between both; `ahead` and `down` metres from there.
+def in_hands(actor: Actor, hands: Literal["l", "r", "both"], *, ahead: float = 0.0, beyond: float = 0.0) -> Motion:
+    """Goes with one hand, or midway between both: `ahead` metres along the heading from there and `beyond` metres
+    along the lower arm.
 
     Its angle is the direction of the lower arm: 0 hangs down, 90 points to the picture's right.
     """
@@ -59,10 +60,11 @@ def in_hands(actor: Actor, hands: Literal["l", "r", "both"], *, ahead: float = 0
         hand = np.mean([joints[:, JOINT[f"hand_{side}"]] for side in sides], axis=0)
         elbow = np.mean([joints[:, JOINT[f"elbow_{side}"]] for side in sides], axis=0)
         facing = np.deg2rad(heading)
-        x = ground[:, 0] + hand[:, 0] + ahead * np.cos(facing)
         fore = hand - elbow
+        hand = hand + beyond * fore / np.linalg.norm(fore, axis=1, keepdims=True)
+        x = ground[:, 0] + hand[:, 0] + ahead * np.cos(facing)
         angle = np.rad2deg(np.arctan2(fore[:, 0], -fore[:, 1]))
-        place = np.stack([x, hand[:, 1] - down, ground[:, 1]], -1)
+        place = np.stack([x, hand[:, 1], ground[:, 1]], -1)
         return Whereabouts(place, hand[:, 2] + ahead * np.sin(facing) + 0.1, angle)
 
     return motion
@@ -230,16 +232,16 @@ def _door(prop: Prop, seconds: Floats, where: Whereabouts) -> Look:
 
 
 def _flag(prop: Prop, seconds: Floats, where: Whereabouts) -> Look:
-    """A pole along the lower arm with a cloth of four strips that ripples."""
-    length, strips, width = prop.size, 5, prop.size * 0.13
+    """A pole that is held upright and leans to where the lower arm points, with a cloth that ripples."""
+    angle = np.deg2rad(180 - 60 * np.sin(np.deg2rad(where.angle)))
+    length, strips, width = prop.size, 5, -prop.size * 0.13
     pole = [(0.0, 0.25 * length, 0.012), (0.0, -length, 0.011)]
-    look = _turned([pole] + [[(0.0, 0.0, 0.0)] * 4] * strips, [], where.angle)
+    look = _turned([pole] + [[(0.0, 0.0, 0.0)] * 4] * strips, [], np.rad2deg(angle))
     cloth = np.zeros((len(seconds), strips + 1, 2, 2))
     for k in range(strips + 1):
         ripple = 0.05 * length * k / strips * np.sin(2 * np.pi * (1.1 * seconds - 0.2 * k))
-        cloth[:, k, :, 0] = (k * width)
+        cloth[:, k, :, 0] = k * width
         cloth[:, k, 0, 1], cloth[:, k, 1, 1] = -length + ripple, -0.52 * length + ripple
-    angle = np.deg2rad(where.angle)
     turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], -1).reshape(-1, 1, 1, 2, 2)
     cloth = (turn @ cloth[..., None])[..., 0]
     for k in range(strips):

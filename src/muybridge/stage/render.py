@@ -86,7 +86,7 @@ def paint(canvas: Image.Image, outlines: Outlines, t: int) -> tuple[Box, Image.I
 
 
 def paint_frame(canvas: Image.Image, layers: Sequence[Layer], t: int) -> Painted:
-    """Paints all layers at one time onto the canvas, the farthest first, and tells what can be seen of the figures."""
+    """Paints all layers at one time onto the canvas, the farthest first, and tells what is seen of the figures."""
     owners = np.zeros((canvas.height, canvas.width), np.uint8)
     found: dict[int, tuple[Box, int]] = {}
     for layer in sorted(layers, key=lambda layer: -layer.distance[t]):

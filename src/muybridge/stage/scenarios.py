@@ -12,9 +12,11 @@ import numpy as np
 from muybridge.errors import OptionError
 from muybridge.stage.actions import ACTIONS, REVERSAL_PAIRS
 from muybridge.stage.improvise import (
+    BALL_SIZE,
     FREE_GESTURES,
-    Improviser,
     WOOD,
+    Improviser,
+    ball_in_hand,
     carried_box,
     hand_prop,
     new_actor,
@@ -34,7 +36,7 @@ from muybridge.stage.labels import (
     num_siblings,
     watching,
 )
-from muybridge.stage.props import Prop, at_rest, in_hands, thrown
+from muybridge.stage.props import Prop, at_rest, thrown
 from muybridge.stage.skeleton import Floats
 from muybridge.stage.timeline import Actor, Span, hold, span
 
@@ -102,7 +104,9 @@ def make_plan(scenario: Scenario, layout: Layout, random: _Random, cause: _Rando
         plan = _solo(layout, random, pair[0])
         _rename(plan, pair, backwards=chosen == 1)
         return plan
-    shift = [(int(draw) + sibling) % num_siblings(scenario) for draw in cause.integers(num_siblings(scenario), size=999)]
+    shift = [
+        (int(draw) + sibling) % num_siblings(scenario) for draw in cause.integers(num_siblings(scenario), size=999)
+    ]
     return _relation(layout, random, shift[0]) if scenario == "relation" else _memory(layout, random, shift)
 
 
@@ -162,7 +166,7 @@ def _solo(layout: Layout, random: _Random, name: str) -> Plan:
     distance = random.uniform(NEAR, NEAR + 1.2)
     heading = float(random.choice([0.0, 180.0]) + random.uniform(-28, 28))
     if action.gesture and action.prop is None:
-        heading = random.uniform(15, 165)
+        heading = random.uniform(40, 140)
     actor = new_actor(0, random, (0.0, distance), heading)
     if action.cyclic:
         actor.base.append(span("stand" if action.gesture else name, 0, layout.duration, random))
@@ -203,7 +207,9 @@ def _movement(actor: Actor, name: str, layout: Layout, random: _Random) -> None:
 
 def hold_first(movement: Span) -> Span:
     """A span before a movement that keeps its first pose."""
-    return Span(movement.action, movement.start - 60, movement.start, 1e9, movement.left_handed, movement.action.before)
+    return Span(
+        movement.action, movement.start - 60, movement.start, 1e9, movement.left_handed, movement.action.before
+    )
 
 
 def _solo_prop(actor: Actor, name: str, layout: Layout, random: _Random) -> Prop | None:
@@ -217,7 +223,9 @@ def _solo_prop(actor: Actor, name: str, layout: Layout, random: _Random) -> Prop
     if name in ("push", "pull"):
         return pushed_box(actor, random)
     if name in ("pick up", "put down"):
-        return carried_box(actor, movement if name == "pick up" else None, movement if name == "put down" else None, random)
+        return carried_box(
+            actor, movement if name == "pick up" else None, movement if name == "put down" else None, random
+        )
     if action.prop == "door":
         return _cupboard(actor, movement, random, opens=name == "open door")
     if name in ("throw", "catch"):
@@ -246,14 +254,14 @@ def _cupboard(actor: Actor, movement: Span, random: _Random, *, opens: bool) -> 
 def _passed_ball(actor: Actor, movement: Span, random: _Random, *, leaves: bool) -> Prop:
     """A ball that flies off from a throwing hand, or in from beyond the picture to a catching one."""
     moment = movement.start + (0.56 if leaves else 0.44) * (movement.end - movement.start)
-    held = in_hands(actor, "r")
+    held = ball_in_hand(actor, "r")
     hand = held(np.array([moment])).place[0]
     heading = np.deg2rad(actor.whereabouts(np.array([moment]))[1][0])
     away = hand + np.array([5.0 * np.sign(np.cos(heading)), -0.3, 0])
     colour = (226, 72, 62) if random.random() < 0.5 else (246, 176, 60)
     if leaves:
-        return Prop("ball", colour, 0.24, [(0.0, held), (moment, thrown(hand, away, moment, moment + 0.9))])
-    return Prop("ball", colour, 0.24, [(-1e6, thrown(away, hand, moment - 0.9, moment)), (moment, held)])
+        return Prop("ball", colour, BALL_SIZE, [(0.0, held), (moment, thrown(hand, away, moment, moment + 0.9))])
+    return Prop("ball", colour, BALL_SIZE, [(-1e6, thrown(away, hand, moment - 0.9, moment)), (moment, held)])
 
 
 def _relation(layout: Layout, random: _Random, cause: int) -> Plan:
@@ -325,8 +333,14 @@ def _memory(layout: Layout, random: _Random, causes: list[int]) -> Plan:
         for actor in plan.actors:
             if random.random() < 0.8 or actor is plan.actors[0]:
                 delay = random.uniform(0, 0.3)
-                part = span("wave", answer + delay, answer + ANSWER_SECONDS, random, left_handed=random.random() < 0.5,
-                            label=answering(names[colour]))  # fmt: skip
+                part = span(
+                    "wave",
+                    answer + delay,
+                    answer + ANSWER_SECONDS,
+                    random,
+                    left_handed=random.random() < 0.5,
+                    label=answering(names[colour]),
+                )
                 actor.gestures.append(part)
         moment += layout.period + random.uniform(0, 1)
     plan.label = names[flashes[0][1]]

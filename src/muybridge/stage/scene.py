@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from muybridge.errors import OptionError
-from muybridge.stage.backgrounds import BACKGROUND_KINDS, BackgroundKind, choose_background, draw_background, fit_photograph
+from muybridge.stage.backgrounds import (
+    BACKGROUND_KINDS,
+    BackgroundKind,
+    choose_background,
+    draw_background,
+    fit_photograph,
+)
 from muybridge.stage.labels import SCENARIOS, Scenario, StageLabels, num_siblings, stage_labels
 from muybridge.stage.render import Layer, contact_shadow, paint_frame
 from muybridge.stage.scenarios import ANSWER_SECONDS, FLASH_SECONDS, Layout, Plan, make_plan
@@ -75,7 +81,8 @@ class SceneSpec:
     def __post_init__(self) -> None:
         fewest = {"general": 0, "action": 1, "reversal": 1, "relation": 2, "memory": 1}
         rules = [
-            (self.scenario in SCENARIOS, f"scenario={self.scenario!r} is unknown: choose from {', '.join(SCENARIOS)}"),
+            (self.scenario in SCENARIOS, f"scenario={self.scenario!r} is unknown: choose "
+             f"from {', '.join(SCENARIOS)}"),
             (self.background in ("any", *BACKGROUND_KINDS), f"background={self.background!r} is unknown: choose "
              f"'any' or one of {', '.join(BACKGROUND_KINDS)}"),
             (self.seed >= 0, f"seed={self.seed} is negative: choose 0 or more"),
@@ -241,7 +248,7 @@ class Scene:
             OptionError: for an index outside the scene.
         """
         wanted = np.arange(len(self)) if indices is None else np.asarray(indices, np.int64)
-        if len(wanted) and not (0 <= wanted.min() and wanted.max() < len(self)):
+        if len(wanted) and not (wanted.min() >= 0 and wanted.max() < len(self)):
             raise OptionError(f"indices must lie in [0, {len(self)}), got {wanted.min()} to {wanted.max()}")
         for start in range(0, len(wanted), _CHUNK):
             yield from self._render(wanted[start : start + _CHUNK])
@@ -268,10 +275,12 @@ class Scene:
         return sorted(inside, key=lambda part: (part.track_id, part.start_seconds))
 
     def _span(self, track_id: int, part: Span) -> ActionSpan:
-        start, end = max(0.0, part.start), min(self._duration, part.end)
+        start, end = part.start, part.end
         if self._plan.backwards:
-            start, end = self._duration - end, self._duration - start
-        return ActionSpan(track_id, part.name, start, end)
+            # The last frame shows the plan's time 0.
+            last = self._duration - 1 / float(self.spec.rate)
+            start, end = last - end, last - start if start > 0 else self._duration
+        return ActionSpan(track_id, part.name, max(0.0, start), min(self._duration, end))
 
     def _seconds(self, indices: NDArray[np.int64]) -> Floats:
         """Times of the plan at frame indices; a plan that runs backwards meets the same times in opposite order."""
