@@ -77,7 +77,9 @@ def test_sixteen_bit_colour_png(tmp_path: Path) -> None:
 
     rows = b"".join(b"\0" + row.tobytes() for row in values)
     header = struct.pack(">IIBBBBB", 5, 4, 16, 2, 0, 0, 0)
-    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    content = (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )
     (tmp_path / "deep.png").write_bytes(content)
     rgb = read_image(tmp_path / "deep.png").rgb
     assert np.abs(rgb - values.astype(float) / 257).max() <= 1

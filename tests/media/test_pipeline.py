@@ -18,7 +18,7 @@ def ends(work: Callable[[], None]) -> BaseException | None:
     def run() -> None:
         try:
             work()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - looked at by the test
             raised.append(error)
 
     thread = threading.Thread(target=run, daemon=True)

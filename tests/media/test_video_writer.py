@@ -30,7 +30,7 @@ def sound_of(path: Path) -> list[list[bytes]]:
     """The packets of every sound track."""
     with av.open(str(path)) as container:
         tracks: dict[int, list[bytes]] = {stream.index: [] for stream in container.streams.audio}
-        for packet in container.demux(*container.streams.audio):
+        for packet in container.demux(*container.streams.audio) if tracks else ():
             if packet.size:
                 tracks[packet.stream.index].append(bytes(packet))
         return list(tracks.values())
@@ -114,7 +114,10 @@ def test_a_real_photograph_keeps_its_brightness(tmp_path: Path, real_data: Path)
 
 
 def rewrite(source: Path, target: Path) -> None:
-    with VideoReader(source) as reader, VideoWriter(target, width=72, height=48, rate=RATE, audio_from=source) as writer:
+    with (
+        VideoReader(source) as reader,
+        VideoWriter(target, width=72, height=48, rate=RATE, audio_from=source) as writer,
+    ):
         for frame in reader:
             writer.write(frame.image, frame.pts_seconds)
 
@@ -151,11 +154,9 @@ def test_sound_starts_where_it_did(tmp_path: Path) -> None:
     assert abs(starts(source) - starts(tmp_path / "out.mp4")) <= Fraction(3, 1000)
 
 
-@pytest.mark.parametrize("name", ["pcm.mov", "vorbis.mkv"])
+@pytest.mark.parametrize("name", ["pcm.mov", "pcm.mkv"])
 def test_sound_an_mp4_cannot_hold_is_encoded_anew(tmp_path: Path, name: str) -> None:
-    codec = {"pcm.mov": "pcm_s16le", "vorbis.mkv": "flac"}[name]
-    codec = "pcm_s16le" if codec == "flac" else codec
-    source = write_clip(tmp_path / name, 50, tones=[codec])
+    source = write_clip(tmp_path / name, 50, tones=["pcm_s16le"])
     rewrite(source, tmp_path / "out.mp4")
     with av.open(str(tmp_path / "out.mp4")) as container:
         track = container.streams.audio[0]
@@ -236,7 +237,10 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match=r"out\.mp4"), VideoWriter(path, width=8, height=8, rate=RATE):
             pass
     (tmp_path / "taken.mp4").mkdir()
-    with pytest.raises(OutputError, match="folder"), VideoWriter(tmp_path / "taken.mp4", width=8, height=8, rate=RATE):
+    with (
+        pytest.raises(OutputError, match="folder"),
+        VideoWriter(tmp_path / "taken.mp4", width=8, height=8, rate=RATE),
+    ):
         pass
 
 
@@ -273,8 +277,9 @@ def test_a_disk_that_fills_up(tmp_path: Path, limit: int, count: int) -> None:
 
 def test_every_error_is_one_of_ours(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "clip.mkv", 5, tones=["flac"])
-    with pytest.raises(MuybridgeError) as caught:  # too large for any H.264
-        with VideoWriter(tmp_path / "out.mp4", width=40_000, height=2, rate=RATE, audio_from=source) as writer:
-            writer.write(np.zeros((2, 40_000, 3), np.uint8))
-    assert "40000" in str(caught.value)
+    with (  # wider than any H.264
+        pytest.raises(MuybridgeError, match="40000"),
+        VideoWriter(tmp_path / "out.mp4", width=40_000, height=2, rate=RATE, audio_from=source) as writer,
+    ):
+        writer.write(np.zeros((2, 40_000, 3), np.uint8))
     assert list(tmp_path.iterdir()) == [source]

@@ -52,6 +52,7 @@ def read_image(path: str | Path) -> Picture:
         raise MissingInput(f"there is no picture {path}")
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a damage that an exception tells next
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as file:
                 profile = file.info.get("icc_profile")

@@ -18,13 +18,14 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from muybridge.errors import BrokenMedia, InputError, MissingInput, OptionError
+from muybridge.errors import BrokenMedia, InputError, MissingInput, OptionError, OutputError
 from muybridge.media.outputs import atomic_output, output_error
 from muybridge.media.video_reader import COLOR_CONVERSION, start_of
 
 VIDEO_SUFFIXES_WRITTEN = (".mp4", ".mov", ".mkv")
 # Sound that an mp4 may hold as it is. Anything else is encoded anew, as AAC.
 _COPIED_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
+_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 _AUDIO_BIT_RATE = 192_000
 # Timestamps that come from seconds alone are kept in this unit, as most cameras and editors do.
 _FINE_TIME_BASE = Fraction(1, 90_000)
@@ -133,7 +134,16 @@ class VideoWriter:
             pts = self._last_pts + 1  # a source that repeats a timestamp still shows every frame
         frame.pts, frame.time_base = pts, self.time_base
         self._last_pts, self._count = pts, self._count + 1
-        self._mux(self._stream.encode(frame))
+        self._mux(self._encoded(frame))
+
+    def _encoded(self, frame: VideoFrame | None) -> "Sequence[av.Packet[Any]]":
+        try:
+            return self._stream.encode(frame)
+        except av.error.FFmpegError as error:
+            raise OutputError(
+                f"H.264 cannot take frames of {self.width}x{self.height} for {self.path}: {error.strerror}. "
+                "Scale them down"
+            ) from error
 
     def _mux(self, packets: "Sequence[av.Packet[Any]]") -> None:
         try:
@@ -158,7 +168,7 @@ class VideoWriter:
         with self._stack:
             if self._count == 0:
                 raise InputError(f"no frame was written to {self.path}")
-            self._mux(self._stream.encode())
+            self._mux(self._encoded(None))
             if self._sound:
                 self._mux_sound_until(None)
 
@@ -176,8 +186,10 @@ class _Sound:
                 self._copied[track.index] = output.add_stream_from_template(track)
             else:
                 stream = output.add_stream("aac", rate=track.rate, bit_rate=_AUDIO_BIT_RATE)
-                stream.layout = track.layout.name
-                resampler = AudioResampler(format="fltp", layout=track.layout.name, rate=track.rate, frame_size=1024)
+                # Some files state the number of channels alone.
+                layout = _LAYOUTS.get(track.layout.nb_channels, track.layout.name)
+                stream.layout = layout
+                resampler = AudioResampler(format="fltp", layout=layout, rate=track.rate, frame_size=1024)
                 self._encoded[track.index] = (stream, resampler)
         tracks = self._input.streams.audio
         self._packets = self._input.demux(*tracks) if tracks else iter(())

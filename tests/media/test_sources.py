@@ -1,0 +1,92 @@
+"""What the user names, and where results go."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from muybridge.errors import MissingInput, OptionError
+from muybridge.media.sources import expand_sources, natural_order, output_paths
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Pictures in two levels, a clip, notes, and a hidden file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in" / "deep er").mkdir(parents=True)
+    for name in ("frame_10.png", "frame_2.png", "deep er/a b.JPG", ".hidden.png"):
+        Image.new("RGB", (2, 2)).save(tmp_path / "in" / name, format="PNG")
+    (tmp_path / "in" / "clip.mov").write_bytes(b"x")
+    (tmp_path / "in" / "notes.txt").write_text("x")
+    return tmp_path
+
+
+def test_a_folder_is_searched_through_in_natural_order(folder: Path) -> None:
+    found = expand_sources([str(folder / "in")])
+    assert [str(s.relative) for s in found] == ["clip.mov", "deep er/a b.JPG", "frame_2.png", "frame_10.png"]
+    assert [s.kind for s in found] == ["video", "image", "image", "image"]
+
+
+def test_natural_order() -> None:
+    names = ["a1b10", "a1b9", "a01b2", "b", "a", "a²", "a1²2", "10", "9"]
+    assert [p.name for p in sorted(map(Path, ["f10", "f9", "f100"]), key=natural_order)] == ["f9", "f10", "f100"]
+    assert len(sorted(map(Path, names), key=natural_order)) == len(names)  # superscripts are no numbers
+
+
+def test_globs_with_spaces_and_names_that_look_like_globs(folder: Path) -> None:
+    assert [s.path.name for s in expand_sources(["in/deep er/*.JPG"])] == ["a b.JPG"]
+    assert [s.path.name for s in expand_sources(["in/frame_*.png"])] == ["frame_2.png", "frame_10.png"]
+    (folder / "odd[1].png").write_bytes((folder / "in/frame_2.png").read_bytes())
+    assert [s.path.name for s in expand_sources(["odd[1].png"])] == ["odd[1].png"]
+
+
+@pytest.mark.parametrize("name", ["gone.png", "in/*.webp", "i*", "empty"])
+def test_what_leads_to_nothing_is_said(folder: Path, name: str) -> None:
+    (folder / "empty").mkdir()
+    with pytest.raises(MissingInput):  # "i*" matches a folder alone
+        expand_sources([name])
+
+
+def test_kinds(folder: Path) -> None:
+    frames = [Image.new("L", (4, 4), shade) for shade in (0, 255)]
+    frames[0].save(folder / "still.gif")
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
+    (folder / "picture.dat").write_bytes((folder / "in/frame_2.png").read_bytes())
+    names = ["still.gif", "moving.gif", "picture.dat", "in/notes.txt", "rtsp://camera/1", "/dev/video0"]
+    assert [s.kind for s in expand_sources(names)] == ["image", "video", "image", "video", "stream", "stream"]
+
+
+def test_results_never_meet_nor_leave_the_folder_nor_replace_an_input(folder: Path) -> None:
+    (folder / "in" / "clip.avi").write_bytes(b"x")
+    names = ["in", "in/clip.mov", "in/frame_2.png", "rtsp://camera/../1", "in/*.png", "./in/../in/clip.avi"]
+    for count in range(1, len(names) + 1):
+        for chosen in itertools.combinations(names, count):
+            sources = expand_sources(chosen)
+            for out in (None, folder / "out"):
+                results = output_paths(sources, out, suffix_of_stem="styled")
+                assert len(results) == len(set(results)) == len(sources)
+                assert not {r.resolve() for r in results} & {s.path.resolve() for s in sources if s.kind != "stream"}
+                if out is not None:
+                    assert all(r.resolve().is_relative_to(out.resolve()) for r in results)
+
+
+def test_names_of_results(folder: Path) -> None:
+    sources = expand_sources(["in/clip.mov", "in/frame_2.png"])
+    beside = output_paths(sources, None, suffix_of_stem="styled")
+    assert [str(path) for path in beside] == ["in/clip.styled.mp4", "in/frame_2.styled.png"]
+    kept = output_paths(expand_sources(["in"]), Path("out"), suffix_of_stem="styled")
+    assert Path("out/deep er/a b.jpg") in kept
+    assert output_paths(sources[:1], Path("x/y.mkv"), suffix_of_stem="s") == [Path("x/y.mkv")]
+
+
+def test_refusals(folder: Path) -> None:
+    both = expand_sources(["in/clip.mov", "in/frame_2.png"])
+    with pytest.raises(OptionError, match="one file"):
+        output_paths(both, Path("one.mp4"), suffix_of_stem="s")
+    with pytest.raises(OptionError, match="replace"):
+        output_paths(both[1:], folder / "in", suffix_of_stem="s")
+    (folder / "in" / "clip.mp4").write_bytes(b"x")
+    neighbours = expand_sources(["in/clip.mov", "in/clip.mp4"])
+    with pytest.raises(OptionError, match="replace"):  # the mov's result would be the other input
+        output_paths(neighbours[:1] + neighbours[1:], folder / "in", suffix_of_stem="s")
