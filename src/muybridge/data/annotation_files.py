@@ -1,6 +1,7 @@
 """What the readers and writers of every annotation format share: opening, refusing, and one form of error."""
 
 import json
+import math
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,3 +100,22 @@ def write_json(path: str | Path, content: object) -> None:
         file.write("\n")
 
     write_text(path, write)
+
+
+def read_number(path: str | Path, text: str, what: str, *, where: int | str | None = None) -> float:
+    """A finite number, or AnnotationError saying `what` it should have been."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise annotation_error(path, f"{what} is {text!r}", "Give a finite number", where=where)
+    return value
+
+
+def read_whole(path: str | Path, text: str, what: str, *, where: int | str | None = None) -> int:
+    """A whole number, or AnnotationError saying `what` it should have been."""
+    value = read_number(path, text, what, where=where)
+    if not value.is_integer():
+        raise annotation_error(path, f"{what} is {text!r}", "Give a whole number", where=where)
+    return int(value)
