@@ -1,0 +1,267 @@
+"""Classes, their ids in files, and which of them exclude each other; from pbtxt, text or JSON."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muybridge.errors import AnnotationError, MissingInput
+from muybridge.media.outputs import atomic_output
+
+_TOKEN = re.compile(
+    r"\s+|#[^\n]*|(?P<open>[A-Za-z_]\w*\s*:?\s*\{)|(?P<close>\})|"
+    r'(?P<key>[A-Za-z_]\w*)\s*:\s*(?P<value>"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|[\w.+-]+)[,;]?'
+)
+# In AVA's own list the poses are the movements; a person has exactly one of them.
+_EXCLUSIVE_TYPE = "PERSON_MOVEMENT"
+_NUMBERED = re.compile(r"(\d+)\s*[:,\t ]\s*(\S.*)")
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Class names in the order of a model's columns.
+
+    Attributes:
+        names: (K,) one a class, all different.
+        ids: (K,) how files number the classes: any non-negative integers, gaps allowed (AVA uses 60 of 1..80).
+        exclusive: groups of columns of which a person has exactly one, as `muybridge.models.acar_loss` takes them.
+
+    Raises:
+        AnnotationError: no class at all, a repeated name or id, a group that is not sound.
+    """
+
+    names: tuple[str, ...]
+    ids: tuple[int, ...]
+    exclusive: tuple[tuple[int, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise AnnotationError("A label map needs at least one class. Add an item with name and id.")
+        if len(self.names) != len(self.ids):
+            raise AnnotationError(f"{len(self.names)} names stand beside {len(self.ids)} ids. Give one id a name.")
+        for what, values in (("name", self.names), ("id", self.ids)):
+            repeated = sorted({value for value in values if values.count(value) > 1}, key=str)
+            if repeated:
+                raise AnnotationError(f"The class {what} {repeated[0]!r} stands twice. Make each one different.")
+        if min(self.ids) < 0:
+            raise AnnotationError(f"The class id {min(self.ids)} is negative. Number classes from 0 or 1.")
+        members = [column for group in self.exclusive for column in group]
+        if any(len(group) < 2 for group in self.exclusive) or len(set(members)) < len(members):
+            raise AnnotationError("Exclusive groups need two classes or more, each class in one group at most.")
+        if members and not 0 <= min(members) <= max(members) < len(self.names):
+            raise AnnotationError(f"An exclusive group names a column outside 0 to {len(self.names) - 1}.")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name_of(self, class_id: int) -> str:
+        """The name of a class as files number it."""
+        return self.names[int(self.columns(np.array([class_id]))[0])]
+
+    def columns(self, class_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Columns of (N,) class ids: (N,) int64 in [0, K).
+
+        Raises:
+            AnnotationError: an id is not in the map.
+        """
+        order = np.argsort(self.ids)
+        known = np.array(self.ids, np.int64)[order]
+        place = np.searchsorted(known, class_ids).clip(max=len(known) - 1)
+        wrong = known[place] != class_ids
+        if wrong.any():
+            raise AnnotationError(
+                f"The class id {int(class_ids[wrong][0])} is not in the label map, whose ids are"
+                f" {known[0]} to {known[-1]} ({len(known)} classes). Use the list that belongs to these annotations."
+            )
+        return order[place]
+
+
+def read_label_map(path: str | Path, *, exclusive_ids: Sequence[Sequence[int]] | None = None) -> LabelMap:
+    """Read a label map by its suffix: .pbtxt, .json, or text; a text file of `item {` blocks is read as pbtxt.
+
+    - pbtxt: blocks `item { name: "..." id: 1 }`, or AVA's `label { name label_id label_type }`, in which the classes
+      of type PERSON_MOVEMENT exclude each other. `exclusive_group: "..."` is understood in either.
+    - text: one class a line, numbered from 0, or every line begins with its id ("12: stand", "12 stand").
+    - JSON: a list of names; an object {name: id} or {id: name}; a list of {"name", "id"}; or the whole map
+      {"labels": [{"name", "id"}], "exclusive": [[name, ...]]}.
+
+    Args:
+        path: UTF-8.
+        exclusive_ids: groups of class ids; replace what the file says.
+
+    Raises:
+        MissingInput: no such file.
+        AnnotationError: the file breaks its format; names file, line and rule.
+    """
+    path = Path(path)
+    text = read_text(path)
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        parse: Callable[[Path, str], LabelMap] = _parse_json
+    elif suffix == ".pbtxt" or re.search(r"^\s*\w+\s*:?\s*\{", text, re.MULTILINE):
+        parse = _parse_pbtxt
+    else:
+        parse = _parse_text
+    try:
+        labels = parse(path, text)
+        if exclusive_ids is None:
+            return labels
+        groups = [tuple(labels.columns(np.array(group)).tolist()) for group in exclusive_ids]
+        return LabelMap(labels.names, labels.ids, tuple(groups))
+    except AnnotationError as error:
+        if str(path) in str(error):
+            raise
+        raise AnnotationError(f"{path}: {error}") from error
+
+
+def write_label_map(path: str | Path, labels: LabelMap) -> None:
+    """Write a label map by its suffix, with its exclusive groups: .pbtxt, .json; any other suffix as text without.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    path = Path(path)
+    group_of = {column: number for number, group in enumerate(labels.exclusive) for column in group}
+    if path.suffix.lower() == ".json":
+        items = [{"name": name, "id": number} for name, number in zip(labels.names, labels.ids, strict=True)]
+        groups = [[labels.names[column] for column in group] for group in labels.exclusive]
+        text = json.dumps({"labels": items, "exclusive": groups}, indent=2, ensure_ascii=False) + "\n"
+    elif path.suffix.lower() == ".pbtxt":
+        blocks: list[str] = []
+        for column, (name, number) in enumerate(zip(labels.names, labels.ids, strict=True)):
+            group = f'  exclusive_group: "{group_of[column]}"\n' if column in group_of else ""
+            blocks.append(f"item {{\n  name: {json.dumps(name, ensure_ascii=False)}\n  id: {number}\n{group}}}\n")
+        text = "".join(blocks)
+    else:
+        text = "".join(f"{number}: {name}\n" for name, number in zip(labels.names, labels.ids, strict=True))
+    with atomic_output(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def read_text(path: Path) -> str:
+    """The text of an annotation file, UTF-8 with or without a byte order mark.
+
+    Raises:
+        MissingInput: no such file.
+        AnnotationError: it is a folder, or not UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise MissingInput(f"{path} does not exist. Check the path.") from error
+    except IsADirectoryError as error:
+        raise AnnotationError(f"{path} is a folder. Name the file in it.") from error
+    except UnicodeDecodeError as error:
+        raise AnnotationError(
+            f"{path}: byte {error.start} is not UTF-8 text. If it is a pickle, it is not read: convert it to JSON;"
+            " otherwise save it as UTF-8."
+        ) from error
+
+
+def _parse_pbtxt(path: Path, text: str) -> LabelMap:
+    items: list[tuple[str, int]] = []
+    groups: dict[str, list[int]] = {}
+    fields: dict[str, str] | None = None
+    start, position = 1, 0
+    while position < len(text):
+        line = text.count("\n", 0, position) + 1
+        token = _TOKEN.match(text, position)
+        wrong_place = (
+            token is not None and token.lastgroup is not None and (token["open"] is None) == (fields is None)
+        )
+        if token is None or wrong_place:
+            found = text[position:].split("\n", 1)[0].strip()
+            raise AnnotationError(
+                f'{path}, line {line}: {found!r} is not expected here. Write blocks like item {{ name: "walk" id: 14 }}.'
+            )
+        position = token.end()
+        if token["open"] is not None:
+            fields, start = {}, line
+        elif token["key"] is not None and fields is not None:
+            fields[token["key"]] = token["value"]
+        elif token["close"] is not None and fields is not None:
+            name, number = _pbtxt_item(path, start, fields)
+            group = fields.get("exclusive_group")
+            if group is None and fields.get("label_type") == _EXCLUSIVE_TYPE:
+                group = _EXCLUSIVE_TYPE
+            if group is not None:
+                groups.setdefault(group, []).append(len(items))
+            items.append((name, number))
+            fields = None
+    if fields is not None:
+        raise AnnotationError(f"{path}, line {start}: this block is never closed. Add its closing brace.")
+    exclusive = tuple(tuple(group) for group in groups.values() if len(group) > 1)
+    return LabelMap(tuple(name for name, _ in items), tuple(number for _, number in items), exclusive)
+
+
+def _pbtxt_item(path: Path, line: int, fields: dict[str, str]) -> tuple[str, int]:
+    number = fields.get("id", fields.get("label_id"))
+    name = fields.get("display_name", fields.get("name"))
+    if number is None or name is None or not number.isdecimal():
+        raise AnnotationError(
+            f"{path}, line {line}: a block needs a name and a whole id (or label_id). Add what lacks."
+        )
+    if name[0] in "\"'":
+        name = re.sub(r"\\(.)", r"\1", name[1:-1])
+    return name, int(number)
+
+
+def _parse_text(path: Path, text: str) -> LabelMap:
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    matches = [_NUMBERED.fullmatch(line) for _, line in lines]
+    if any(matches) and not all(matches):
+        first = next(number for (number, _), match in zip(lines, matches, strict=True) if match is None)
+        # Class names may begin with a digit; a file is numbered when its very first line is.
+        if matches[0] is not None:
+            raise AnnotationError(f"{path}, line {first}: no id, though line 1 has one. Number every line, or none.")
+    if lines and all(matches):
+        pairs = [(match[2], int(match[1])) for match in matches if match is not None]
+        return LabelMap(tuple(name for name, _ in pairs), tuple(number for _, number in pairs))
+    return LabelMap(tuple(line for _, line in lines), tuple(range(len(lines))))
+
+
+def _parse_json(path: Path, text: str) -> LabelMap:
+    content = parse_json(path, text)
+    groups: Any = []
+    if isinstance(content, dict) and "labels" in content:
+        groups, content = content.get("exclusive", []), content["labels"]
+    pairs: list[tuple[Any, Any]]
+    if isinstance(content, dict):
+        flipped = all(str(key).isdecimal() for key in content)
+        pairs = [(name, int(key)) if flipped else (key, name) for key, name in content.items()]
+    elif isinstance(content, list) and all(isinstance(item, dict) for item in content):
+        pairs = [(item.get("name"), item.get("id")) for item in content]
+    elif isinstance(content, list):
+        pairs = [(name, number) for number, name in enumerate(content)]
+    else:
+        raise AnnotationError(f"{path}: expected a list of names or an object of names and ids.")
+    for name, number in pairs:
+        if not isinstance(name, str) or not isinstance(number, int) or isinstance(number, bool):
+            raise AnnotationError(
+                f"{path}: class {name!r} with id {number!r}: a name is text, an id is a whole number."
+            )
+    names = tuple(str(name) for name, _ in pairs)
+    unknown = [name for group in groups for name in group if name not in names]
+    if unknown:
+        raise AnnotationError(
+            f"{path}: the exclusive group names {unknown[0]!r}, which is no class. Use class names."
+        )
+    exclusive = tuple(tuple(names.index(name) for name in group) for group in groups)
+    return LabelMap(names, tuple(int(number) for _, number in pairs), exclusive)
+
+
+def parse_json(path: Path, text: str) -> Any:
+    """Parsed JSON, or AnnotationError naming the line."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise AnnotationError(
+            f"{path}, line {error.lineno}: not JSON: {error.msg}. Mend or export it again."
+        ) from error
+    except RecursionError as error:
+        raise AnnotationError(f"{path}: JSON nested too deeply for any annotation format.") from error
