@@ -4,7 +4,10 @@
 
 Photographs: photos/imagenet and photos/natural, less one in 37 held out for validation. Styles: textures drawn by
 code and the same photographs. No painting is used; photos/content and styles are only ever seen by
-`benchmarks/stylizer_quality.py`. The run above made the shipped file in about 50 minutes on two CPU cores.
+`benchmarks/stylizer_quality.py`.
+
+The shipped file was made in about 45 minutes on two CPU cores by the run above with `--pixel-weight 60`, interrupted
+at step 2750 and resumed with the default weight: its reconstructions were not sharp enough.
 """
 
 import argparse
@@ -18,7 +21,12 @@ from muybridge.data.photos import CropConfig, PhotoCrops
 from muybridge.data.sampling import Draw
 from muybridge.models.avatar_net import AvatarNet, AvatarNetConfig
 from muybridge.training.fit import FitConfig, Validation, fit
-from muybridge.training.stylizer import DistillationObjective, add_normalisation, fold_normalisation
+from muybridge.training.stylizer import (
+    DistillationObjective,
+    DistillationWeights,
+    add_normalisation,
+    fold_normalisation,
+)
 
 WEIGHTS = Path(__file__).parents[1] / "src" / "muybridge" / "weights"
 CONFIG = AvatarNetConfig(widths=(24, 48, 96, 192))
@@ -30,12 +38,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/stylizer"))
     parser.add_argument("--steps", type=int, default=4200)
     parser.add_argument("--artifact", type=Path, default=WEIGHTS / "stylizer.safetensors")
+    parser.add_argument("--pixel-weight", type=float, default=200.0, help="of the reconstruction's error")
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()
     torch.manual_seed(0)
     network = AvatarNet(CONFIG)
     teacher = DistilledVGG(args.data / "weights" / "vgg19_distilled").to(memory_format=torch.channels_last)
-    objective = DistillationObjective(network, teacher, WIDTHS)
+    objective = DistillationObjective(network, teacher, WIDTHS, DistillationWeights(pixel=args.pixel_weight))
     photos = sorted(
         path
         for folder in ("imagenet", "natural")
@@ -73,7 +82,7 @@ def main() -> None:
         config,
         folder=args.out,
         resume=args.resume,
-        validation=Validation(validate, "loss", larger_is_better=False),
+        validation=Validation(validate, "pixel", larger_is_better=False),
         title="stylizer",
     )
     fold_normalisation(network)

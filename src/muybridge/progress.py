@@ -16,9 +16,9 @@ class ProgressLine(ABC):
     Made by `progress_line`; the total may be unknown (None), as for a live stream.
     """
 
-    def __init__(self, title: str, total: int | None, unit: str) -> None:
+    def __init__(self, title: str, total: int | None, unit: str, done: int) -> None:
         self.title, self.total, self.unit = title, total, unit
-        self.done = 0
+        self.done = self._done_before = done
         self._start = time.monotonic()
 
     def advance(self, count: int = 1, detail: str = "") -> None:
@@ -34,7 +34,7 @@ class ProgressLine(ABC):
     def _show(self, detail: str) -> None: ...
 
     def _summary(self) -> str:
-        rate = self.done / max(time.monotonic() - self._start, 1e-9)
+        rate = (self.done - self._done_before) / max(time.monotonic() - self._start, 1e-9)
         amount = f"{self.done}/{self.total}" if self.total else f"{self.done}"
         # Seconds a unit read better than a rate that rounds to zero.
         speed = f"{rate:.2f} {self.unit}/s" if rate >= 0.1 else f"{1 / rate if rate else 0:.1f} s/{self.unit}"
@@ -45,8 +45,8 @@ class ProgressLine(ABC):
 
 
 class _PlainLines(ProgressLine):
-    def __init__(self, title: str, total: int | None, unit: str, stream: TextIO) -> None:
-        super().__init__(title, total, unit)
+    def __init__(self, title: str, total: int | None, unit: str, done: int, stream: TextIO) -> None:
+        super().__init__(title, total, unit, done)
         self._stream = stream
         self._next = time.monotonic() + _SECONDS_BETWEEN_LINES
 
@@ -58,12 +58,12 @@ class _PlainLines(ProgressLine):
 
 
 class _Bar(ProgressLine):
-    def __init__(self, title: str, total: int | None, unit: str) -> None:
-        super().__init__(title, total, unit)
+    def __init__(self, title: str, total: int | None, unit: str, done: int) -> None:
+        super().__init__(title, total, unit, done)
         from rich.progress import BarColumn, Progress, TextColumn
 
         self.bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[detail]}"))
-        self._task = self.bar.add_task(title, total=total, detail="")
+        self._task = self.bar.add_task(title, total=total, completed=done, detail="")
 
     def note(self, text: str) -> None:
         self.bar.console.print(text, highlight=False, markup=False)
@@ -74,23 +74,26 @@ class _Bar(ProgressLine):
 
 
 @contextmanager
-def progress_line(title: str, *, total: int | None, unit: str, quiet: bool = False) -> Generator[ProgressLine]:
+def progress_line(
+    title: str, *, total: int | None, unit: str, done: int = 0, quiet: bool = False
+) -> Generator[ProgressLine]:
     """Show progress on standard error while the body runs.
 
     Args:
         title: what is being done.
         total: number of units, or None where nobody knows.
         unit: plural noun of the unit: frames, steps, files.
+        done: units done before, as in a resumed run; they do not count for the rate.
         quiet: show nothing.
     """
     if quiet:
-        yield _Silent(title, total, unit)
+        yield _Silent(title, total, unit, done)
     elif sys.stderr.isatty():
-        line = _Bar(title, total, unit)
+        line = _Bar(title, total, unit, done)
         with line.bar:
             yield line
     else:
-        yield _PlainLines(title, total, unit, sys.stderr)
+        yield _PlainLines(title, total, unit, done, sys.stderr)
 
 
 class _Silent(ProgressLine):

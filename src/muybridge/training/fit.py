@@ -167,8 +167,8 @@ def fit(
         collate_fn=collate,
         generator=torch.Generator(),  # its own, or a resumed run would find torch's global one a draw further
     )
-    with progress_line(title, total=config.steps, unit="steps", quiet=not fabric.is_global_zero) as line:
-        line.done = run.step
+    quiet = not fabric.is_global_zero
+    with progress_line(title, total=config.steps, unit="steps", done=run.step, quiet=quiet) as line:
         run.train(fabric.setup_dataloaders(loader, use_distributed_sampler=False), line)
     return run.finish()
 

@@ -1,0 +1,114 @@
+"""Where the time of painting a video goes, stage by stage, and what overlapping reading and writing brings.
+
+    python benchmarks/stylizer_speed.py [--sizes 512x288 1280x720] [--frames 8]
+
+The clip is drawn by code: a moving crop of a texture. Stages are timed one after another; "overlapped" is the real
+path, in which a reader and a writer thread work beside the model. Frames/s depend on the machine; shares and ratios
+are what to read.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from muybridge.data.textures import draw_texture
+from muybridge.media.sources import Source
+from muybridge.media.video_reader import VideoReader
+from muybridge.media.video_writer import VideoWriter
+from muybridge.models.avatar_net import fit_whitening, fusion_targets, recolour, swap
+from muybridge.tasks.stylize import StylizeConfig, Stylizer
+from muybridge.tasks.stylize_files import PaintJob, paint_file
+from muybridge.tasks.temporal import TemporalCarry, TemporalConfig
+
+
+def make_clip(path: Path, width: int, height: int, frames: int) -> None:
+    texture = draw_texture("strokes", seed=3, size=max(width, height) + 4 * frames)
+    with VideoWriter(path, width=width, height=height, rate=Fraction(25)) as writer:
+        for i in range(frames):
+            writer.write(np.ascontiguousarray(texture[2 * i : 2 * i + height, 3 * i : 3 * i + width]))
+
+
+@torch.inference_mode()
+def stages(stylizer: Stylizer, clip: Path, out: Path, motion: str) -> dict[str, float]:
+    """Median seconds a frame of each stage, one after another."""
+    code = stylizer.encode_style("ember").code
+    network, config = stylizer.network, StylizeConfig()
+    carry = TemporalCarry(TemporalConfig(motion=motion))
+    times: dict[str, list[float]] = defaultdict(list)
+    clock = time.perf_counter()
+
+    def lap(name: str) -> None:
+        nonlocal clock
+        now = time.perf_counter()
+        times[name].append(now - clock)
+        clock = now
+
+    with (
+        VideoReader(clip) as reader,
+        VideoWriter(out, width=reader.info.width, height=reader.info.height, rate=Fraction(25)) as writer,
+    ):
+        frames = iter(reader)
+        while True:
+            clock = time.perf_counter()
+            frame = next(frames, None)
+            if frame is None:
+                break
+            lap("read")
+            picture = stylizer._tensor(frame.image)
+            content = network.encode(picture)
+            lap("encode")
+            carry.begin(picture, content)
+            lap("motion")
+            whitened = fit_whitening(content.z).forward(content.z)
+            swapped = carry.carry_features(0, swap(whitened, code, 5, carry.carry_matches(0)))
+            z = recolour(content.z, whitened, swapped.features, code, config.decoration)
+            lap("decorate")
+            painted = network.decode(z, fusion_targets(content.statistics, [(1.0, code)], config.decoration))
+            lap("decode")
+            image = carry.carry_picture(painted)[0].permute(1, 2, 0).clamp(0, 255).to(torch.uint8).numpy()
+            lap("blend")
+            writer.write(np.ascontiguousarray(image))
+            lap("write")
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def overlapped(stylizer: Stylizer, clip: Path, out: Path, frames: int, motion: str) -> float:
+    """Seconds a frame of the real path, from file to file."""
+    style = stylizer.encode_style("ember")
+    job = PaintJob(stylizer, [style], [1.0], [], StylizeConfig(), TemporalConfig(motion=motion))
+    start = time.perf_counter()
+    paint_file(job, Source(str(clip), "video", Path(clip.name)), out, quiet=True)
+    return (time.perf_counter() - start) / frames
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", default=["512x288", "1280x720"])
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--motion", default="auto")
+    args = parser.parse_args()
+    stylizer = Stylizer.from_pretrained(device="cpu")
+    for size in args.sizes:
+        width, height = (int(side) for side in size.split("x"))
+        with tempfile.TemporaryDirectory() as folder:
+            clip, out = Path(folder) / "clip.mp4", Path(folder) / "out.mp4"
+            make_clip(clip, width, height, args.frames)
+            parts = stages(stylizer, clip, out, args.motion)
+            whole = statistics.median(
+                overlapped(stylizer, clip, out, args.frames, args.motion) for _ in range(args.repeats)
+            )
+        total = sum(parts.values())
+        shares = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in parts.items())
+        print(f"{size}: {1 / whole:.2f} frames/s; {shares}; overlapped takes {whole / total:.2f} of the sum")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Random crops: seeded, of the asked size, and really parts of the picture."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from muybridge.data.photos import CropConfig, PhotoCrops, random_crop, recolour
+from muybridge.data.sampling import Draw
+
+
+@pytest.fixture
+def ramp(tmp_path):
+    """A picture whose red is x and whose green is y."""
+    y, x = np.mgrid[0:120, 0:200]
+    rgb = np.stack([x, y, np.full_like(x, 77)], -1).astype(np.uint8)
+    Image.fromarray(rgb).save(tmp_path / "ramp.png")
+    return tmp_path / "ramp.png"
+
+
+def test_a_crop_is_a_part_of_the_scaled_picture(ramp):
+    config = CropConfig(short_side=(60, 60), crop=40)  # half size: a crop spans 80 pixels of the picture
+    with Image.open(ramp) as picture:
+        crop = random_crop(picture, config, np.random.default_rng(0))
+    assert crop.shape == (3, 40, 40) and crop.dtype == torch.float32
+    assert torch.all((crop[2] - 77).abs() <= 1)
+    across, down = crop[0].diff(dim=1)[:, 2:-2], crop[1].diff(dim=0)[2:-2]
+    assert across.abs().mean() == pytest.approx(2, abs=0.1)
+    assert down.mean() == pytest.approx(2, abs=0.1)
+    assert (across > 0).all() or (across < 0).all()  # mirrored or not, as a whole
+
+
+def test_crops_stay_inside(ramp):
+    config = CropConfig(short_side=(60, 90), crop=56)
+    with Image.open(ramp) as picture:
+        for seed in range(30):
+            crop = random_crop(picture, config, np.random.default_rng(seed))
+            assert crop[0].max() <= 200 and crop[1].max() <= 120
+
+
+def test_items_depend_on_the_draw_alone(ramp):
+    config = CropConfig(short_side=(60, 60), crop=40)
+    photos = PhotoCrops([ramp, ramp], config, texture_seeds=16)
+    first = photos[Draw(0, 11)]
+    other = photos[Draw(1, 12)]
+    again = PhotoCrops([ramp, ramp], config, texture_seeds=16)[Draw(0, 11)]
+    assert all(torch.equal(first[name], again[name]) for name in ("photo", "style"))
+    assert not torch.equal(first["photo"], other["photo"])
+    assert set(PhotoCrops([ramp], config)[Draw(0, 1)]) == {"photo"}
+
+
+def test_recoloured_pixels_stay_in_range():
+    pixels = torch.rand(3, 8, 8) * 255
+    for seed in range(20):
+        changed = recolour(pixels, np.random.default_rng(seed))
+        assert changed.min() >= 0 and changed.max() <= 255
