@@ -206,7 +206,7 @@ def fold_normalisation(network: AvatarNet) -> None:
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Sequential) and len(child) == 2 and isinstance(child[1], nn.BatchNorm2d):
-                setattr(parent, name, fuse_conv_bn_eval(cast(nn.Conv2d, child[0]), child[1]))
+                setattr(parent, name, fuse_conv_bn_eval(cast(nn.Conv2d, child[0]), cast(nn.BatchNorm2d, child[1])))
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:
