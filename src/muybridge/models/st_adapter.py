@@ -160,7 +160,7 @@ class SpatioTemporalAdapter(nn.Module):
         return difference, seen[:, seen.shape[1] - past :]
 
     def _down(self, patches: Tensor) -> Tensor:
-        return self.down(_in_precision_of(self.down, patches))
+        return _flat(self.down, _in_precision_of(self.down, patches))
 
     def _mix(self, features: Tensor, history: Tensor | None) -> Tensor:
         if self.frequency is None:
@@ -169,7 +169,13 @@ class SpatioTemporalAdapter(nn.Module):
         return torch.cat([self.conv(temporal), self.frequency(spectral)], dim=-1)
 
     def _up(self, features: Tensor) -> Tensor:
-        return self.up(self.activation(features))
+        return _flat(self.up, self.activation(features))
+
+
+def _flat(layer: nn.Linear, x: Tensor) -> Tensor:
+    """The layer over all leading axes taken as one: with weights per sample, vmap makes one bmm of that, where it
+    would copy the weights for every frame and row of patches."""
+    return layer(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
 
 
 def _centred(kernel: Kernel) -> Kernel:
