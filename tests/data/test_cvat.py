@@ -71,8 +71,10 @@ def test_round_trip_and_a_second_reader(tmp_path):
     assert again.frame_sizes == original.frame_sizes
     tracks = minidom.parse(str(path)).getElementsByTagName("track")
     assert [track.getAttribute("id") for track in tracks] == ["0", "5", "6"]
-    seen = [[b.getAttribute("frame") for b in track.getElementsByTagName("box") if b.getAttribute("outside") == "0"]
-            for track in tracks]
+    seen = [
+        [b.getAttribute("frame") for b in track.getElementsByTagName("box") if b.getAttribute("outside") == "0"]
+        for track in tracks
+    ]
     assert seen == [["0", "25", "75"], ["50"], ["25"]]
 
 

@@ -68,7 +68,7 @@ def test_round_trip(tmp_path, suffix):
         ({"xy": [2, 1, 2, -3, 4]}, "negative"),
         ({"av": {"1": "jump"}}, "action 'jump' is not in the label map"),
         ({"av": {"2": "Ann"}}, "person is 'Ann'"),
-        ({"vid": "3"}, "does not lead to one file"),
+        ({"vid": "3"}, "leads to no single file"),
     ],
 )
 def test_errors(tmp_path, region, message):

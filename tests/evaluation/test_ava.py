@@ -54,7 +54,7 @@ def naive_top(rows, limit):
     return [row for row in rows if row[0] in kept]
 
 
-def naive_map(truth, empty, predictions, excluded, protocol, ids, limit=50):
+def naive_map(truth, empty, predictions, excluded, protocol, ids, limit=50):  # noqa: C901
     """truth: (frame, box, label); predictions: (frame, box, label, score). Returns {class: AP} and their mean."""
     removes = protocol in ("ava-2019", "slowfast", "mmaction2")
     listed = {frame for frame, *_ in truth} | set(empty)
@@ -100,7 +100,7 @@ def write_case(folder: Path, truth, empty, predictions, excluded):
 
     files = {
         "truth.csv": [(*frame, *box, label, person) for person, (frame, box, label) in enumerate(truth)]
-        + [frame for frame in empty],
+        + list(empty),
         "predictions.csv": [(*frame, *box, label, repr(score)) for frame, box, label, score in predictions],
         "excluded.csv": excluded,
     }

@@ -162,16 +162,14 @@ def _read_row_by_row(path: Path, eighth: EighthColumn) -> Annotations:
         if len(row) not in (2, 7, 8):
             raise AnnotationError(
                 f"{path}, line {line}: {len(row)} columns. AVA rows have 7"
-                f" (video,seconds,left,top,right,bottom,action), 8 (and {eighth}), or 2 (video,seconds: nobody there)."
+                f" (video,seconds,left,top,right,bottom,action), 8 (and {eighth}), or 2 (video,seconds: nobody)."
             )
         if not row[0]:
             raise AnnotationError(f"{path}, line {line}: the video's name is empty. Fill in the first column.")
         number = videos.setdefault(row[0], len(videos))
         seconds = _number(path, line, "seconds", row[1])
         if seconds < 0:
-            raise AnnotationError(
-                f"{path}, line {line}: the time {row[1]} is negative. Count from the video's start."
-            )
+            raise AnnotationError(f"{path}, line {line}: the time {row[1]} is negative. Count from the start.")
         if len(row) == 2:
             empty_video.append(number)
             empty_time.append(seconds)
@@ -254,9 +252,7 @@ def _number(path: Path, line: int, column: str, text: str) -> float:
     except ValueError as error:
         raise AnnotationError(f"{path}, line {line}: {column} is {text!r}, not a number.") from error
     if not math.isfinite(value):
-        raise AnnotationError(
-            f"{path}, line {line}: {column} is {text}. Only finite numbers can be used; drop the row."
-        )
+        raise AnnotationError(f"{path}, line {line}: {column} is {text}. Drop the row; numbers must be finite.")
     return value
 
 
@@ -270,7 +266,5 @@ def _whole(path: Path, line: int, column: str, text: str) -> int:
 def _box(path: Path, line: int, cells: list[str], *, may_be_reversed: bool) -> list[float]:
     box = [_number(path, line, column, cell) for column, cell in zip(_BOX_COLUMNS, cells, strict=True)]
     if not may_be_reversed and (box[2] < box[0] or box[3] < box[1]):
-        raise AnnotationError(
-            f"{path}, line {line}: the box {box} is reversed. Order it as left, top, right, bottom."
-        )
+        raise AnnotationError(f"{path}, line {line}: the box {box} is reversed. Order it left, top, right, bottom.")
     return box

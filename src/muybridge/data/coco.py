@@ -21,7 +21,7 @@ from muybridge.errors import AnnotationError
 from muybridge.media.outputs import atomic_output
 
 
-def read_coco(
+def read_coco(  # noqa: C901 - a flat list of checks
     path: str | Path, *, rate_fps: float | None = None, results: str | Path | None = None
 ) -> tuple[Annotations, LabelMap]:
     """Read a COCO file: rows in the order of `annotations`, and its categories as the label map.
@@ -72,7 +72,9 @@ def read_coco(
         if results is not None and not _is_number(score):
             raise AnnotationError(f"{where}: score is {score!r}. Each result needs a number.")
         video, time = frames[image]
-        rows.add(video, time, _box(where, entry.get("bbox")), label=label, person=_identity(where, person), score=score)
+        rows.add(
+            video, time, _box(where, entry.get("bbox")), label=label, person=_identity(where, person), score=score
+        )
     if results is None:
         for image, (video, time) in frames.items():
             if image not in seen:
@@ -161,7 +163,7 @@ def _frames(
             frames[image["id"]] = (str(image["video"]), float(image["time_seconds"]))
         elif "video_id" in image and _is_number(image.get("frame_id")):
             if rate_fps is None or not rate_fps > 0:
-                raise AnnotationError(f"{where}: times are frame numbers. Give the video's frames a second as rate_fps.")
+                raise AnnotationError(f"{where}: times are frame numbers. Give rate_fps, the frames a second.")
             if image["video_id"] not in videos:
                 raise AnnotationError(f"{where}: the video {image['video_id']!r} is not among 'videos'. Add it.")
             frames[image["id"]] = (videos[image["video_id"]], image["frame_id"] / rate_fps)

@@ -5,6 +5,7 @@ the missing frames are interpolated linearly, as CVAT's player does. Boxes marke
 are.
 """
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
@@ -187,12 +188,12 @@ def _track_boxes(path: Path, track: ElementTree.Element, person: int) -> list[Tr
         try:
             box = [float(element.attrib[edge]) for edge in _EDGES]
         except (KeyError, ValueError) as error:
-            raise AnnotationError(f"{path}, {where}: a box needs numbers {', '.join(_EDGES)}. Export it again.") from error
+            raise AnnotationError(f"{path}, {where}: a box needs numbers {', '.join(_EDGES)}.") from error
         if not np.isfinite(box).all() or box[2] < box[0] or box[3] < box[1]:
             raise AnnotationError(f"{path}, {where}: the box {box} is reversed or not finite. Correct or delete it.")
         boxes.append((frame, box, element, element.get("outside") == "1"))
     boxes.sort(key=lambda entry: entry[0])
-    for one, other in zip(boxes, boxes[1:], strict=False):
+    for one, other in pairwise(boxes):
         if one[0] == other[0]:
             raise AnnotationError(f"{path}, track {person}: two boxes in frame {one[0]}. Delete one.")
     return boxes

@@ -177,7 +177,7 @@ def _parse_pbtxt(path: Path, text: str) -> LabelMap:
         if token is None or wrong_place:
             found = text[position:].split("\n", 1)[0].strip()
             raise AnnotationError(
-                f'{path}, line {line}: {found!r} is not expected here. Write blocks like item {{ name: "walk" id: 14 }}.'
+                f'{path}, line {line}: {found!r} is not expected. Write blocks like item {{ name: "walk" id: 14 }}.'
             )
         position = token.end()
         if token["open"] is not None:
@@ -203,9 +203,7 @@ def _pbtxt_item(path: Path, line: int, fields: dict[str, str]) -> tuple[str, int
     number = fields.get("id", fields.get("label_id"))
     name = fields.get("display_name", fields.get("name"))
     if number is None or name is None or not number.isdecimal():
-        raise AnnotationError(
-            f"{path}, line {line}: a block needs a name and a whole id (or label_id). Add what lacks."
-        )
+        raise AnnotationError(f"{path}, line {line}: a block needs a name and a whole id (or label_id).")
     if name[0] in "\"'":
         name = re.sub(r"\\(.)", r"\1", name[1:-1])
     return name, int(number)
@@ -243,7 +241,7 @@ def _parse_json(path: Path, text: str) -> LabelMap:
     for name, number in pairs:
         if not isinstance(name, str) or not isinstance(number, int) or isinstance(number, bool):
             raise AnnotationError(
-                f"{path}: class {name!r} with id {number!r}: a name is text, an id is a whole number."
+                f"{path}: class {name!r} with id {number!r}: names are text, an id is a whole number."
             )
     names = tuple(str(name) for name, _ in pairs)
     unknown = [name for group in groups for name in group if name not in names]

@@ -40,7 +40,7 @@ def read_mot(path: str | Path, *, rate_fps: float, video: str | None = None) -> 
             continue
         cells = text.replace(",", " ").split()
         if len(cells) < 6:
-            raise AnnotationError(f"{path}, line {line}: {len(cells)} columns. MOT rows begin with {','.join(_COLUMNS)}.")
+            raise AnnotationError(f"{path}, line {line}: {len(cells)} columns. Expected {','.join(_COLUMNS)}.")
         try:
             frame, person, left, top, width, height = (float(cell) for cell in cells[:6])
             score = float(cells[6]) if len(cells) > 6 else 1.0
@@ -50,8 +50,8 @@ def read_mot(path: str | Path, *, rate_fps: float, video: str | None = None) -> 
             raise AnnotationError(f"{path}, line {line}: NaN or infinity. Drop the row.")
         if frame < 1 or frame % 1 or person % 1 or person < NO_PERSON or width < 0 or height < 0:
             raise AnnotationError(
-                f"{path}, line {line}: frame {cells[0]}, id {cells[1]}, size {cells[4]} x {cells[5]}: frames count from 1,"
-                " ids from 0 or -1 for none, and sizes are not negative."
+                f"{path}, line {line}: frame {cells[0]}, id {cells[1]}, size {cells[4]} x {cells[5]}: frames count"
+                " from 1, ids from 0 or -1 for none, and sizes are not negative."
             )
         identity = None if person == NO_PERSON else int(person)
         box = (left, top, left + width, top + height)

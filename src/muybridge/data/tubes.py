@@ -1,6 +1,6 @@
-"""Action tubes as JSON: the form that UCF101-24, JHMDB and MultiSports share.
+"""Action tubes as JSON, the form that UCF101-24, JHMDB and MultiSports share.
 
-All three circulate as a pickled dictionary. A pickle runs whatever code its author put in, so it is never opened here;
+All three circulate as a pickled dictionary. A pickle runs whatever code its author put in, so it is never opened;
 its JSON twin has the same keys:
 
     labels        list of class names; a class is its place in it
@@ -10,8 +10,8 @@ its JSON twin has the same keys:
 
 It is made from a pickle that one trusts by
 
-    python -c "import json, pickle, sys; json.dump(pickle.load(open(sys.argv[1], 'rb'), encoding='latin1'), sys.stdout,
-    default=lambda value: value.tolist())" IN.pkl > OUT.json
+    python -c "import json, pickle, sys; json.dump(pickle.load(open(sys.argv[1], 'rb'),
+    encoding='latin1'), sys.stdout, default=lambda value: value.tolist())" IN.pkl > OUT.json
 
 A tube's boxes become rows whose `person` is the tube's number within its video.
 """
@@ -122,7 +122,11 @@ def write_tubes(path: str | Path, tubes: TubeSet, *, rate_fps: float) -> None:
 def _sizes(path: Path, resolution: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     sizes: dict[str, tuple[int, int]] = {}
     for video, size in resolution.items():
-        if not isinstance(size, list) or len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+        if (
+            not isinstance(size, list)
+            or len(size) != 2
+            or not all(isinstance(side, int) and side > 0 for side in size)
+        ):
             raise AnnotationError(f"{path}, video {video!r}: resolution is {size!r}. It must be [height, width].")
         sizes[video] = (size[1], size[0])
     return sizes
@@ -134,7 +138,9 @@ def _tube(where: str, tube: Any) -> list[list[float]]:
     except (TypeError, ValueError) as error:
         raise AnnotationError(f"{where}: a tube is not a table of numbers. Export it again.") from error
     if table.ndim != 2 or table.shape[1] != 5 or not np.isfinite(table).all():
-        raise AnnotationError(f"{where}: a tube has shape {table.shape} or NaN. Rows are frame, left, top, right, bottom.")
+        raise AnnotationError(
+            f"{where}: a tube has shape {table.shape} or NaN. A row is frame, left, top, right, bottom."
+        )
     if (table[:, 0] < 1).any() or (table[:, 0] % 1).any() or (np.diff(table[:, 0]) <= 0).any():
         raise AnnotationError(f"{where}: frames must be whole, count from 1 and increase.")
     if (table[:, 3:] < table[:, 1:3]).any():

@@ -1,7 +1,7 @@
 """UCF101-24: the published ViPER files (.xgtf), or the JSON twin of the circulating pickle (`muybridge.data.tubes`).
 
-A ViPER file is of one video: an object a person, its boxes over spans of frames counted from 1, and spans in which its
-action, a true-or-false attribute, holds. Boxes outside those spans are not part of the tube.
+A ViPER file is of one video: an object a person, its boxes over spans of frames counted from 1, and spans in which
+its action, a true-or-false attribute, holds. Boxes outside those spans are not part of the tube.
 """
 
 from pathlib import Path

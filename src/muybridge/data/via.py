@@ -1,7 +1,7 @@
 """VGG Image Annotator 3: temporal and spatial regions of videos, as its JSON project or its CSV export.
 
 A region has a file, a time in seconds (`z`), a shape (`xy`, rectangles only: [2, left, top, width, height] in pixels)
-and attribute values (`av`). Regions without a shape, or with a time span, say nothing of who is where and are left out.
+and attribute values (`av`). Regions without a shape, or with a span of time, do not say who is where and are left out.
 """
 
 import csv
@@ -66,7 +66,7 @@ def _regions_json(path: Path) -> Iterator[tuple[str, str, list[Any], list[Any], 
     if not isinstance(content, dict) or not all(
         isinstance(content.get(key), dict) for key in ("metadata", "view", "file", "attribute")
     ):
-        raise AnnotationError(f"{path}: not a VIA 3 project (metadata, view, file, attribute). Save the project in VIA 3.")
+        raise AnnotationError(f"{path}: not a VIA 3 project (metadata, view, file, attribute). Save it in VIA 3.")
     names = {key: str(entry.get("aname", key)) for key, entry in content["attribute"].items()}
     options = {names[key]: entry.get("options", {}) for key, entry in content["attribute"].items()}
     for key, region in content["metadata"].items():
@@ -74,11 +74,13 @@ def _regions_json(path: Path) -> Iterator[tuple[str, str, list[Any], list[Any], 
         view = content["view"].get(str(region.get("vid")), {})
         files = view.get("fid_list", [])
         if len(files) != 1 or str(files[0]) not in content["file"]:
-            raise AnnotationError(f"{where}: view {region.get('vid')!r} does not lead to one file. Save it again in VIA 3.")
+            raise AnnotationError(
+                f"{where}: view {region.get('vid')!r} leads to no single file. Save it again in VIA 3."
+            )
         video = str(content["file"][str(files[0])].get("fname", ""))
         values: dict[str, str] = {}
         for number, value in region.get("av", {}).items():
-            name = names.get(number, number)
+            name = names.get(str(number), str(number))
             chosen = [options.get(name, {}).get(part, part) for part in str(value).split(",")]
             # Names of actions hold commas: option ids are resolved here, and set apart by line ends.
             values[name] = "\n".join(map(str, chosen)) if options.get(name) else str(value)
@@ -152,7 +154,7 @@ def write_via(path: str | Path, annotations: Annotations, labels: LabelMap) -> N
             actions.append(int(annotations.label[row]))
     listed: list[tuple[int, float, list[float], str, str]] = []
     for (video, time, person, left, top, right, bottom), actions in regions.items():
-        shape = [_RECTANGLE, left, top, right - left, bottom - top]
+        shape: list[float] = [_RECTANGLE, left, top, right - left, bottom - top]
         listed.append((video, time, shape, ",".join(map(str, actions)), "" if person == NO_PERSON else str(person)))
     with atomic_output(path) as beside:
         if path.suffix == ".csv":
@@ -177,9 +179,14 @@ def _project(
     options = {str(number): name for number, name in zip(labels.ids, labels.names, strict=True)}
     shared = {"anchor_id": "FILE1_Z1_XY1", "desc": "", "default_option_id": ""}
     return {
-        "project": {"pid": "__VIA_PROJECT_ID__", "rev": "__VIA_PROJECT_REV_ID__", "pname": "muybridge",
-                    "data_format_version": "3.1.1", "creator": "muybridge",
-                    "vid_list": [str(number + 1) for number in range(len(videos))]},
+        "project": {
+            "pid": "__VIA_PROJECT_ID__",
+            "rev": "__VIA_PROJECT_REV_ID__",
+            "pname": "muybridge",
+            "data_format_version": "3.1.1",
+            "creator": "muybridge",
+            "vid_list": [str(number + 1) for number in range(len(videos))],
+        },
         "config": {"file": {"loc_prefix": {"1": "", "2": "", "3": "", "4": ""}}, "ui": {}},
         "attribute": {
             "1": {"aname": ACTIONS_ATTRIBUTE, "type": 2, "options": options, **shared},
@@ -191,7 +198,11 @@ def _project(
         },
         "metadata": {
             f"{video + 1}_{number}": {
-                "vid": str(video + 1), "flg": 0, "z": [time], "xy": shape, "av": {"1": actions, "2": person},
+                "vid": str(video + 1),
+                "flg": 0,
+                "z": [time],
+                "xy": shape,
+                "av": {"1": actions, "2": person},
             }
             for number, (video, time, shape, actions, person) in enumerate(regions, start=1)
         },

@@ -3,6 +3,8 @@
 Letters of shapes: N all detections, R those considered, M ground truths, P pairs of the two that share a group.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,7 +65,7 @@ def _parts(counts: Integers) -> list[slice]:
         return []
     number = np.cumsum(counts) // _PAIRS_AT_ONCE
     edges = np.concatenate([[0], np.flatnonzero(np.diff(number)) + 1, [len(counts)]])
-    return [slice(int(start), int(stop)) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(int(start), int(stop)) for start, stop in pairwise(edges)]
 
 
 def _best_truth(
