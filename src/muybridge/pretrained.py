@@ -1,6 +1,7 @@
 """Weights that others publish, fetched when the user names them, and checked by fingerprint."""
 
 import hashlib
+import warnings
 from pathlib import Path
 from typing import cast
 from urllib.error import URLError
@@ -55,13 +56,17 @@ def _features_from_file(weights: Path) -> nn.Sequential:
     if not weights.is_file():
         raise MissingInput(f"there is no weights file {weights}")
     try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # torch warns of old pickle protocols before it refuses or reads them; either way we say what matters.
+            warnings.simplefilter("ignore", UserWarning)
+            state = torch.load(weights, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UnsafeModelFile(f"{weights} would execute code when opened, or is damaged. It was refused") from error
-    network = vgg19(weights=None)
+    with torch.device("meta"):  # the classifier's 124 M numbers are not wanted
+        network = vgg19(weights=None, init_weights=False)
     features = {name.removeprefix("features."): t for name, t in state.items() if name.startswith("features.")}
     try:
-        network.features.load_state_dict(features)
+        network.features.load_state_dict(features, assign=True)
     except RuntimeError as error:
         raise ModelError(f"{weights} is not a torchvision vgg19: {str(error).splitlines()[0]}") from error
     return cast(nn.Sequential, network.features)

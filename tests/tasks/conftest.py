@@ -45,3 +45,17 @@ def photo():
 @pytest.fixture
 def painting():
     return smooth_picture(64, 80, 2)
+
+
+def random_vgg19_state(seed: int = 0) -> dict[str, torch.Tensor]:
+    """What torchvision's vgg19 file holds, with random weights and without the classifier."""
+    from torchvision.models import vgg19
+
+    with torch.device("meta"):
+        features = vgg19(weights=None, init_weights=False).features
+    features.to_empty(device="cpu")
+    torch.manual_seed(seed)
+    for module in features:
+        if isinstance(module, nn.Conv2d):
+            module.reset_parameters()
+    return {f"features.{name}": tensor for name, tensor in features.state_dict().items()}

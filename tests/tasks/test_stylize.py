@@ -12,7 +12,7 @@ from muybridge.errors import InputError, MissingInput, ModelError, ModelMismatch
 from muybridge.media.video_reader import Frame
 from muybridge.tasks.built_in_styles import BUILT_IN_STYLES
 from muybridge.tasks.stylize import Style, StylizeConfig, Stylizer
-from tests.tasks.conftest import smooth_picture
+from tests.tasks.conftest import random_vgg19_state, smooth_picture
 
 
 @pytest.mark.parametrize("size", [(75, 102), (64, 64), (1, 1), (3, 400), (33, 31)])
@@ -197,14 +197,11 @@ def test_config_and_options_together_are_refused(stylizer, photo, painting):
 
 
 def test_vgg19_is_named_not_copied_and_checked(tmp_path, monkeypatch, photo, painting):
-    from torchvision.models import vgg19
-
     from muybridge import pretrained
     from muybridge.tasks.stylize import TASK
 
-    torch.manual_seed(0)
     weights = tmp_path / "vgg19.pth"
-    torch.save(vgg19(weights=None).state_dict(), weights)
+    torch.save(random_vgg19_state(), weights)
     network = pretrained.avatar_net_with_vgg19(weights)
     named = {"source": pretrained.VGG19, "sha256": pretrained.encoder_fingerprint(network.encoder)}
     tensors = {f"decoder.{name}": tensor for name, tensor in network.decoder.state_dict().items()}

@@ -95,8 +95,13 @@ def _paint_video(job: PaintJob, source: Source, target: Path, *, quiet: bool) ->
 
         background = stack.enter_context(BackgroundWriter(write, depth=2))
         background.put(first)
-        for frame in painted:
-            background.put(frame)
+        try:
+            for frame in painted:
+                background.put(frame)
+        except KeyboardInterrupt:
+            # Only the user can end a live stream; what was painted until then is the result.
+            if source.kind != "stream":
+                raise
         notes = list(reader.notes)
         if first.image.shape[0] % 2 or first.image.shape[1] % 2:
             notes.append(
