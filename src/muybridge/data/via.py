@@ -1,7 +1,7 @@
 """VGG Image Annotator 3: temporal and spatial regions of videos, as its JSON project or its CSV export.
 
 A region has a file, a time in seconds (`z`), a shape (`xy`, rectangles only: [2, left, top, width, height] in pixels)
-and attribute values (`av`). Regions without a shape, or with a span of time, do not say who is where and are left out.
+and attribute values (`av`). Regions without a shape, or with a time span, do not say who is where and are left out.
 """
 
 import csv
