@@ -84,7 +84,7 @@ class VideoWriter:
     def __enter__(self) -> "VideoWriter":
         with ExitStack() as stack:
             beside = stack.enter_context(atomic_output(self.path))
-            self._container = stack.enter_context(_opened_for_writing(beside))
+            self._container = stack.enter_context(_opened_for_writing(beside, self.time_base))
             self._stream = self._add_video_stream(self._container)
             self._sound = _Sound(self._audio_from, self._container) if self._audio_from else None
             if self._sound:
@@ -247,7 +247,11 @@ def _fits(track: AudioStream, output: OutputContainer) -> bool:
 
 
 @contextmanager
-def _opened_for_writing(path: Path) -> Generator[OutputContainer]:
-    container = av.open(str(path), "w", options={"movflags": "+faststart"} if path.suffix != ".mkv" else {})
+def _opened_for_writing(path: Path, time_base: Fraction) -> Generator[OutputContainer]:
+    options: dict[str, str] = {}
+    if path.suffix.lower() != ".mkv":
+        # The start of each track is kept in the movie's own unit, by default a rounded millisecond.
+        options = {"movflags": "+faststart", "movie_timescale": str(time_base.denominator)}
+    container = av.open(str(path), "w", options=options)
     with container:
         yield container
