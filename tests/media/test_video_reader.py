@@ -22,8 +22,9 @@ from muybridge.errors import (
     NoVideoStream,
     OptionError,
 )
+from muybridge.media.frame_folder import FrameFolder
 from muybridge.media.pipeline import prefetch
-from muybridge.media.video_reader import FrameFolder, VideoReader
+from muybridge.media.video_reader import VideoReader
 from tests.media.numbered_clips import HEIGHT, WIDTH, number_in, picture_of, write_clip
 
 COUNT = 40
@@ -134,10 +135,11 @@ def test_a_float_finds_the_timestamp_it_was_rounded_from(tmp_path: Path) -> None
 
 
 def test_variable_frame_rate(tmp_path: Path) -> None:
-    gaps = [1, 1, 7, 2, 30, 1, 1, 1, 90, 3, 500, 2, 2, 2, 45, 1, 1, 8, 1, 1]
+    # A steady end: of a few very short last frames FFmpeg drops some, by its reading of the edit list.
+    gaps = [1, 1, 7, 2, 30, 1, 1, 1, 90, 3, 500, 2, 2, 2, 45, 1, 1, 8, 60, 60, 60, 60]
     pts = [int(value) for value in np.cumsum([0, *gaps])]
     base = Fraction(1, 600)
-    path = write_clip(tmp_path / "variable.mp4", len(pts), pts=pts, time_base=base, gop=4, b_frames=2)
+    path = write_clip(tmp_path / "variable.mp4", len(pts), pts=pts, time_base=base, gop=4, b_frames=0)
     with VideoReader(path) as reader:
         frames = list(reader)
         assert [frame.pts_seconds for frame in frames] == [value * base for value in pts]

@@ -58,7 +58,7 @@ def test_a_cut_starts_afresh(stylizer, painting):
     carried = list(stylizer.stream(frames, painting, style_size=64, temporal=TemporalConfig(motion="features")))
     alone = stylizer(frames[-1].image, painting, style_size=64).astype(float)
     # Some smooth areas may look alike on both sides of the cut.
-    assert np.abs(carried[-1].image - alone).mean() < 3
+    assert np.abs(carried[-1].image - alone).mean() < 6
 
 
 def test_a_change_of_size_in_mid_stream_is_no_error(stylizer, painting):

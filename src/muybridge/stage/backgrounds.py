@@ -118,7 +118,8 @@ def _room(random: _Random, width: int, height: int, floor: int) -> Image.Image:
         w, h = random.uniform(0.06, 0.12) * width, random.uniform(0.12, 0.24) * height
         x, y = spot * width - w / 2, floor * random.uniform(0.12, 0.3)
         draw.rectangle((x, y, x + w, y + h), fill=_colour(0.09, 0.4, random.uniform(0.25, 0.7)))
-        inner = (x + w * 0.08, y + w * 0.08, x + w * 0.92, y + h - w * 0.08)
+        rim = 0.08 * min(w, h)
+        inner = (x + rim, y + rim, x + w - rim, y + h - rim)
         draw.rectangle(inner, fill=_colour(random.random(), 0.35, 0.85))
         cx, cy, r = x + w * random.uniform(0.3, 0.7), y + h * 0.45, min(w, h) * 0.2
         draw.ellipse((cx - r, cy - r, cx + r, cy + r), fill=_colour(random.random(), 0.5, 0.8))

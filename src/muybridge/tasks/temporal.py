@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from muybridge.media.optical_flow import DISOpticalFlow, has_optical_flow
-from muybridge.models.avatar_net import STRIDE, Encoded, Swap
+from muybridge.models.avatar_net import STRIDE, Encoded, Swap, channel_statistics, impose_statistics
 from muybridge.models.motion import feature_flow, resize_flow, visibility, warp
 from muybridge.models.patch_swap import MatchBonus
 
@@ -39,9 +39,9 @@ class TemporalConfig:
         motion: where the motion comes from; "auto" takes OpenCV's DIS where it is installed, else the features.
     """
 
-    match_bonus: float = 0.05
-    feature_share: float = 0.5
-    picture_share: float = 0.6
+    match_bonus: float = 0.1
+    feature_share: float = 0.7
+    picture_share: float = 0.1
     photometric_scale: float = 24.0
     motion: MotionSource = "auto"
 
@@ -108,9 +108,12 @@ class TemporalCarry:
         """Blend the swapped features with the carried ones, and remember the blend."""
         motion, before = self._motion, self._swaps.get(style)
         if motion is not None and before is not None and self.config.feature_share > 0:
-            carried = warp(before.features, motion.flow_features)
+            carried = warp(before.features, motion.flow_features, mode="bicubic")
             share = motion.belief_features * self.config.feature_share
-            swap = Swap(torch.lerp(swap.features, carried, share), swap.matches)
+            blend = torch.lerp(swap.features, carried, share)
+            # A mean of two pieces of style is flatter than either; the style lies in how much they vary.
+            target = channel_statistics(swap.features[None])
+            swap = Swap(impose_statistics(blend[None], target)[0], swap.matches)
         self._swaps[style] = swap
         return swap
 
