@@ -1,7 +1,7 @@
 """One reader for everything FFmpeg reads: files, webcams and streams, with exact timestamps.
 
-A folder or glob of numbered pictures is read by `FrameFolder`, which offers the same. Both decode as they go and hold
-one frame at a time.
+A folder or glob of numbered pictures is read by `frame_folder.FrameFolder`, which offers the same. Both decode as
+they go and hold one frame at a time.
 
 Time is a `Fraction` of seconds since the start of the file, never a frame number over a rounded rate: a variable
 frame rate comes out right, and sound stays in step.
@@ -27,7 +27,6 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from muybridge.errors import BrokenMedia, InputError, MissingInput, NoVideoStream, OptionError
-from muybridge.media.images import read_image, resize_image
 
 UInt8 = NDArray[np.uint8]
 _Timed = tuple[Fraction, VideoFrame]
@@ -111,7 +110,7 @@ class VideoReader:
     def __init__(
         self, source: str | Path, *, size: tuple[int, int] | None = None, short_side: int | None = None
     ) -> None:
-        _check_size(size, short_side)
+        check_size(size, short_side)
         self.source = str(source)
         self._notes: list[str] = []
         self._timestamps: list[Fraction] | None = None
@@ -126,7 +125,7 @@ class VideoReader:
             self._container.close()
             raise
         self._info = _describe(self._container, self._stream, first)
-        self._size = size or _scaled_size(self._info, short_side)
+        self._size = size or scaled_size(self._info, short_side)
         self._reformatter = VideoReformatter()
         # What avi calls display times are guesses: there, only the order and the decoding times count.
         self._has_display_times = self._container.format.name != "avi" and first.pts is not None
@@ -172,9 +171,12 @@ class VideoReader:
         """Display times of all frames in seconds, from the packets where these tell, else by decoding."""
         if self._timestamps is None:
             self._rewind()
-            packets = [p for p in self._packets() if p.size and not p.is_discard]
+            stamps = [
+                packet.pts if self._has_display_times else packet.dts
+                for packet in self._packets()
+                if packet.size and not packet.is_discard
+            ]
             self._rewind()
-            stamps = [packet.pts if self._has_display_times else packet.dts for packet in packets]
             if all(stamp is not None for stamp in stamps):
                 self._timestamps = sorted(self._seconds(stamp) for stamp in stamps if stamp is not None)
             else:  # as in a bare H.264 stream
@@ -204,7 +206,7 @@ class VideoReader:
         seeking save decoding (see benchmarks/read_video.py).
         """
         found: dict[Fraction, Frame] = {}
-        exact = [_exact(s) for s in seconds]
+        exact = [exact_seconds(s) for s in seconds]
         key_frames = self._key_frame_times()
         decoding: Generator[_Timed, None, None] | None = None
         current: _Timed | None = None
@@ -336,80 +338,6 @@ class VideoReader:
         return np.ascontiguousarray(np.rot90(image, frame.rotation // 90)) if frame.rotation else image
 
 
-class FrameFolder:
-    """Numbered pictures read as a video; offers what `VideoReader` offers.
-
-    Args:
-        paths: the pictures in order; all of one size.
-        rate: frames per second.
-        size, short_side: as for `VideoReader`.
-    """
-
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        *,
-        rate: Fraction = DEFAULT_RATE,
-        size: tuple[int, int] | None = None,
-        short_side: int | None = None,
-    ) -> None:
-        if not paths:
-            raise MissingInput("there are no pictures to read as a video")
-        if rate <= 0:
-            raise OptionError(f"rate={rate} must be above 0")
-        _check_size(size, short_side)
-        self.paths, self.rate = list(paths), rate
-        height, width = read_image(paths[0]).rgb.shape[:2]
-        self._info = VideoInfo(width, height, rate, len(paths) / rate, len(paths), 1 / rate, False, 0)
-        self._size = size or _scaled_size(self._info, short_side)
-
-    @property
-    def info(self) -> VideoInfo:
-        """Size, rate and length."""
-        return self._info
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """Always empty: a picture that cannot be read is an error, since its neighbours would take its time."""
-        return ()
-
-    def __enter__(self) -> "FrameFolder":
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
-    def __iter__(self) -> Generator[Frame, None, None]:
-        for index in range(len(self.paths)):
-            yield self._frame(index)
-
-    def frames_at_indices(self, indices: Sequence[int]) -> list[Frame]:
-        """See `VideoReader.frames_at_indices`."""
-        beyond = [i for i in indices if not 0 <= i < len(self.paths)]
-        if beyond:
-            raise OptionError(f"frame {beyond[0]} was asked of a folder with frames 0 to {len(self.paths) - 1}")
-        return [self._frame(index) for index in indices]
-
-    def frames_at_seconds(self, seconds: Sequence[Fraction | float]) -> list[Frame]:
-        """See `VideoReader.frames_at_seconds`."""
-        last = len(self.paths) - 1
-        return [self._frame(min(max(int(Fraction(s) * self.rate), 0), last)) for s in seconds]
-
-    def _frame(self, index: int) -> Frame:
-        rgb = read_image(self.paths[index]).rgb
-        if rgb.shape[:2] != (self._info.height, self._info.width):
-            raise InputError(
-                f"{self.paths[index]} is {rgb.shape[1]}x{rgb.shape[0]}, the first picture of its folder "
-                f"{self._info.width}x{self._info.height}: frames of one video must have one size"
-            )
-        if self._size != (self._info.width, self._info.height):
-            rgb = resize_image(rgb, *self._size)
-        return Frame(rgb, index / self.rate, index)
-
-
 def _open(source: str) -> InputContainer:
     live = source.startswith("/dev/video")
     if "://" not in source and not live:
@@ -472,7 +400,8 @@ def start_of(container: InputContainer) -> Fraction:
     return min(starts, default=Fraction(0))
 
 
-def _check_size(size: tuple[int, int] | None, short_side: int | None) -> None:
+def check_size(size: tuple[int, int] | None, short_side: int | None) -> None:
+    """Refuse sizes below one pixel, and two wishes at once."""
     if size is not None and short_side is not None:
         raise OptionError("size and short_side were both given: choose one")
     if size is not None and min(size) < 1:
@@ -481,14 +410,15 @@ def _check_size(size: tuple[int, int] | None, short_side: int | None) -> None:
         raise OptionError(f"short_side={short_side} must be 1 or more pixels")
 
 
-def _scaled_size(info: VideoInfo, short_side: int | None) -> tuple[int, int]:
+def scaled_size(info: VideoInfo, short_side: int | None) -> tuple[int, int]:
+    """(width, height) with the short side as asked, aspect kept."""
     if short_side is None:
         return info.width, info.height
     scale = Fraction(short_side, min(info.width, info.height))
     return max(1, round(info.width * scale)), max(1, round(info.height * scale))
 
 
-def _exact(seconds: Fraction | float) -> Fraction:
+def exact_seconds(seconds: Fraction | float) -> Fraction:
     """Seconds as a fraction; a float as the timestamp that it was rounded from."""
     return Fraction(seconds).limit_denominator(1_000_000) if isinstance(seconds, float) else Fraction(seconds)
 
