@@ -4,7 +4,6 @@ from muybridge.stage.actions import ACTIONS, REVERSAL_PAIRS
 from muybridge.stage.backgrounds import BACKGROUND_KINDS
 from muybridge.stage.labels import (
     SCENARIOS,
-    StageLabels,
     blind_ceiling,
     clip_labels,
     num_siblings,
@@ -22,7 +21,6 @@ __all__ = [
     "Frame",
     "Scene",
     "SceneSpec",
-    "StageLabels",
     "blind_ceiling",
     "clip_labels",
     "num_siblings",

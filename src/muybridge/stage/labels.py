@@ -1,8 +1,8 @@
 """What can be said of a figure in each scenario, and which of it excludes what."""
 
-from dataclasses import dataclass
 from typing import Literal, get_args
 
+from muybridge.data.label_maps import LabelMap
 from muybridge.stage.actions import ACTIONS, REVERSAL_PAIRS
 
 Scenario = Literal["general", "action", "reversal", "relation", "memory"]
@@ -12,20 +12,6 @@ PERFORMANCES = ("toss ball", "lift box", "wave flag", "swing lantern")
 SIGNAL_COLOURS = {"red": (255, 60, 48), "green": (64, 236, 96), "blue": (72, 128, 255)}
 UNAWARE = "unaware"
 WAIT = "wait"
-
-
-@dataclass(frozen=True)
-class StageLabels:
-    """Label names in the order of their columns, and groups of columns of which at most one holds at a time."""
-
-    names: tuple[str, ...]
-    exclusive: tuple[tuple[int, ...], ...]
-
-    def index(self, name: str) -> int:
-        return self.names.index(name)
-
-    def __len__(self) -> int:
-        return len(self.names)
 
 
 def watching(performance: str) -> str:
@@ -38,20 +24,22 @@ def answering(colour: str) -> str:
     return f"answer {colour}"
 
 
-def stage_labels(scenario: Scenario) -> StageLabels:
-    """All labels of a scenario.
+def stage_labels(scenario: Scenario) -> LabelMap:
+    """All labels of a scenario, numbered from 1.
 
     General, action and reversal scenes share one list: actions of the whole body exclude each other, gestures go
     with any of them. In relation and memory scenes all labels exclude each other.
     """
     if scenario == "relation":
         names = (*PERFORMANCES, *(watching(name) for name in PERFORMANCES), UNAWARE)
-        return StageLabels(names, (tuple(range(len(names))),))
-    if scenario == "memory":
+        group = tuple(range(len(names)))
+    elif scenario == "memory":
         names = (WAIT, *(answering(colour) for colour in SIGNAL_COLOURS))
-        return StageLabels(names, (tuple(range(len(names))),))
-    names = tuple(ACTIONS)
-    return StageLabels(names, (tuple(i for i, name in enumerate(names) if not ACTIONS[name].gesture),))
+        group = tuple(range(len(names)))
+    else:
+        names = tuple(ACTIONS)
+        group = tuple(column for column, name in enumerate(names) if not ACTIONS[name].gesture)
+    return LabelMap(names, tuple(range(1, len(names) + 1)), (group,))
 
 
 def clip_labels(scenario: Scenario) -> tuple[str, ...]:

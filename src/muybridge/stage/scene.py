@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from muybridge.data.label_maps import LabelMap
 from muybridge.errors import OptionError
 from muybridge.stage.backgrounds import (
     BACKGROUND_KINDS,
@@ -23,7 +24,7 @@ from muybridge.stage.backgrounds import (
     draw_background,
     fit_photograph,
 )
-from muybridge.stage.labels import SCENARIOS, Scenario, StageLabels, num_siblings, stage_labels
+from muybridge.stage.labels import SCENARIOS, Scenario, num_siblings, stage_labels
 from muybridge.stage.render import Layer, contact_shadow, paint_frame
 from muybridge.stage.scenarios import ANSWER_SECONDS, FLASH_SECONDS, Layout, Plan, make_plan
 from muybridge.stage.skeleton import JOINT, Floats
@@ -197,7 +198,7 @@ class Scene:
 
     def __init__(self, spec: SceneSpec, photographs: Sequence[RGB] = ()) -> None:
         self.spec = spec
-        self.labels: StageLabels = stage_labels(spec.scenario)
+        self.labels: LabelMap = stage_labels(spec.scenario)
         self._focal = spec.figure_share * spec.height / 1.7 * NEAR_DISTANCE
         self._horizon = GROUND * spec.height - EYE_HEIGHT * self._focal / NEAR_DISTANCE
         layout = Layout(
@@ -270,17 +271,17 @@ class Scene:
         """Everything everybody does, cut to the scene's duration, ordered by figure and time."""
         result: list[ActionSpan] = []
         for actor in self._plan.actors:
-            result += [self._span(actor.track_id, part) for part in actor.spans() if part.name]
+            result += [self._span(actor.track_id, part, name) for part, name in actor.spans()]
         inside = [part for part in result if part.end_seconds > part.start_seconds]
         return sorted(inside, key=lambda part: (part.track_id, part.start_seconds))
 
-    def _span(self, track_id: int, part: Span) -> ActionSpan:
+    def _span(self, track_id: int, part: Span, name: str) -> ActionSpan:
         start, end = part.start, part.end
         if self._plan.backwards:
             # The last frame shows the plan's time 0.
             last = self._duration - 1 / float(self.spec.rate)
             start, end = last - end, last - start if start > 0 else self._duration
-        return ActionSpan(track_id, part.name, max(0.0, start), min(self._duration, end))
+        return ActionSpan(track_id, name, max(0.0, start), min(self._duration, end))
 
     def _seconds(self, indices: NDArray[np.int64]) -> Floats:
         """Times of the plan at frame indices; a plan that runs backwards meets the same times in opposite order."""
@@ -357,7 +358,7 @@ class Scene:
         actions = np.zeros((len(track_ids), len(self.labels)), bool)
         for row, track_id in enumerate(track_ids.tolist()):
             for name in self._plan.actors[track_id].doing(second):
-                column = self.labels.index(name)
+                column = self.labels.names.index(name)
                 for group in self.labels.exclusive:
                     if column in group:
                         actions[row, list(group)] = False

@@ -4,7 +4,7 @@ Everything is a function of time alone, so that any frame can be had without tho
 backwards as well as forwards.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -146,13 +146,21 @@ class Actor:
     def doing(self, second: float) -> list[str]:
         """Names of the actions at one time, the whole body's first."""
         begun = [part for part in self.base if part.start <= second]
-        spans = [begun[-1] if begun else self.base[0]]
-        spans += [part for part in self.gestures if part.start <= second < part.end]
-        return [part.name for part in spans if part.name]
+        base = begun[-1] if begun else self.base[0]
+        gestures = [part.name for part in self.gestures if part.start <= second < part.end]
+        return [name for name in (*_whole_body(base), *gestures) if name]
 
-    def spans(self) -> Iterable[Span]:
-        yield from self.base
-        yield from self.gestures
+    def spans(self) -> Iterator[tuple[Span, str]]:
+        """Every span with each of its labels."""
+        for part in self.base:
+            yield from ((part, name) for name in _whole_body(part) if name)
+        yield from ((part, part.name) for part in self.gestures if part.name)
+
+
+def _whole_body(part: Span) -> tuple[str, ...]:
+    """Labels of a span of the base: someone who only gestures stands as well."""
+    named = ACTIONS.get(part.name)
+    return (named.before, part.name) if named and named.gesture else (part.name,)
 
 
 def _smooth(u: Floats) -> Floats:
