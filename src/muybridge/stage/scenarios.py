@@ -314,8 +314,8 @@ def _memory(layout: Layout, random: _Random, causes: list[int]) -> Plan:
     """A signal flashes in one colour, and `layout.delay` seconds later figures raise their arms in answer.
 
     The answer looks the same whatever the colour; its label is the colour of the last flash. Between flash and answer
-    nothing tells of it. Flashes are `layout.period` apart, so a window of less than that around an answer holds
-    one flash only when the period exceeds the delay plus half the window.
+    nothing tells of it. Flashes are `layout.period` apart: a window that reaches w seconds to either side of an answer
+    holds its own flash alone while delay <= w < period - delay.
     """
     plan = Plan()
     for place in _spread(random, layout.actors, layout):
