@@ -314,7 +314,7 @@ def _memory(layout: Layout, random: _Random, causes: list[int]) -> Plan:
     """A signal flashes in one colour, and `layout.delay` seconds later figures raise their arms in answer.
 
     The answer looks the same whatever the colour; its label is the colour of the last flash. Between flash and answer
-    nothing tells of it. Flashes are `layout.period` apart: a window that reaches w seconds to either side of an answer
+    nothing tells of it. Flashes are `layout.period` apart: a window of w seconds to either side of an answer
     holds its own flash alone while delay <= w < period - delay.
     """
     plan = Plan()
