@@ -88,7 +88,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--model", default="builtin")
     parser.add_argument("--short-side", type=int, default=256)
-    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--frames", type=int, default=10)
+    parser.add_argument("--sequences", nargs="+", default=["sintel", "tennis"])
     parser.add_argument("--styles", nargs="+", default=list(STYLES))
     parser.add_argument("--match-bonus", type=float, default=TemporalConfig.match_bonus)
     parser.add_argument("--feature-share", type=float, default=TemporalConfig.feature_share)
@@ -103,7 +104,7 @@ def main() -> None:
         "picture_share": args.picture_share,
     }
     ways = {"alone": None} | {motion: TemporalConfig(motion=motion, **shares) for motion in ("features", "dis")}
-    for sequence in ("sintel", "tennis"):
+    for sequence in args.sequences:
         frames = load_frames(args.data / "sequences" / sequence, args.short_side, args.frames)
         along = flows(frames)
         found = {way: [] for way in ways}

@@ -41,7 +41,7 @@ def test_carried_painting_flickers_less(stylizer, painting, step, motion):
     frames = panned(5, step)
     alone = list(stylizer.stream(frames, painting, style_size=64, temporal=None))
     carried = list(stylizer.stream(frames, painting, style_size=64, temporal=TemporalConfig(motion=motion)))
-    assert flicker(carried, step) < 0.6 * flicker(alone, step)
+    assert flicker(carried, step) < 0.8 * flicker(alone, step)
     assert np.array_equal(carried[0].image, alone[0].image)
 
 

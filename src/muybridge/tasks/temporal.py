@@ -41,7 +41,7 @@ class TemporalConfig:
 
     match_bonus: float = 0.1
     feature_share: float = 0.7
-    picture_share: float = 0.1
+    picture_share: float = 0.0
     photometric_scale: float = 24.0
     motion: MotionSource = "auto"
 
