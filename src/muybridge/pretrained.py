@@ -1,16 +1,19 @@
-"""Weights that others publish, fetched when the user names them, and checked by fingerprint."""
+"""Weights by name: backbones built in or published by others, fetched when the user names them."""
 
 import hashlib
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from urllib.error import URLError
 
 import torch
 from torch import nn
 
-from muybridge.errors import MissingInput, ModelError, UnsafeModelFile
+from muybridge.errors import MissingInput, ModelError, ModelMismatch, UnsafeModelFile
 from muybridge.models.avatar_net import AvatarNet, AvatarNetConfig, VGGEncoder
+from muybridge.models.backbones import backbone_hash, create_backbone
 
 VGG19 = "torchvision/vgg19"
 
@@ -80,3 +83,76 @@ def encoder_fingerprint(encoder: VGGEncoder) -> str:
         digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
     digest.update(encoder.mean.cpu().numpy().tobytes())
     return digest.hexdigest()
+
+
+BUILT_IN_BACKBONE = "muybridge_vit"
+_BUILT_IN_WEIGHTS = Path(__file__).parent / "weights" / "backbone.safetensors"
+
+
+@dataclass(frozen=True)
+class BackboneIdentity:
+    """Which frozen image model a recognizer or localizer stands on.
+
+    Attributes:
+        name: as `load_backbone` takes it.
+        source: "built in", "timm", "random", or the name of the weights file.
+        hash: SHA-256 of all its weights, see `muybridge.models.backbones.backbone_hash`.
+        options: what it was built with beyond its name, such as {"img_size": 224}.
+    """
+
+    name: str
+    source: str
+    hash: str
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def load_backbone(
+    name: str = BUILT_IN_BACKBONE, *, weights: Path | None = None, random: bool = False, **options: Any
+) -> tuple[nn.Module, BackboneIdentity]:
+    """An image model without classifier, in evaluation mode, and what identifies it.
+
+    Args:
+        name: "muybridge_vit" (built in), or a timm name as `models.backbones.create_backbone` takes it.
+        weights: a safetensors or torch file to load instead of the weights that belong to the name.
+        random: no weights at all. For tests; a user would have to ask for it.
+        options: handed to timm.
+
+    Raises:
+        OptionError: no such model or option.
+        ModelError: the weights cannot be had.
+    """
+    if random:
+        backbone, source = create_backbone(name, pretrained=False, **options), "random"
+    elif weights is not None:
+        backbone, source = create_backbone(name, checkpoint_path=weights, **options), weights.name
+    elif name == BUILT_IN_BACKBONE:
+        backbone, source = create_backbone(name, checkpoint_path=_BUILT_IN_WEIGHTS, **options), "built in"
+    else:
+        backbone, source = create_backbone(name, pretrained=True, **options), "timm"
+    return backbone, BackboneIdentity(name, source, backbone_hash(backbone), options)
+
+
+def reload_backbone(identity: BackboneIdentity, *, weights: Path | None = None) -> nn.Module:
+    """The backbone that a model file was trained on, checked by its hash.
+
+    Args:
+        identity: from the model file.
+        weights: where its weights are, if they do not come by name.
+
+    Raises:
+        ModelMismatch: the weights are not those that the model was trained on.
+        ModelError: the weights cannot be had.
+    """
+    by_file = weights is None and identity.source not in ("built in", "timm", "random")
+    if by_file or (identity.source == "random" and weights is None):
+        raise ModelError(
+            f"the model stands on backbone {identity.name!r} with weights from {identity.source!r}, which a name does "
+            "not bring. Give the file with --backbone-weights"
+        )
+    backbone, found = load_backbone(identity.name, weights=weights, **identity.options)
+    if found.hash != identity.hash:
+        raise ModelMismatch(
+            f"the weights of backbone {identity.name!r} ({found.source}) have the hash {found.hash[:12]}, the model "
+            f"was trained on {identity.hash[:12]} ({identity.source}). Give the right file with --backbone-weights"
+        )
+    return backbone
