@@ -11,15 +11,20 @@ from torch import Tensor, nn
 
 LAYERS = (("conv11",), ("conv12", "pool", "conv21"), ("conv22", "pool", "conv31"))
 LAST = ("conv32", "conv33", "conv34", "pool", "conv41")
+FIFTH = ("conv42", "conv43", "conv44", "pool", "conv51")
 WIDTHS = (16, 32, 64, 128)
 
 
 class DistilledVGG(nn.Module):
-    """Encoder e4: RGB in [0, 255] to relu1_1, relu2_1, relu3_1, relu4_1 with 16, 32, 64, 128 channels."""
+    """Encoder e4: RGB in [0, 255] to relu1_1, relu2_1, relu3_1, relu4_1 with 16, 32, 64, 128 channels.
 
-    def __init__(self, folder: Path) -> None:
+    With `depth=5` encoder e5, whose last level is relu5_1 with 128 channels.
+    """
+
+    def __init__(self, folder: Path, depth: int = 4) -> None:
         super().__init__()
-        state = torch.load(folder / "e4_base.pth", map_location="cpu", weights_only=True)
+        self.stages = (*LAYERS, LAST, FIFTH)[:depth]
+        state = torch.load(folder / f"e{depth}_base.pth", map_location="cpu", weights_only=True)
         state = state.get("model", state)
         self.convs = nn.ModuleDict()
         for name in {key.split(".")[0] for key in state if "aux" not in key}:
@@ -32,7 +37,7 @@ class DistilledVGG(nn.Module):
     def forward(self, picture: Tensor) -> list[Tensor]:
         x = self.convs["conv0"](picture / 255)
         levels: list[Tensor] = []
-        for stage in (*LAYERS, LAST):
+        for stage in self.stages:
             for name in stage:
                 if name == "pool":
                     x = F.max_pool2d(x, 2)

@@ -146,8 +146,8 @@ def reload_backbone(identity: BackboneIdentity, *, weights: Path | None = None) 
     by_file = weights is None and identity.source not in ("built in", "timm", "random")
     if by_file or (identity.source == "random" and weights is None):
         raise ModelError(
-            f"the model stands on backbone {identity.name!r} with weights from {identity.source!r}, which a name does "
-            "not bring. Give the file with --backbone-weights"
+            f"the model stands on backbone {identity.name!r} with weights from {identity.source!r}, which its name "
+            "does not bring. Give the file with --backbone-weights"
         )
     backbone, found = load_backbone(identity.name, weights=weights, **identity.options)
     if found.hash != identity.hash:
