@@ -102,7 +102,8 @@ class StillsObjective(nn.Module):
         self.teacher = teacher
         self.patch_head = nn.Linear(192, 640)
         self.class_head = nn.Linear(192, classes)
-        self.standard = nn.BatchNorm1d(640, affine=False)
+        # The teacher's deep features are tiny: deviations of 1e-3, which the usual eps would drown.
+        self.standard = nn.BatchNorm1d(640, eps=1e-9, affine=False)
 
     def distort(self, picture: Tensor) -> Tensor:
         """Other light, contrast, colour, noise; RGB in [0, 1]."""

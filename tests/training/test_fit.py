@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from muybridge.data.sampling import Draw, StepBatches
 from muybridge.errors import TrainingError
-from muybridge.training.fit import FitConfig, Validation, fit, learning_rate_at
+from muybridge.training.fit import FitConfig, Validation, fit
 
 
 class Line(torch.utils.data.Dataset[Tensor]):
@@ -39,9 +39,9 @@ class Regression(nn.Module):
 def run(folder: Path, objective: nn.Module | None = None, **changes: object) -> nn.Module:
     objective = objective or Regression()
     resume = bool(changes.pop("resume", False))
-    validation = changes.pop("validation", None)
+    others = {name: changes.pop(name) for name in ("validation", "settings", "memory_advice") if name in changes}
     config = FitConfig(**{"steps": 12, "batch_size": 4, "learning_rate": 0.05, "save_every": 4, **changes})
-    fit(objective, Line(), config, folder=folder, resume=resume, validation=validation, accelerator="cpu")
+    fit(objective, Line(), config, folder=folder, resume=resume, accelerator="cpu", **others)
     return objective
 
 
@@ -75,6 +75,39 @@ def test_resuming_with_another_configuration_is_refused(tmp_path):
     run(tmp_path, steps=14, resume=True)  # longer is the same run, gone on
 
 
+def test_resuming_with_other_settings_names_each_that_changed(tmp_path):
+    run(tmp_path, settings={"model": {"width": 64, "kernel": (3, 1, 1)}, "data": "clips"})
+    with pytest.raises(TrainingError, match=r"model\.width was 64, now 32"):
+        run(tmp_path, settings={"model": {"width": 32, "kernel": (3, 1, 1)}, "data": "clips"}, resume=True)
+    with pytest.raises(TrainingError, match="data was 'clips', now None"):
+        run(tmp_path, settings={"model": {"width": 64, "kernel": (3, 1, 1)}}, resume=True)
+    run(tmp_path, settings={"model": {"width": 64, "kernel": (3, 1, 1)}, "data": "clips"}, steps=14, resume=True)
+
+
+def test_steps_after_the_last_checkpoint_stand_once_in_the_history(tmp_path):
+    class Killed(Regression):
+        calls = 0
+
+        def forward(self, batch: Tensor) -> dict[str, Tensor]:
+            self.calls += 1
+            if self.calls == 11:
+                raise KeyboardInterrupt
+            return super().forward(batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Killed())
+    assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 10
+    run(tmp_path, resume=True)  # from step 8
+    rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, 13))
+
+
+def test_the_history_holds_the_learning_rate_that_each_step_used(tmp_path):
+    run(tmp_path, warmup_steps=4, steps=6)
+    rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert [row["learning_rate"] for row in rows] == pytest.approx([0, 0.0125, 0.025, 0.0375, 0.05, 0.05])
+
+
 def test_resuming_from_nothing_is_refused(tmp_path):
     with pytest.raises(TrainingError, match="Start without --resume"):
         run(tmp_path, resume=True)
@@ -86,6 +119,79 @@ def test_accumulated_rounds_give_the_gradient_of_the_whole_batch(tmp_path):
     run(tmp_path / "a", whole)
     run(tmp_path / "b", parts, accumulate=2)
     torch.testing.assert_close(whole.linear.weight, parts.linear.weight)
+
+
+def test_accumulated_rounds_of_unequal_size_count_by_their_items(tmp_path):
+    whole, parts = Regression(), Regression()
+    whole.dropout.p = parts.dropout.p = 0.0
+    run(tmp_path / "a", whole, batch_size=5)
+    run(tmp_path / "b", parts, batch_size=5, accumulate=3)  # 2 + 2 + 1
+    torch.testing.assert_close(whole.linear.weight, parts.linear.weight)
+
+
+class Greedy(Regression):
+    """Asks for more memory than any machine has, so that the allocator itself refuses."""
+
+    def forward(self, batch: Tensor) -> dict[str, Tensor]:
+        return {"loss": super().forward(batch)["loss"] + torch.empty(1 << 60)[0]}
+
+
+def test_too_little_memory_names_the_flags_that_help(tmp_path):
+    with pytest.raises(TrainingError, match="out of memory at step 0 with 4 items at a time") as caught:
+        run(tmp_path, Greedy(), memory_advice="fewer --frames")
+    message = str(caught.value)
+    assert "--accumulate 2" in message
+    assert "--precision bf16-mixed" in message
+    assert message.endswith("or fewer --frames")
+    with pytest.raises(TrainingError, match="with 1 items at a time") as caught:
+        run(tmp_path, Greedy(), accumulate=4)
+    assert "--accumulate" not in str(caught.value)  # a single item cannot be split
+
+
+def test_a_gpu_out_of_memory_is_told_like_any_other(tmp_path):
+    class FullGpu(Regression):
+        def forward(self, batch: Tensor) -> dict[str, Tensor]:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with pytest.raises(TrainingError, match="--accumulate 4"):
+        run(tmp_path, FullGpu(), accumulate=2)
+
+
+def test_other_runtime_errors_stay_what_they_are(tmp_path):
+    class Defect(Regression):
+        def forward(self, batch: Tensor) -> dict[str, Tensor]:
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1"):
+        run(tmp_path, Defect())
+
+
+def test_tensorboard_holds_the_same_numbers(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    scores = iter([0.25, 0.5])
+    run(tmp_path, tensorboard=True, validate_every=6, validation=Validation(lambda: {"score": next(scores)}, "score"))
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert [event.value for event in events.Scalars("train/loss")] == pytest.approx(losses)
+    assert [(e.step, e.value) for e in events.Scalars("validation/score")] == [(6, 0.25), (12, 0.5)]
+
+
+def test_a_compiled_objective_learns_the_same(tmp_path, monkeypatch):
+    compiled: list[bool] = []
+    # Tracing without code generation: what is tested is that the compiled forward pass is the one that runs.
+    plain_compile = nn.Module.compile
+    monkeypatch.setattr(
+        nn.Module, "compile", lambda self: (compiled.append(True), plain_compile(self, backend="eager"))
+    )
+    plain, fast = Regression(), Regression()
+    plain.dropout.p = fast.dropout.p = 0.0
+    run(tmp_path / "a", plain)
+    run(tmp_path / "b", fast, compile=True)
+    assert compiled == [True]
+    torch.testing.assert_close(plain.linear.weight, fast.linear.weight)
 
 
 def test_a_loss_that_is_not_a_number_stops_with_advice(tmp_path):
@@ -136,15 +242,6 @@ def test_validating_changes_nothing(tmp_path):
     run(tmp_path / "b", watched, validate_every=3, validation=Validation(keep, "score"))
     assert len(last) == 4
     assert torch.equal(plain.linear.weight, watched.linear.weight)
-
-
-def test_learning_rate_schedule():
-    config = FitConfig(steps=110, learning_rate=2.0, warmup_steps=10, schedule="cosine")
-    assert learning_rate_at(0, config) == 0
-    assert learning_rate_at(5, config) == 1.0
-    assert learning_rate_at(10, config) == 2.0
-    assert learning_rate_at(60, config) == pytest.approx(1.0)
-    assert learning_rate_at(110, config) == pytest.approx(0.0)
 
 
 def draws(**changes: object) -> list[list[Draw]]:

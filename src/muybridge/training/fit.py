@@ -7,9 +7,10 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -19,48 +20,11 @@ from torch.utils.data import DataLoader, Dataset
 from muybridge.data.sampling import Draw, StepBatches
 from muybridge.errors import TrainingError
 from muybridge.progress import ProgressLine, progress_line
+from muybridge.training.fit_config import FitConfig, learning_rate_at, learning_rate_of_batch, steps_of_epochs
+from muybridge.training.history import HISTORY, History
+from muybridge.training.memory import is_out_of_memory, peak_memory_bytes
 
 CHECKPOINT = "checkpoint.pt"
-HISTORY = "history.jsonl"
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """How long and how to train.
-
-    Attributes:
-        steps: optimizer steps.
-        batch_size: items of one step, over all processes and accumulation rounds together.
-        learning_rate: peak learning rate of Adam.
-        weight_decay: decoupled weight decay; none on biases, norms and other vectors.
-        epsilon: Adam's epsilon.
-        warmup_steps: steps of linear warm-up from 0.
-        schedule: what the learning rate does after the warm-up.
-        accumulate: rounds that one batch is split into, to save memory.
-        clip_norm: largest gradient norm; 0 clips nothing.
-        precision: number format of the forward pass; weights stay float32.
-        workers: processes that read data; 0 reads in the training process.
-        seed: of the order of the data, its augmentation, and the objective's own draws.
-        save_every: steps between checkpoints.
-        validate_every: steps between validations; 0 validates at the end only.
-        patience: validations without improvement after which training stops; 0 never stops early.
-    """
-
-    steps: int = 10_000
-    batch_size: int = 8
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.0
-    epsilon: float = 1e-8
-    warmup_steps: int = 0
-    schedule: Literal["constant", "cosine"] = "constant"
-    accumulate: int = 1
-    clip_norm: float = 0.0
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    workers: int = 0
-    seed: int = 0
-    save_every: int = 500
-    validate_every: int = 0
-    patience: int = 0
 
 
 class Objective(Protocol):
@@ -100,11 +64,13 @@ class FitResult:
         step: the last step done.
         best_step: the step whose weights the objective holds now.
         metrics: the validation of those weights; empty without a validation.
+        peak_memory_bytes: see `muybridge.training.memory`; None where the system does not tell.
     """
 
     step: int
     best_step: int
     metrics: Mapping[str, float]
+    peak_memory_bytes: int | None
 
 
 def fit(
@@ -119,6 +85,8 @@ def fit(
     collate: Callable[[list[Any]], Any] | None = None,
     accelerator: str = "auto",
     title: str = "training",
+    settings: Mapping[str, Any] | None = None,
+    memory_advice: str = "",
 ) -> FitResult:
     """Train `objective` in place and leave it holding the best weights (the last ones without a validation).
 
@@ -129,9 +97,14 @@ def fit(
         weights: (len(dataset),) draw frequencies, against class imbalance.
         resume: go on from the folder's checkpoint. On the CPU the run then equals an uninterrupted one bit for bit.
         accelerator: as Fabric names them: auto, cpu, cuda, mps.
+        settings: whatever else makes this run what it is, as JSON: model, data, sampling. A run resumes only where
+            all of it is as it was.
+        memory_advice: what of the objective's own options saves memory, as a clause that goes on after "or".
 
     Raises:
-        TrainingError: no data, nothing to train, a checkpoint of another configuration, or a loss that is not finite.
+        TrainingError: no data, nothing to train, a checkpoint of another configuration, a loss that is not finite,
+            or too little memory.
+        MissingExtra: TensorBoard is asked for and not installed.
     """
     num_items = len(cast(Any, dataset))
     if num_items == 0:
@@ -143,13 +116,12 @@ def fit(
         fabric.launch()
     fabric.seed_everything(config.seed, verbose=False)
     optimizer = _optimizer(objective, config)
+    if config.compile:
+        objective.compile()
     module, wrapped = fabric.setup(objective, optimizer)
-    run = _Run(fabric, module, wrapped, config, folder, validation)
+    run = _Run(fabric, module, wrapped, config, folder, validation, settings or {})
     if resume:
         run.load()
-    elif fabric.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / HISTORY).unlink(missing_ok=True)
     batches = StepBatches(
         num_items,
         batch_size=config.batch_size,
@@ -168,9 +140,33 @@ def fit(
         generator=torch.Generator(),  # its own, or a resumed run would find torch's global one a draw further
     )
     quiet = not fabric.is_global_zero
-    with progress_line(title, total=config.steps, unit="steps", done=run.step, quiet=quiet) as line:
-        run.train(fabric.setup_dataloaders(loader, use_distributed_sampler=False), line)
-    return run.finish()
+    with ExitStack() as stack:
+        if fabric.is_global_zero:
+            run.history = History(folder, after_step=run.step, tensorboard=config.tensorboard)
+            stack.callback(run.history.close)
+        line = stack.enter_context(progress_line(title, total=config.steps, unit="steps", done=run.step, quiet=quiet))
+        try:
+            run.train(fabric.setup_dataloaders(loader, use_distributed_sampler=False), line)
+            return run.finish()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise _too_little_memory(run.step, config, memory_advice) from error
+
+
+def _too_little_memory(step: int, config: FitConfig, advice: str) -> TrainingError:
+    part = math.ceil(config.batch_size / config.accumulate)
+    remedies: list[str] = []
+    if part > 1:
+        remedies.append(
+            f"--accumulate {config.accumulate * 2}, which splits each batch of {config.batch_size} further"
+        )
+    if config.precision == "32-true":
+        remedies.append("--precision bf16-mixed")
+    remedies += [advice] if advice else []
+    return TrainingError(
+        f"out of memory at step {step} with {part} items at a time. Try {', or '.join(remedies) or 'smaller inputs'}"
+    )
 
 
 def _optimizer(objective: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
@@ -186,16 +182,6 @@ def _optimizer(objective: nn.Module, config: FitConfig) -> torch.optim.Optimizer
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, eps=config.epsilon)
 
 
-def learning_rate_at(step: int, config: FitConfig) -> float:
-    """Linear warm-up from 0, then constant, or half a cosine to 0 at the last step."""
-    if step < config.warmup_steps:
-        return config.learning_rate * step / config.warmup_steps
-    if config.schedule == "constant":
-        return config.learning_rate
-    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
-
-
 class _Run:
     """The state of one run: what a checkpoint holds, and how a step changes it."""
 
@@ -207,9 +193,12 @@ class _Run:
         config: FitConfig,
         folder: Path,
         validation: Validation | None,
+        settings: Mapping[str, Any],
     ) -> None:
         self.fabric, self.module, self.optimizer = fabric, module, optimizer
         self.config, self.folder, self.validation = config, folder, validation
+        self.settings = settings
+        self.history: History | None = None
         self.step = 0
         self.best: dict[str, Any] | None = None
         self.validations_since_best = 0
@@ -218,9 +207,10 @@ class _Run:
     def train(self, loader: Any, line: ProgressLine) -> None:
         for batch in loader:
             losses = self._train_step(batch)
+            rate = learning_rate_at(self.step, self.config)
             self.step += 1
             line.advance(detail=f"loss {losses['loss']:.4g}")
-            self._record({"step": self.step, **losses})
+            self._record({"step": self.step, **losses, "learning_rate": rate})
             due = self.config.validate_every and self.step % self.config.validate_every == 0
             if due and self._validate(line):
                 line.note(
@@ -237,11 +227,12 @@ class _Run:
         rounds = _split(batch, self.config.accumulate)
         sums: dict[str, float] = {}
         for number, part in enumerate(rounds):
+            share = _num_items(part) / _num_items(batch)  # the last part may be smaller
             with self.fabric.no_backward_sync(self.module, enabled=number < len(rounds) - 1):
                 losses: dict[str, Tensor] = self.module(part)
-                self.fabric.backward(losses["loss"] / len(rounds))
+                self.fabric.backward(losses["loss"] * share)
             for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + float(value.detach()) / len(rounds)
+                sums[name] = sums.get(name, 0.0) + float(value.detach()) * share
         if not math.isfinite(sums["loss"]):
             raise TrainingError(
                 f"the loss became {sums['loss']} at step {self.step}. Lower --learning-rate, or set --clip-norm 1"
@@ -277,10 +268,11 @@ class _Run:
         if self.validated_at != self.step:
             self._validate(None)
         self.save()
+        peak = peak_memory_bytes(self.fabric.device)
         if self.best is None:
-            return FitResult(self.step, self.step, {})
+            return FitResult(self.step, self.step, {}, peak)
         self.module.load_state_dict(self.best["state"], strict=False)
-        return FitResult(self.step, self.best["step"], self.best["metrics"])
+        return FitResult(self.step, self.best["step"], self.best["metrics"], peak)
 
     def _trained_state(self) -> dict[str, Tensor]:
         """Trained parameters and all buffers that a state dict holds; frozen parameters are left out."""
@@ -294,7 +286,7 @@ class _Run:
             return
         checkpoint = {
             "step": self.step,
-            "config": asdict(self.config),
+            "config": self._described(),
             "state": self._trained_state(),
             "optimizer": self.optimizer.state_dict(),
             "rng": torch.get_rng_state(),
@@ -311,12 +303,15 @@ class _Run:
         if not path.is_file():
             raise TrainingError(f"cannot resume: there is no {path}. Start without --resume")
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        ours = asdict(self.config)
+        ours, theirs = _flat(self._described()), _flat(checkpoint["config"])
         # A run may be made longer, save more often or read with more processes; all else would be another run.
-        free = {"steps", "save_every", "workers"} if self.config.schedule == "constant" else {"save_every", "workers"}
-        theirs: dict[str, Any] = checkpoint["config"]
+        free = {"save_every", "workers", "tensorboard"} | ({"steps"} if self.config.schedule == "constant" else set())
+        names = [name for name in sorted(ours.keys() | theirs.keys()) if name not in free]
+        absent = object()
         differing = [
-            f"{k} was {theirs.get(k)!r}, now {v!r}" for k, v in ours.items() if theirs.get(k) != v and k not in free
+            f"{name} was {theirs.get(name)!r}, now {ours.get(name)!r}"
+            for name in names
+            if theirs.get(name, absent) != ours.get(name, absent)
         ]
         if differing:
             raise TrainingError(f"cannot resume {path} with another configuration: {'; '.join(differing)}")
@@ -326,10 +321,31 @@ class _Run:
         self.step, self.best = checkpoint["step"], checkpoint["best"]
         self.validations_since_best = checkpoint["validations_since_best"]
 
+    def _described(self) -> dict[str, Any]:
+        """The configuration and settings as JSON has them, where tuples are lists."""
+        return json.loads(json.dumps(asdict(self.config) | dict(self.settings), default=str))
+
     def _record(self, row: Mapping[str, Any]) -> None:
-        if self.fabric.is_global_zero:
-            with (self.folder / HISTORY).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+        if self.history is not None:
+            self.history.record(row)
+
+
+def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(cast(Mapping[str, Any], value), f"{above}{name}.")
+        else:
+            flat[f"{above}{name}"] = value
+    return flat
+
+
+def _num_items(batch: Any) -> int:
+    """Length along the first axis of a batch as `_split` takes it."""
+    while not isinstance(batch, Tensor):
+        batch = next(iter(batch.values())) if isinstance(batch, Mapping) else batch[0]
+    return len(batch)
 
 
 def _split(batch: Any, rounds: int) -> list[Any]:
@@ -344,4 +360,15 @@ def _split(batch: Any, rounds: int) -> list[Any]:
     return [tuple(values) for values in zip(*(_split(part, rounds) for part in batch), strict=True)]
 
 
-__all__ = ["Draw", "FitConfig", "FitResult", "Objective", "Validation", "fit", "learning_rate_at"]
+__all__ = [
+    "HISTORY",
+    "Draw",
+    "FitConfig",
+    "FitResult",
+    "Objective",
+    "Validation",
+    "fit",
+    "learning_rate_at",
+    "learning_rate_of_batch",
+    "steps_of_epochs",
+]
