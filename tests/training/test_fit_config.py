@@ -1,0 +1,40 @@
+"""Numbers of a run: schedules, epochs, and values that are refused."""
+
+import pytest
+
+from muybridge.errors import OptionError
+from muybridge.training.fit_config import FitConfig, learning_rate_at, learning_rate_of_batch, steps_of_epochs
+
+
+def test_learning_rate_schedule():
+    config = FitConfig(steps=110, learning_rate=2.0, warmup_steps=10, schedule="cosine")
+    assert learning_rate_at(0, config) == 0
+    assert learning_rate_at(5, config) == 1.0
+    assert learning_rate_at(10, config) == 2.0
+    assert learning_rate_at(60, config) == pytest.approx(1.0)
+    assert learning_rate_at(110, config) == pytest.approx(0.0)
+
+
+def test_epochs_are_rounded_up_to_whole_steps():
+    assert steps_of_epochs(2, num_items=50, batch_size=16) == 7  # 100 draws, 6 steps make 96
+    assert steps_of_epochs(1, num_items=3, batch_size=16) == 1
+
+
+def test_the_paper_s_learning_rate_scales_with_the_batch():
+    assert learning_rate_of_batch(1e-3, 256) == pytest.approx(1e-3)
+    assert learning_rate_of_batch(1e-3, 64) == pytest.approx(2.5e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"steps": 0}, "steps=0"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"accumulate": 0}, "accumulate=0"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0"),
+        ({"steps": 5, "warmup_steps": 9}, "warmup_steps=9"),
+    ],
+)
+def test_numbers_that_train_nothing_are_refused(change, says):
+    with pytest.raises(OptionError, match=says):
+        FitConfig(**change)
