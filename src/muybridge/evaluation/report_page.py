@@ -227,9 +227,9 @@ def data_uri(picture: UInt8, *, form: str = "JPEG") -> str:
 
 
 def nice_ticks(low: float, high: float, most: int) -> list[float]:
-    """About so many round values in [low, high], 1, 2 or 5 times a power of ten apart; at least one, perhaps above."""
-    largest = max(abs(low), abs(high))
-    span = high - low if high - low > 1e-9 * largest else largest or 1.0
+    """About so many values in [low, high], 1, 2 or 5 times a power of ten apart; at least one, perhaps above."""
+    largest = max(abs(low), abs(high), 1e-200)
+    span = high - low if high - low > 1e-9 * largest else largest
     raw = span / max(1, most - 1)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
