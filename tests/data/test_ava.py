@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from muybridge.data.annotations import NO_PERSON
+from muybridge.data.annotations import NO_LABEL, NO_PERSON
 from muybridge.data.ava import read_ava, read_frame_list, write_ava
 from muybridge.errors import AnnotationError, MissingInput
 
@@ -63,6 +63,19 @@ def test_seven_and_eight_columns_mix_in_a_ground_truth(tmp_path):
     again = tmp_path / "again.csv"
     write_ava(again, rows)
     assert again.read_text() == f"{ROW}\n{ROW},5\nvid,0903\n"
+
+
+def test_an_empty_action_is_a_box_without_action(tmp_path):
+    """The lists of detected people that circulate with SlowFast."""
+    path = tmp_path / "detected.csv"
+    text = "vid,0902,0.1,0.2,0.5,0.6,,0.95\nvid,0902,0.3,0.2,0.5,0.6,,0.5\n"
+    path.write_text(text)
+    boxes = read_ava(path, eighth="score")
+    assert boxes.label.tolist() == [NO_LABEL] * 2 and boxes.score.tolist() == [0.95, 0.5]
+    write_ava(tmp_path / "again.csv", boxes)
+    assert (tmp_path / "again.csv").read_text() == text
+    path.write_text(f"{ROW}\nvid,0902,0.1,0.2,0.5,0.6,\n")
+    assert read_ava(path, eighth="person").label.tolist() == [12, NO_LABEL]
 
 
 @pytest.mark.parametrize(

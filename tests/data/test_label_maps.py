@@ -12,6 +12,12 @@ def test_real_lists(real_data):
     ava = read_label_map(folder / "ava" / "ava_action_list_60.pbtxt")
     assert (len(ava), ava.ids[0], ava.ids[-1]) == (60, 1, 80)
     assert ava.name_of(80) == "watch (a person)"
+    # The first 13 of the 60 columns are poses; the list itself does not say so.
+    assert ava.exclusive == (tuple(range(13)),)
+    assert [ava.ids[column] for column in ava.exclusive[0]] == [1, *range(3, 15)]
+    assert read_label_map(folder / "ava" / "ava_action_list_60.pbtxt", exclusive_ids=()).exclusive == ()
+    chosen = read_label_map(folder / "ava" / "ava_action_list_60.pbtxt", exclusive_ids=[[11, 12]])
+    assert chosen.exclusive == ((9, 10),)
     everything = read_label_map(folder / "labels" / "ava80.txt")
     assert all(everything.name_of(number) == name for name, number in zip(ava.names, ava.ids, strict=True))
     assert read_label_map(folder / "ava_eval_toy" / "action_list.txt").ids == (1, 2, 3)
@@ -43,6 +49,27 @@ label: { name: 'say "hi"' label_id: 80 label_type: PERSON_INTERACTION }
     labels = read_label_map(path)
     assert labels == LabelMap(("bend (at the {waist})", "sit", 'say "hi"'), (1, 11, 80), ((0, 1),))
     assert read_label_map(path, exclusive_ids=[[80, 1]]).exclusive == ((2, 0),)
+
+
+@pytest.mark.parametrize(
+    ("text", "group"),
+    [
+        ("11: sit\n12: stand\n80: watch\n", ((0, 1),)),
+        ("11: stand\n12: sit\n", ()),  # AVA's names with other ids are someone's own classes
+        ("11: sit\n12: stand\n3: wave\n", ()),  # and so are AVA's among others of these ids
+        ("12: stand\n80: watch\n", ()),  # nothing to exclude
+    ],
+)
+def test_poses_of_ava_exclude_each_other_where_the_classes_are_its_own(tmp_path, text, group):
+    path = tmp_path / "labels.txt"
+    path.write_text(text)
+    assert read_label_map(path).exclusive == group
+
+
+def test_a_file_that_states_no_groups_has_none(tmp_path):
+    path = tmp_path / "labels.json"
+    write_label_map(path, LabelMap(("sit", "stand"), (11, 12)))
+    assert read_label_map(path).exclusive == ()
 
 
 @pytest.mark.parametrize("suffix", [".pbtxt", ".json"])

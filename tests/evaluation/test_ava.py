@@ -222,6 +222,19 @@ def test_report_prints_its_protocol_and_survives_json(tmp_path):
     assert content["rules"] == list(report.rules)
 
 
+def test_frames_far_apart_and_close_together_stay_apart(tmp_path):
+    """Videos of months, and frames a tenth of a millisecond apart: no two frames are taken for one."""
+    box = (0.1, 0.1, 0.5, 0.5)
+    far = 2**32 / 1000  # seconds; numbers that pack milliseconds into 32 bits begin anew here
+    frames = [("a", "0"), ("b", "0"), ("a", repr(far)), ("a", "5.0001"), ("a", "5.0002")]
+    truth = [(frame, box, 1) for frame in frames[1:4]]
+    predictions = [(frame, box, 1, 1 - number / 10) for number, frame in enumerate(frames)]
+    files = write_case(tmp_path, truth, [], predictions, [frames[1]])
+    report = evaluate_ava(*files, protocol="slowfast")
+    check(report, *naive_map(truth, [], predictions, [frames[1]], "slowfast", LABELS.ids))
+    assert report.num_prediction_frames == 4 and report.classes[0].num_found == 2
+
+
 def test_nothing_to_find(tmp_path):
     files = write_case(tmp_path, [], [], [(("a", "1"), (0, 0, 1, 1), 1, 0.5)], [])
     report = evaluate_ava(*files)

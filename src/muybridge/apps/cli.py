@@ -20,10 +20,16 @@ app = App(
 )
 train = App(name="train", help="Train a model on your own data.")
 app.command(train)
+evaluate = App(name="evaluate", help="Measure a model, or a file of predictions, by published rules.")
+app.command(evaluate)
 app.command("muybridge.apps.stylize:stylize", help="Paint pictures and videos in the style of any image.")
 app.command("muybridge.apps.stylize:styles", help="List the built-in styles.")
 train.command(
     "muybridge.apps.train_stylizer:train_stylizer", name="stylizer", help="Train Avatar-Net on photographs."
+)
+
+evaluate.command(
+    "muybridge.apps.evaluate_ava:evaluate_ava", name="ava", help="Score a CSV of detections by AVA's frame-mAP."
 )
 
 

@@ -1,20 +1,22 @@
 """AVA and AVA-Kinetics annotations and predictions: CSV rows of video, time, box, action and person or score.
 
 A row is `video,seconds,left,top,right,bottom,action[,person or score]` with boxes normalised to the frame. A row of
-two columns, `video,seconds`, states that the frame was looked at and holds nobody. AVA-Kinetics writes fractions of
+two columns, `video,seconds`, states that the frame was looked at and holds nobody. A row whose action is empty is a
+box without action, as in the lists of detected people that circulate with SlowFast. AVA-Kinetics writes fractions of
 seconds and the same columns; any range of times is taken.
 """
 
 import csv
 import math
 from array import array
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from muybridge.data.annotations import NO_PERSON, Annotations
+from muybridge.data.annotations import NO_LABEL, NO_PERSON, Annotations
 from muybridge.errors import AnnotationError, MissingInput
 from muybridge.media.outputs import atomic_output
 
@@ -50,7 +52,7 @@ def read_frame_list(path: str | Path) -> list[tuple[str, float]]:
     if not path.is_file():
         raise MissingInput(f"{path} is not a file. Check the path.")
     frames: list[tuple[str, float]] = []
-    for line, row in _rows(path):
+    for line, row in csv_rows(path):
         if len(row) != 2:
             raise AnnotationError(f"{path}, line {line}: {len(row)} columns. Expected two: video,seconds.")
         frames.append((row[0], _number(path, line, "seconds", row[1])))
@@ -88,7 +90,8 @@ def write_ava(path: str | Path, annotations: Annotations, *, eighth: EighthColum
         for video, time, box, label, end in zip(
             annotations.video, times, annotations.boxes_xyxy.tolist(), annotations.label.tolist(), extra, strict=True
         ):
-            writer.writerow([annotations.videos[video], _seconds(time), *box, label, *end])
+            action = "" if label == NO_LABEL else label
+            writer.writerow([annotations.videos[video], _seconds(time), *box, action, *end])
         for video, time in zip(annotations.empty_video, annotations.empty_time_seconds.tolist(), strict=True):
             writer.writerow([annotations.videos[video], _seconds(time)])
 
@@ -102,7 +105,7 @@ def _read_uniform(path: Path, eighth: EighthColumn) -> Annotations | None:
 
     Millions of rows take seconds this way, but its complaints name neither line nor rule.
     """
-    num_columns = next((len(row) for _, row in _rows(path)), 0)
+    num_columns = next((len(row) for _, row in csv_rows(path)), 0)
     if num_columns not in (7, 8):
         return None
     for width in _NAME_WIDTHS:
@@ -158,7 +161,7 @@ def _read_row_by_row(path: Path, eighth: EighthColumn) -> Annotations:
     video, empty_video, label = array("i"), array("i"), array("q")
     time, empty_time, boxes, last = array("d"), array("d"), array("d"), array("d")
     widths: dict[int, int] = {}
-    for line, row in _rows(path):
+    for line, row in csv_rows(path):
         if len(row) not in (2, 7, 8):
             raise AnnotationError(
                 f"{path}, line {line}: {len(row)} columns. AVA rows have 7"
@@ -180,7 +183,7 @@ def _read_row_by_row(path: Path, eighth: EighthColumn) -> Annotations:
         video.append(number)
         time.append(seconds)
         boxes.extend(_box(path, line, row[2:6], may_be_reversed=eighth == "score"))
-        label.append(_whole(path, line, "action", row[6]))
+        label.append(_whole(path, line, "action", row[6]) if row[6].strip() else NO_LABEL)
         if len(row) == 7:
             last.append(NO_PERSON if eighth == "person" else 1)
         elif eighth == "person":
@@ -230,8 +233,8 @@ def _assemble(
     )
 
 
-def _rows(path: Path):
-    """(line number, stripped cells) of every row that is not blank."""
+def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(line number, stripped cells) of every row that is not blank; AnnotationError where it is no CSV in UTF-8."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)

@@ -19,6 +19,11 @@ _TOKEN = re.compile(
 )
 # In AVA's own list the poses are the movements; a person has exactly one of them.
 _EXCLUSIVE_TYPE = "PERSON_MOVEMENT"
+# AVA v2.2's poses by id. Its list of the 60 evaluated classes names no types and lacks "crawl".
+AVA_POSES = {
+    1: "bend/bow (at the waist)", 2: "crawl", 3: "crouch/kneel", 4: "dance", 5: "fall down", 6: "get up",
+    7: "jump/leap", 8: "lie/sleep", 9: "martial art", 10: "run/jog", 11: "sit", 12: "stand", 13: "swim", 14: "walk",
+}  # fmt: skip
 _NUMBERED = re.compile(r"(\d+)\s*[:,\t ]\s*(\S.*)")
 
 
@@ -90,6 +95,9 @@ def read_label_map(path: str | Path, *, exclusive_ids: Sequence[Sequence[int]] |
     - JSON: a list of names; an object {name: id} or {id: name}; a list of {"name", "id"}; or the whole map
       {"labels": [{"name", "id"}], "exclusive": [[name, ...]]}.
 
+    Where neither the file nor `exclusive_ids` names a group, AVA's own classes are known: if every id up to 14 has
+    the name of AVA's pose of that id, those poses exclude each other. `exclusive_ids=()` states that none do.
+
     Args:
         path: UTF-8.
         exclusive_ids: groups of class ids; replace what the file says.
@@ -110,13 +118,21 @@ def read_label_map(path: str | Path, *, exclusive_ids: Sequence[Sequence[int]] |
     try:
         labels = parse(path, text)
         if exclusive_ids is None:
-            return labels
+            states_groups = suffix == ".json" and '"exclusive"' in text
+            return labels if labels.exclusive or states_groups else _with_ava_poses(labels)
         groups = [tuple(labels.columns(np.array(group)).tolist()) for group in exclusive_ids]
         return LabelMap(labels.names, labels.ids, tuple(groups))
     except AnnotationError as error:
         if str(path) in str(error):
             raise
         raise AnnotationError(f"{path}: {error}") from error
+
+
+def _with_ava_poses(labels: LabelMap) -> LabelMap:
+    """The same with the poses as one exclusive group, if these are AVA's; otherwise unchanged."""
+    poses = tuple(column for column, number in enumerate(labels.ids) if number <= max(AVA_POSES))
+    ours = len(poses) > 1 and all(AVA_POSES.get(labels.ids[column]) == labels.names[column] for column in poses)
+    return LabelMap(labels.names, labels.ids, (poses,)) if ours else labels
 
 
 def write_label_map(path: str | Path, labels: LabelMap) -> None:

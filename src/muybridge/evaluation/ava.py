@@ -179,7 +179,7 @@ def evaluate_frames(
     excluded: list[tuple[str, float]] | None = None,
     protocol: AvaProtocol = AVA_PROTOCOLS[DEFAULT_AVA_PROTOCOL],
 ) -> AvaReport:
-    """Frame-mAP of predictions, which must have scores; times are compared to the millisecond.
+    """Frame-mAP of predictions, which must have scores; times are compared to the microsecond.
 
     Raises:
         AnnotationError: predictions without scores, or boxes in different units.
@@ -188,7 +188,7 @@ def evaluate_frames(
         raise AnnotationError("The predictions have no scores, so they cannot be ranked. Give each row one.")
     if truth.unit != predictions.unit:
         raise AnnotationError(f"Truth boxes are {truth.unit}, predicted ones {predictions.unit}. Make them alike.")
-    frames = _FrameNumbers(truth, predictions)
+    frames = _FrameNumbers(truth, predictions, excluded or [])
     excluded_frames = frames.of_list(excluded or [])
     truth_rows, truth_frame = _truth_rows(truth, labels, frames, excluded_frames, protocol)
     score = predictions.score
@@ -228,21 +228,34 @@ def evaluate_frames(
 
 
 class _FrameNumbers:
-    """Numbers every (video, millisecond), shared by truth and predictions."""
+    """Numbers every (video, microsecond) that occurs, without gaps between the times, so that nothing collides."""
 
-    def __init__(self, truth: Annotations, predictions: Annotations) -> None:
+    def __init__(self, truth: Annotations, predictions: Annotations, excluded: list[tuple[str, float]]) -> None:
         names = dict.fromkeys((*truth.videos, *predictions.videos))
         self._videos = {name: number for number, name in enumerate(names)}
+        listed = np.array([time for _, time in excluded], np.float64)
+        columns = (truth.time_seconds, truth.empty_time_seconds, predictions.time_seconds, listed)
+        # Rows of one frame mostly stand together: dropping repeats first spares sorting millions of rows.
+        runs = [
+            times[np.append(True, times[1:] != times[:-1])[: len(times)]] for times in map(_microseconds, columns)
+        ]
+        self._times = np.unique(np.concatenate(runs))
 
     def of(self, video: NDArray[np.int32], time_seconds: NDArray[np.float64], videos: tuple[str, ...]) -> Integers:
-        """(N,) frame numbers: the video's number above, milliseconds in the lower 32 bits (49 days)."""
+        """(N,) frame numbers; `videos` are the names that `video` points into."""
         numbers = np.array([self._videos[name] for name in videos], np.int64)
-        milliseconds = np.rint(time_seconds * 1000).astype(np.int64)
-        return (numbers[video] << 32) + milliseconds if len(video) else milliseconds
+        place = np.searchsorted(self._times, _microseconds(time_seconds))
+        return numbers[video] * len(self._times) + place if len(video) else place
 
     def of_list(self, frames: list[tuple[str, float]]) -> Integers:
-        known = [(self._videos[name], round(time * 1000)) for name, time in frames if name in self._videos]
-        return np.array([(number << 32) + milliseconds for number, milliseconds in known], np.int64)
+        """Frame numbers of those whose video occurs."""
+        known = [(name, time) for name, time in frames if name in self._videos]
+        video = np.arange(len(known), dtype=np.int32)
+        return self.of(video, np.array([time for _, time in known], np.float64), tuple(name for name, _ in known))
+
+
+def _microseconds(time_seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.rint(time_seconds * 1e6)
 
 
 def _truth_rows(
