@@ -1,0 +1,123 @@
+"""The lists that Kinetics, Something-Something and UCF101 come with."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from muybridge.errors import AnnotationError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a list, names not yet turned into columns.
+
+    Attributes:
+        path: of the clip.
+        labels: names, or ids as text.
+        split: train, val, test, or empty where the list does not tell.
+        group: which source the clip was cut from, or empty.
+        start, end: seconds within the file.
+        line: its number in the list, 0 where there is none.
+    """
+
+    path: Path
+    labels: tuple[str, ...]
+    split: str = ""
+    group: str = ""
+    start: float | None = None
+    end: float | None = None
+    line: int = 0
+
+
+def rows_of_kinetics(path: Path, text: str, root: Path) -> list[Row]:
+    """Kinetics' CSV: label, youtube_id, time_start, time_end, split.
+
+    Clips are looked for as ID_SSSSSS_EEEEEE.mp4 (the download tools' name) or ID.mp4, in `root`, in a folder of the
+    class, or of the split.
+    """
+    rows: list[Row] = []
+    for number, record in enumerate(csv.DictReader(io.StringIO(text)), 2):
+        try:
+            name, label = record["youtube_id"], record["label"]
+            start, end = int(float(record["time_start"])), int(float(record["time_end"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise AnnotationError(
+                f"{path}, line {number}: not a line of Kinetics (label, youtube_id, time_start, time_end, split)"
+            ) from error
+        split = {"validate": "val", "validation": "val"}.get(record.get("split") or "", record.get("split") or "")
+        cut = f"{name}_{start:06d}_{end:06d}.mp4"
+        folders = (root, root / label, root / label.replace(" ", "_"), root / split, root / split / label)
+        found = next((folder / cut for folder in folders if (folder / cut).exists()), None)
+        whole = next((folder / f"{name}.mp4" for folder in folders if (folder / f"{name}.mp4").exists()), None)
+        if found is None and whole is not None:
+            rows.append(Row(whole, (label,), split, name, float(start), float(end), number))
+        else:
+            rows.append(Row(found or root / cut, (label,), split, name, line=number))
+    return rows
+
+
+def rows_of_something_something(path: Path, text: str, root: Path) -> list[Row]:
+    """Something-Something's JSON: a list of {"id", "template" or "label"}; videos are ID.webm or ID.mp4 in `root`.
+
+    A list may also hold {"path", "label"}, with "labels" for several.
+    """
+    try:
+        items = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise AnnotationError(
+            f"{path}, line {error.lineno}: broken JSON ({error.msg}). Correct or get it again"
+        ) from error
+    if not isinstance(items, list):
+        raise AnnotationError(f'{path} is not a list of objects such as {{"id": "74225", "template": "..."}}')
+    split = next((s for s in ("train", "val", "test") if s in path.stem.lower()), "")
+    rows: list[Row] = []
+    for number, item in enumerate(cast(list[Any], items), 1):
+        if not isinstance(item, dict) or not ({"id", "path"} & item.keys()):
+            raise AnnotationError(f'{path}, item {number}: needs "id" (or "path") and "template" or "label"')
+        record = cast(dict[str, Any], item)
+        labels = record.get("labels") or [record.get("template") or record.get("label")]
+        if not all(isinstance(label, str) for label in labels):
+            raise AnnotationError(f'{path}, item {number}: has no "template" or "label"')
+        clip = root / str(record["path"]) if "path" in record else _with_suffix(root, str(record["id"]))
+        # Templates mark what is to be filled in with brackets, the list of classes does not.
+        names = tuple(label.replace("[", "").replace("]", "") for label in labels)
+        rows.append(Row(clip, names, str(record.get("split", split)), str(record.get("group", "")), line=number))
+    return rows
+
+
+def _with_suffix(root: Path, name: str) -> Path:
+    for suffix in (".webm", ".mp4", ""):
+        if (root / f"{name}{suffix}").exists():
+            return root / f"{name}{suffix}"
+    return root / f"{name}.webm"
+
+
+def rows_of_ucf101(path: Path, lines: Sequence[tuple[int, str]], root: Path) -> list[Row]:
+    """UCF101's trainlist01.txt and testlist01.txt, and the one beside that belongs to it."""
+    rows = _rows_of_ucf101_part(path, lines, root)
+    other = path.with_name(
+        path.name.replace("train", "test") if "train" in path.name else path.name.replace("test", "train")
+    )
+    if other != path and other.is_file():
+        numbered = [
+            (n, line) for n, line in enumerate(other.read_text(encoding="utf-8").splitlines(), 1) if line.strip()
+        ]
+        rows += _rows_of_ucf101_part(other, numbered, root)
+    return rows
+
+
+def _rows_of_ucf101_part(path: Path, lines: Sequence[tuple[int, str]], root: Path) -> list[Row]:
+    split = "train" if "train" in path.name else "test"
+    rows: list[Row] = []
+    for number, line in lines:
+        head, _, tail = line.strip().rpartition(" ")
+        name = head if head and tail.isdigit() else line.strip()
+        label, separator, _ = name.partition("/")
+        if not separator:
+            raise AnnotationError(f"{path}, line {number}: {line!r} is not CLASS/CLIP.avi. Correct the line")
+        rows.append(Row(root / name, (label,), split, line=number))
+    return rows

@@ -1,0 +1,171 @@
+"""Which frames of a video make a clip, and how they become what the model sees.
+
+Dense sampling takes frames at a steady rate, or every n-th frame of the file; segment sampling takes one frame from
+each of T equal parts of the clip (Wang et al. 2016, arXiv 1608.00859). Training draws at random, tests do not.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as pictures
+
+from muybridge.errors import OptionError
+
+SamplingMode = Literal["dense", "segments"]
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """What a model is shown of a clip; part of every recognizer's file.
+
+    Attributes:
+        frames: T, frames of a clip.
+        mode: "dense" for a steady rate, "segments" for one frame from each of T equal parts.
+        rate: dense: frames a second, whatever the file's own rate.
+        stride: dense: every `stride`-th frame of the file, in place of `rate`.
+        size: (height, width) in pixels of what the model sees.
+        resize_short_side: pixels the short side is scaled to before the crop; None for as large as the crop.
+        interpolation: how pictures are scaled: nearest, bilinear or bicubic.
+        mean: subtracted from RGB in [0, 1].
+        std: RGB is divided by it afterwards.
+    """
+
+    frames: int = 8
+    mode: SamplingMode = "dense"
+    rate: float = 4.0
+    stride: int | None = None
+    size: tuple[int, int] = (224, 224)
+    resize_short_side: int | None = None
+    interpolation: str = "bicubic"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        for name in ("size", "mean", "std"):  # JSON hands lists back
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.frames < 1:
+            raise OptionError(f"frames={self.frames} shows nothing. Choose 1 or more, such as 8.")
+        if self.mode not in ("dense", "segments"):
+            raise OptionError(f"mode={self.mode!r} is unknown. Choose one of: dense, segments.")
+        if not self.rate > 0:
+            raise OptionError(f"rate={self.rate} is no number of frames a second. Choose one above 0, such as 4.")
+        if self.stride is not None and self.stride < 1:
+            raise OptionError(f"stride={self.stride} does not go forward. Choose 1 or more.")
+        if min(self.size) < 1:
+            raise OptionError(f"size={self.size} is no (height, width) in pixels. Choose such as (224, 224).")
+        if self.resize_short_side is not None and self.resize_short_side < min(self.size):
+            raise OptionError(
+                f"resize_short_side={self.resize_short_side} is smaller than the crop of {self.size}. "
+                f"Choose {min(self.size)} or more."
+            )
+        if self.interpolation not in ("nearest", "bilinear", "bicubic"):
+            raise OptionError(
+                f"interpolation={self.interpolation!r} is unknown. Choose one of: nearest, bilinear, bicubic."
+            )
+
+    @property
+    def span_seconds(self) -> float | None:
+        """How much time a dense clip covers; None where the file decides."""
+        return self.frames / self.rate if self.mode == "dense" and self.stride is None else None
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> "SamplingConfig":
+        """The inverse of `dataclasses.asdict` after a way through JSON."""
+        return SamplingConfig(**values)
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """How often a clip is looked at in a test; the answers are averaged.
+
+    Attributes:
+        temporal: stretches of time, spread evenly.
+        spatial: crops: 1 for the centre, 3 for the two ends and the centre of the long side.
+    """
+
+    temporal: int = 1
+    spatial: int = 1
+
+    def __post_init__(self) -> None:
+        if self.temporal < 1:
+            raise OptionError(f"temporal={self.temporal} views show nothing. Choose 1 or more.")
+        if self.spatial not in (1, 3):
+            raise OptionError(f"spatial={self.spatial} views are not offered. Choose 1 or 3.")
+
+
+def sample_seconds(
+    config: SamplingConfig, start: float, end: float, *, random: np.random.Generator | None = None, view: float = 0.5
+) -> NDArray[np.float64]:
+    """Times (T,) in seconds of the frames to read from a clip that lasts from `start` to `end`.
+
+    A clip shorter than what is asked for repeats its last moment. `stride` is not looked at: see `sample_indices`.
+
+    Args:
+        random: for training; None for a test.
+        view: for a test: where in the clip to look, from 0 for its start to 1 for its end.
+    """
+    duration = max(end - start, 0.0)
+    if config.mode == "segments":
+        places = random.random(config.frames) if random is not None else np.full(config.frames, view)
+        return start + (np.arange(config.frames) + places.clip(0, 0.999)) * duration / config.frames
+    slack = max(duration - config.frames / config.rate, 0.0)
+    begin = start + slack * (random.random() if random is not None else view)
+    return np.minimum(begin + np.arange(config.frames) / config.rate, end)
+
+
+def sample_indices(
+    config: SamplingConfig, first: int, count: int, *, random: np.random.Generator | None = None, view: float = 0.5
+) -> NDArray[np.int64]:
+    """Indices (T,) of every `stride`-th frame among `count` frames from `first` on; arguments as `sample_seconds`.
+
+    A clip shorter than what is asked for repeats its last frame.
+    """
+    stride = config.stride or 1
+    slack = max(count - ((config.frames - 1) * stride + 1), 0)
+    begin = int(random.integers(0, slack + 1)) if random is not None else round(slack * view)
+    return first + np.minimum(begin + np.arange(config.frames) * stride, count - 1)
+
+
+def temporal_views(count: int) -> list[float]:
+    """Where in a clip to look: the middle, or evenly from the start to the end."""
+    return [0.5] if count == 1 else [float(place) for place in np.linspace(0, 1, count)]
+
+
+def resize_to_cover(frames: Tensor, config: SamplingConfig, *, scale: float = 1.0) -> Tensor:
+    """Frames (T, 3, H, W) uint8 scaled, aspect kept, until a crop of `config.size` fits, times `scale`."""
+    height, width = frames.shape[-2:]
+    least = max(config.size[0] / height, config.size[1] / width)
+    short_side = config.resize_short_side or min(config.size)
+    factor = least * scale * short_side / min(config.size)
+    wanted = [max(side, round(length * factor)) for side, length in zip(config.size, (height, width), strict=True)]
+    if wanted == [height, width]:
+        return frames
+    return pictures.resize(frames, wanted, InterpolationMode(config.interpolation), antialias=True)
+
+
+def crop_views(frames: Tensor, config: SamplingConfig, spatial: int = 1) -> list[Tensor]:
+    """Crops (T, 3, *size): the centre one, or three along the side that reaches over."""
+    frames = resize_to_cover(frames, config)
+    height, width = config.size
+    over_y, over_x = frames.shape[-2] - height, frames.shape[-1] - width
+    places = (0.5,) if spatial == 1 else (0.0, 0.5, 1.0)
+    crops: list[Tensor] = []
+    for place in places:
+        top = round(over_y * (place if over_y > over_x else 0.5))
+        left = round(over_x * (place if over_x >= over_y else 0.5))
+        crops.append(frames[..., top : top + height, left : left + width])
+    return crops
+
+
+def normalize(frames: Tensor, config: SamplingConfig) -> Tensor:
+    """Frames (..., 3, H, W) uint8 as float32, mean and deviation taken out, on their own device."""
+    mean, std = (
+        torch.tensor(values, device=frames.device, dtype=torch.float32).view(3, 1, 1)
+        for values in (config.mean, config.std)
+    )
+    return (frames.float() / 255 - mean) / std

@@ -1,0 +1,225 @@
+"""Clips as training data, and their views in tests. Only the frames that are needed are decoded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from muybridge.data.clip_augmentation import AugmentationConfig, augment
+from muybridge.data.clip_lists import ClipEntry, ClipList
+from muybridge.data.clip_sampling import (
+    SamplingConfig,
+    ViewConfig,
+    crop_views,
+    sample_indices,
+    sample_seconds,
+    temporal_views,
+)
+from muybridge.data.sampling import Draw
+from muybridge.errors import BrokenMedia, InputError
+from muybridge.media.frame_folder import FrameFolder
+from muybridge.media.video_reader import FrameSource, VideoReader
+from muybridge.progress import ProgressLine
+
+Pictures = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class BrokenClip:
+    """A clip that cannot be read, and why."""
+
+    entry: ClipEntry
+    reason: str
+
+
+def open_clip(path: Path) -> FrameSource:
+    """A reader of a video file, or of a folder of frames."""
+    return FrameFolder(path) if path.is_dir() else VideoReader(path)
+
+
+def read_clip(
+    path: Path,
+    config: SamplingConfig,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    random: np.random.Generator | None = None,
+    view: float = 0.5,
+) -> Tensor:
+    """Frames (T, 3, H, W) uint8 RGB of a clip, at the file's own size.
+
+    Args:
+        start, end: of the clip within the file, in seconds.
+        random: for training; None for a test.
+        view: where in the clip a test looks, 0 to 1.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    reader = open_clip(path)
+    try:
+        first, last = _bounds(reader, path, start, end)
+        if config.mode == "dense" and config.stride is not None:
+            frames = _by_stride(reader, config, first, last, random, view)
+        else:
+            seconds = sample_seconds(config, first, last, random=random, view=view)
+            frames = [frame.image for frame in reader.frames_at_seconds([float(s) for s in seconds])]
+    finally:
+        reader.close()
+    return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
+
+
+def _bounds(reader: FrameSource, path: Path, start: float | None, end: float | None) -> tuple[float, float]:
+    """Start and end of the clip in seconds; the end as the file states it, or as its frames do."""
+    duration = reader.info.duration_seconds
+    if duration is None:
+        last = reader.timestamps()[-1] if isinstance(reader, VideoReader) else Fraction(0)
+        duration = last + 1 / (reader.info.average_rate or Fraction(25))
+    first = max(start or 0.0, 0.0)
+    if first >= duration:
+        raise BrokenMedia(f"{path} lasts {float(duration):.2f} s, but the clip begins at {first:.2f} s")
+    return first, min(end if end is not None else float(duration), float(duration))
+
+
+def _by_stride(
+    reader: FrameSource,
+    config: SamplingConfig,
+    first: float,
+    last: float,
+    random: np.random.Generator | None,
+    view: float,
+) -> list[Pictures]:
+    if isinstance(reader, VideoReader):
+        times = np.array([float(t) for t in reader.timestamps()])
+    else:
+        times = np.arange(reader.info.num_frames or 1) / float(reader.info.average_rate or 25)
+    begin = int(np.searchsorted(times, first - 1e-6))
+    count = max(1, int(np.searchsorted(times, last - 1e-6)) - begin)
+    indices = sample_indices(config, min(begin, len(times) - 1), count, random=random, view=view)
+    return [frame.image for frame in reader.frames_at_indices(indices.clip(max=len(times) - 1).tolist())]
+
+
+def load_views(
+    source: str | Path | Pictures | Tensor,
+    config: SamplingConfig,
+    views: ViewConfig | None = None,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+) -> Tensor:
+    """What a test sees of a clip: (temporal * spatial, T, 3, height, width) uint8, the same at every call.
+
+    Args:
+        source: a video file, a folder of frames, or frames (N, H, W, 3) uint8, which are taken to be evenly spread
+            over the clip: T of them are picked, the last one again where there are fewer.
+        start, end: of the clip within the file, in seconds.
+
+    Raises:
+        InputError: the file cannot be read, or an array is of another shape or type.
+    """
+    views = views or ViewConfig()
+    found: list[Tensor] = []
+    for place in temporal_views(views.temporal):
+        if isinstance(source, str | Path):
+            frames = read_clip(Path(source), config, start=start, end=end, view=place)
+        else:
+            frames = _pick(source, config, place)
+        found += crop_views(frames, config, views.spatial)
+    return torch.stack(found)
+
+
+def _pick(source: Pictures | Tensor, config: SamplingConfig, view: float) -> Tensor:
+    frames = source if isinstance(source, Tensor) else torch.from_numpy(source)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != torch.uint8 or not len(frames):
+        raise InputError(
+            f"a clip of frames must be (N, H, W, 3) uint8 RGB, got {tuple(frames.shape)} {frames.dtype}. Move its axes"
+        )
+    count = len(frames)
+    if count <= config.frames:
+        chosen = np.minimum(np.arange(config.frames), count - 1)
+    elif config.mode == "dense" and config.stride is not None:
+        chosen = sample_indices(config, 0, count, view=view)
+    else:
+        chosen = ((np.arange(config.frames) + view * 0.999) * count / config.frames).astype(np.int64)
+    return frames[torch.from_numpy(chosen)].permute(0, 3, 1, 2)
+
+
+class ClipDataset(Dataset[dict[str, Tensor]]):
+    """Clips with random times and augmentation.
+
+    An item is {"frames": (T, 3, height, width) uint8, "labels": () int64 or, with several labels a clip,
+    (classes,) float32, "index": () int64}. Indexed by `Draw`, whose seed decides all that is random.
+
+    A clip that cannot be read raises `InputError` with its name; see `check_clips` for finding such ones before.
+    """
+
+    def __init__(
+        self, clips: ClipList, sampling: SamplingConfig, augmentation: AugmentationConfig | None = None
+    ) -> None:
+        self.clips, self.sampling = clips, sampling
+        self.augmentation = augmentation or AugmentationConfig()
+        names = clips.classes.names
+        self._mirror = list(range(len(names)))
+        for name, mirrored in self.augmentation.flipped_labels.items():
+            if name in names and mirrored in names:
+                self._mirror[names.index(name)] = names.index(mirrored)
+
+    def __len__(self) -> int:
+        return len(self.clips.entries)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
+        entry = self.clips.entries[draw.index]
+        random = np.random.default_rng(draw.seed)
+        frames = read_clip(entry.path, self.sampling, start=entry.start_seconds, end=entry.end_seconds, random=random)
+        clip, mirrored = augment(frames, self.augmentation, self.sampling, random)
+        labels = [self._mirror[label] for label in entry.labels] if mirrored else entry.labels
+        return {
+            "frames": clip,
+            "labels": encode_labels(labels, len(self.clips.classes), multi_label=self.clips.multi_label),
+            "index": torch.tensor(draw.index),
+        }
+
+
+def encode_labels(labels: Sequence[int], classes: int, *, multi_label: bool) -> Tensor:
+    """() int64, or (classes,) float32 of 0 and 1 where clips may have several labels."""
+    if not multi_label:
+        return torch.tensor(labels[0])
+    row = torch.zeros(classes)
+    row[list(labels)] = 1
+    return row
+
+
+def check_clips(clips: ClipList, line: ProgressLine | None = None) -> tuple[ClipList, list[ClipEntry]]:
+    """Open every clip: those that can be read, and those that cannot, each named in a note with the reason.
+
+    Raises:
+        InputError: not a single clip can be read.
+    """
+    kept: list[ClipEntry] = []
+    broken: list[BrokenClip] = []
+    for entry in clips.entries:
+        try:
+            reader = open_clip(entry.path)
+            try:
+                _bounds(reader, entry.path, entry.start_seconds, entry.end_seconds)
+            finally:
+                reader.close()
+            kept.append(entry)
+        except InputError as error:
+            broken.append(BrokenClip(entry, str(error)))
+            if line is not None:
+                line.note(f"left out: {error}")
+        if line is not None:
+            line.advance()
+    if not kept:
+        reason = f", beginning with: {broken[0].reason}" if broken else ""
+        raise InputError(f"none of the {len(broken)} clips can be read{reason}")
+    if broken and line is not None:
+        line.note(f"{len(broken)} of {len(clips.entries)} clips cannot be read and are left out")
+    return replace(clips, entries=tuple(kept)), [clip.entry for clip in broken]
