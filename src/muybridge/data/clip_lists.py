@@ -17,7 +17,26 @@ from muybridge.errors import AnnotationError, MissingInput
 from muybridge.media.sources import natural_order
 
 VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .ts .m2ts .mts .flv .wmv .3gp .ogv .gif .y4m .vob".split()
+    {
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".avi",
+        ".mkv",
+        ".webm",
+        ".mpg",
+        ".mpeg",
+        ".ts",
+        ".m2ts",
+        ".mts",
+        ".flv",
+        ".wmv",
+        ".3gp",
+        ".ogv",
+        ".gif",
+        ".y4m",
+        ".vob",
+    }  # fmt: skip
 )
 _SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
@@ -239,7 +258,8 @@ def _by_split(
             where = f", line {row.line}" if row.line else ""
             raise AnnotationError(
                 f"{source}{where}: {unknown[0]!r} is no class of the {len(classes)} known ones "
-                f"({', '.join(classes.names[:5])}{', ...' if len(classes) > 5 else ''}). Correct the list or the classes"
+                f"({', '.join(classes.names[:5])}{', ...' if len(classes) > 5 else ''}). Correct the list or the "
+                "classes"
             )
         key = (row.path, row.start, row.end, row.split)
         if key in seen:
@@ -273,8 +293,8 @@ def _require_classes(source: Path, lists: Mapping[str, ClipList]) -> None:
     classes = first.classes
     if len(classes) < 2 and not first.multi_label:
         raise AnnotationError(
-            f"{source} has the single class {classes.names[0]!r}: there is nothing to tell apart. Add clips of another "
-            "class, such as of nothing happening"
+            f"{source} has the single class {classes.names[0]!r}: there is nothing to tell apart. Add clips of "
+            "another class, such as of nothing happening"
         )
     if "train" in lists:
         counts = lists["train"].class_counts()

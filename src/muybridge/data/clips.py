@@ -138,7 +138,8 @@ def _pick(source: Pictures | Tensor, config: SamplingConfig, view: float) -> Ten
     frames = source if isinstance(source, Tensor) else torch.from_numpy(source)
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != torch.uint8 or not len(frames):
         raise InputError(
-            f"a clip of frames must be (N, H, W, 3) uint8 RGB, got {tuple(frames.shape)} {frames.dtype}. Move its axes"
+            f"a clip of frames must be (N, H, W, 3) uint8 RGB, got {tuple(frames.shape)} {frames.dtype}. "
+            "Move its axes"
         )
     count = len(frames)
     if count <= config.frames:

@@ -67,6 +67,6 @@ def _require_two_sources(clips: ClipList, members: dict[str, list[int]]) -> None
     for label, groups in sources.items():
         if len(groups) < 2:
             raise AnnotationError(
-                f"all clips of the class {clips.classes.names[label]!r} come from one source ({next(iter(groups))}), so "
-                "none can be held out. Add clips from another, or give train and val folders"
+                f"all clips of the class {clips.classes.names[label]!r} come from one source ({next(iter(groups))}), "
+                "so none can be held out. Add clips from another, or give train and val folders"
             )
