@@ -16,30 +16,19 @@ from muybridge.data.label_maps import LabelMap
 from muybridge.errors import AnnotationError, MissingInput
 from muybridge.media.sources import natural_order
 
-VIDEO_SUFFIXES = frozenset(
-    {
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".avi",
-        ".mkv",
-        ".webm",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".m2ts",
-        ".mts",
-        ".flv",
-        ".wmv",
-        ".3gp",
-        ".ogv",
-        ".gif",
-        ".y4m",
-        ".vob",
-    }  # fmt: skip
-)
+# fmt: off
+VIDEO_SUFFIXES = frozenset({
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".flv", ".wmv", ".3gp",
+    ".ogv", ".gif", ".y4m", ".vob",
+})
+# fmt: on
 _SPLIT_NAMES = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
     "testing": "test",
 }  # fmt: skip
 _COLUMNS = {
@@ -124,7 +113,7 @@ def read_clip_list(
 
     Raises:
         MissingInput: no such file or folder.
-        AnnotationError: no clip in it, a class that `labels` does not have, a class without clips, a single class, a
+        AnnotationError: no clip in it, a class that `labels` does not have, a folder of a class without clips, a
             line that breaks the format.
     """
     source = Path(source)
@@ -270,10 +259,7 @@ def _by_split(
         entry = ClipEntry(row.path, of_row, row.group or _group(row.path, pattern), row.start, row.end)
         result.setdefault(row.split or "all", []).append(entry)
     notes = (f"{repeated} clips stand twice in {source} and are used once",) if repeated else ()
-    lists = {split: ClipList(tuple(entries), classes, multi_label, notes) for split, entries in result.items()}
-    if labels is None:
-        _require_classes(source, lists)
-    return lists
+    return {split: ClipList(tuple(entries), classes, multi_label, notes) for split, entries in result.items()}
 
 
 def _label_map(rows: Sequence[Row]) -> LabelMap:
@@ -285,24 +271,6 @@ def _label_map(rows: Sequence[Row]) -> LabelMap:
         return LabelMap(tuple(ordered), tuple(int(name) for name in ordered))
     ordered = sorted(names)
     return LabelMap(tuple(ordered), tuple(range(len(ordered))))
-
-
-def _require_classes(source: Path, lists: Mapping[str, ClipList]) -> None:
-    """Training data needs two classes at least, and clips of each."""
-    first = next(iter(lists.values()))
-    classes = first.classes
-    if len(classes) < 2 and not first.multi_label:
-        raise AnnotationError(
-            f"{source} has the single class {classes.names[0]!r}: there is nothing to tell apart. Add clips of "
-            "another class, such as of nothing happening"
-        )
-    if "train" in lists:
-        counts = lists["train"].class_counts()
-        absent = [name for name, count in zip(classes.names, counts, strict=True) if not count]
-        if absent:
-            raise AnnotationError(
-                f"{source}: the class {absent[0]!r} has no clip to train on. Add some, or remove the class"
-            )
 
 
 def _group(path: Path, pattern: re.Pattern[str] | None) -> str:
