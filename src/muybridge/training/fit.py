@@ -154,6 +154,11 @@ def fit(
             raise _too_little_memory(run.step, config, memory_advice) from error
 
 
+def is_main_process() -> bool:
+    """False in all but one of the processes that torchrun starts; only this one may write and print."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _too_little_memory(step: int, config: FitConfig, advice: str) -> TrainingError:
     part = math.ceil(config.batch_size / config.accumulate)
     remedies: list[str] = []
@@ -368,6 +373,7 @@ __all__ = [
     "Objective",
     "Validation",
     "fit",
+    "is_main_process",
     "learning_rate_at",
     "learning_rate_of_batch",
     "steps_of_epochs",
