@@ -14,14 +14,8 @@ from pathlib import Path
 from muybridge.data.clip_layouts import Row, rows_of_kinetics, rows_of_something_something, rows_of_ucf101
 from muybridge.data.label_maps import LabelMap
 from muybridge.errors import AnnotationError, MissingInput
-from muybridge.media.sources import natural_order
+from muybridge.media.sources import VIDEO_SUFFIXES, natural_order
 
-# fmt: off
-VIDEO_SUFFIXES = frozenset({
-    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".flv", ".wmv", ".3gp",
-    ".ogv", ".gif", ".y4m", ".vob",
-})
-# fmt: on
 _SPLIT_NAMES = {
     "train": "train",
     "training": "train",
