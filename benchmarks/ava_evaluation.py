@@ -3,11 +3,13 @@
     python benchmarks/ava_evaluation.py [--rows 6600000] [--protocol ava-2019]
 
 Writes seeded ground truth and predictions into a temporary folder (about 330 MB), scores them in a fresh process and
-prints wall time, processor time and peak resident memory of that process.
+prints wall time, processor time and peak resident memory of that process, and the load that it shared the machine
+with: wall time means something only where the load is below the number of cores.
 """
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -66,6 +68,8 @@ def score(folder: Path, protocol: str) -> None:
         "mAP": report.mean_average_precision,
         "wall_seconds": round(time.perf_counter() - wall, 2),
         "processor_seconds": round(time.process_time() - processor, 2),
+        "load_average": round(os.getloadavg()[0], 1),
+        "cores": os.cpu_count(),
         "peak_MB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
     print(json.dumps(figures))
