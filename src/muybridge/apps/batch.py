@@ -10,7 +10,13 @@ from muybridge.media.sources import Source
 FAILED = 2
 
 
-def run(sources: Sequence[Source], targets: Sequence[Path], work: Callable[[Source, Path], Sequence[str]]) -> int:
+def run(
+    sources: Sequence[Source],
+    targets: Sequence[Path],
+    work: Callable[[Source, Path], Sequence[str]],
+    *,
+    say_targets: bool = True,
+) -> int:
     """Do `work` for each pair and say where each result is.
 
     A single input's error is raised; among several, an `InputError` costs only its own input. Any other error (a
@@ -18,6 +24,7 @@ def run(sources: Sequence[Source], targets: Sequence[Path], work: Callable[[Sour
 
     Args:
         work: makes the target from the source and returns notes for the user.
+        say_targets: False where the work itself prints its result.
 
     Returns:
         The exit code: 0, or 2 where an input failed.
@@ -34,7 +41,8 @@ def run(sources: Sequence[Source], targets: Sequence[Path], work: Callable[[Sour
             continue
         for note in notes:
             _say(f"note: {note}")
-        print(target, flush=True)  # noqa: T201
+        if say_targets:
+            print(target, flush=True)  # noqa: T201
     if failed:
         _say(f"{len(failed)} of {len(sources)} inputs failed, the others are done")
     return FAILED if failed else 0

@@ -22,8 +22,10 @@ train = App(name="train", help="Train a model on your own data.")
 app.command(train)
 evaluate = App(name="evaluate", help="Measure a model, or a file of predictions, by published rules.")
 app.command(evaluate)
+app.command("muybridge.apps.recognize:recognize", help="Say what happens in videos, and when.")
 app.command("muybridge.apps.stylize:stylize", help="Paint pictures and videos in the style of any image.")
 app.command("muybridge.apps.stylize:styles", help="List the built-in styles.")
+app.command("muybridge.apps.stage:stage", help="Write labelled videos of a procedural world.")
 train.command(
     "muybridge.apps.train_stylizer:train_stylizer", name="stylizer", help="Train Avatar-Net on photographs."
 )

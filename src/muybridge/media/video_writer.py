@@ -31,6 +31,11 @@ _AUDIO_BIT_RATE = 192_000
 _FINE_TIME_BASE = Fraction(1, 90_000)
 
 
+def exact_time_base(source: Fraction) -> Fraction | None:
+    """A source's own unit of time where an mp4 can hold it, so that times stay exact; else None, the writer's."""
+    return source if source.numerator == 1 and source.denominator <= 1_000_000 else None
+
+
 class VideoWriter:
     """Writes frames to a video file; a context manager. The file appears when the body succeeds, else nothing does.
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 from muybridge.media.images import read_image, resize_image, write_image
@@ -12,7 +11,7 @@ from muybridge.media.outputs import check_writable
 from muybridge.media.pipeline import BackgroundWriter, prefetch
 from muybridge.media.sources import Source
 from muybridge.media.video_reader import DEFAULT_RATE, Frame, VideoReader
-from muybridge.media.video_writer import VideoWriter
+from muybridge.media.video_writer import VideoWriter, exact_time_base
 from muybridge.progress import progress_line
 from muybridge.tasks.stylize import Style, StylizeConfig, Stylizer
 from muybridge.tasks.temporal import TemporalConfig
@@ -84,7 +83,7 @@ def _paint_video(job: PaintJob, source: Source, target: Path, *, quiet: bool) ->
                 width=first.image.shape[1],
                 height=first.image.shape[0],
                 rate=info.average_rate or DEFAULT_RATE,
-                time_base=_time_base(info.time_base),
+                time_base=exact_time_base(info.time_base),
                 audio_from=source.location if info.has_audio and source.kind == "video" else None,
             )
         )
@@ -108,8 +107,3 @@ def _paint_video(job: PaintJob, source: Source, target: Path, *, quiet: bool) ->
                 f"{target} has an odd size, which H.264 stores as yuv444p; if a player refuses it, use an even --size"
             )
     return notes
-
-
-def _time_base(source: Fraction) -> Fraction | None:
-    """The source's own unit where an mp4 can hold it, so that timestamps stay exact; else the writer's fine one."""
-    return source if source.numerator == 1 and source.denominator <= 1_000_000 else None

@@ -1,0 +1,128 @@
+"""`muybridge recognize`."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from muybridge.media.sources import Source
+    from muybridge.tasks.recognize_files import RecognizeJob
+
+Format = Literal["table", "json", "csv"]
+
+
+def recognize(
+    inputs: Annotated[list[str], Parameter(negative=())],
+    /,
+    *,
+    model: str = "camera",
+    top: int = 5,
+    window: str = "",
+    step: str = "",
+    threshold: float = 0.0,
+    format: Format = "table",
+    out: Annotated[Path | None, Parameter(alias="-o")] = None,
+    overlay: Path | None = None,
+    shots: Annotated[bool, Parameter(negative=())] = False,
+    backbone_weights: Path | None = None,
+    batch_size: int = 8,
+    device: str = "auto",
+    precision: Literal["float32", "bfloat16"] = "float32",
+) -> int:
+    """Say what happens in videos, and when.
+
+    Parameters
+    ----------
+    inputs
+        Videos, folders, globs, stream addresses, capture devices such as /dev/video0.
+    model
+        camera (built in: what the camera does), a .safetensors file, or OWNER/NAME on the Hugging Face hub.
+    top
+        How many labels an answer names.
+    window
+        Length of the stretch of time that one answer is about, such as 2s or 500ms. By default as long as the clips
+        the model was trained on.
+    step
+        Time from one window to the next; by default half a window.
+    threshold
+        Spans whose label is less likely than this are left out.
+    format
+        table for people, csv for spreadsheets, json with every window's scores.
+    out
+        A file to write the answers to, in place of the terminal.
+    overlay
+        A video to write, with the labels over the picture: a file for one input, a folder for several.
+    shots
+        Cut at shot boundaries first (pip install 'muybridge[shots]').
+    backbone_weights
+        File of the frozen image model's weights, where its name does not bring them.
+    batch_size
+        Windows that run through the model at once; lower it when memory runs out.
+    device
+        auto, cpu, cuda, cuda:1, mps.
+    precision
+        bfloat16 is about twice as fast on machines that know it.
+    """
+    from muybridge.apps import batch
+    from muybridge.apps.recognize_output import write_answers
+    from muybridge.media.outputs import check_writable
+    from muybridge.media.sources import expand_sources, output_paths
+    from muybridge.tasks.recognize import Recognizer
+    from muybridge.tasks.recognize_files import FileAnswer, RecognizeJob, recognize_file, write_overlay
+    from muybridge.tasks.recognize_windows import WindowConfig
+
+    config = WindowConfig(_seconds("--window", window), _seconds("--step", step))
+    sources = expand_sources(inputs)
+    if out is not None:
+        check_writable(out)
+    overlays = output_paths(sources, overlay, suffix_of_stem="recognized") if overlay else [Path()] * len(sources)
+    recognizer = Recognizer.from_pretrained(
+        model, device=device, backbone_weights=backbone_weights, precision=precision
+    )
+    job = RecognizeJob(recognizer, config, shots, threshold, top, batch_size)
+    answers: list[FileAnswer] = []
+
+    def work(source: "Source", target: Path) -> list[str]:
+        if source.kind == "stream":
+            _follow(job, source)
+            return []
+        answer = recognize_file(job, source)
+        answers.append(answer)
+        if out is None:
+            write_answers([answer], format, None, top=top)
+        if overlay is not None:
+            write_overlay(answer, source, target, top=min(top, 3))
+        return list(answer.notes)
+
+    code = batch.run(sources, overlays, work, say_targets=overlay is not None)
+    if out is not None and answers:
+        write_answers(answers, format, out, top=top)
+        print(out)  # noqa: T201
+    return code
+
+
+def _follow(job: "RecognizeJob", source: "Source") -> None:
+    """A live source's answers, a line each, as soon as each window is over."""
+    from muybridge.media.video_reader import VideoReader
+    from muybridge.tasks.recognize_files import recognize_stream
+
+    with ExitStack() as stack:
+        reader = stack.enter_context(VideoReader(source.location))
+        for window in recognize_stream(job, source, reader, stack, quiet=True):
+            labels = "  ".join(f"{name} {score:.2f}" for name, score in window.prediction.top(job.top))
+            print(f"{window.start:9.2f} {window.end:9.2f}  {labels}", flush=True)  # noqa: T201
+
+
+def _seconds(option: str, text: str) -> float | None:
+    """2, 2s or 500ms as seconds."""
+    from muybridge.errors import OptionError
+
+    if not text:
+        return None
+    number, factor = (text[:-2], 0.001) if text.endswith("ms") else (text.removesuffix("s"), 1.0)
+    try:
+        return float(number) * factor
+    except ValueError as error:
+        raise OptionError(f"{option} {text!r} is no length of time. Write such as 2s or 500ms") from error

@@ -1,0 +1,64 @@
+"""Words and bars drawn on frames, readable on any background."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+RGB = NDArray[np.uint8]
+_SHADE = (12, 12, 16, 170)
+_INK = (255, 255, 255, 255)
+_FAINT = (255, 255, 255, 60)
+_BAR = (86, 180, 233, 235)  # the sky blue of Okabe and Ito, told apart by all eyes
+
+
+@lru_cache(maxsize=16)
+def overlay_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font, so that nothing depends on what is installed."""
+    return ImageFont.load_default(size)
+
+
+def text_size(height: int) -> int:
+    """Size of letters in pixels that suits frames of this height."""
+    return max(9, round(height / 26))
+
+
+def draw_scores(frame: RGB, scores: Sequence[tuple[str, float]], *, title: str = "") -> RGB:
+    """A copy of a frame (H, W, 3) with labels and bars of their scores, 0 to 1, in its upper left corner.
+
+    Args:
+        scores: label and score, best first; the first is drawn larger.
+        title: a line above them.
+    """
+    height, width = frame.shape[:2]
+    size = text_size(height)
+    font, small = overlay_font(size), overlay_font(max(8, round(size * 0.8)))
+    lines = [(title, None, small)] if title else []
+    lines += [(name, score, font if number == 0 else small) for number, (name, score) in enumerate(scores)]
+    if not lines:
+        return frame.copy()
+    pad, row = max(3, size // 2), round(size * 1.5)
+    text_width = max(int(font.getlength(text)) for text, _, font in lines)
+    bar = round(size * 5)
+    box = (0, 0, min(width, text_width + bar + 4 * pad), row * len(lines) + 2 * pad)
+    layer = Image.new("RGBA", (width, min(height, box[3])), (0, 0, 0, 0))
+    draw = ImageDraw.Draw(layer)
+    draw.rectangle(box, fill=_SHADE)
+    for number, (text, score, font) in enumerate(lines):
+        middle = pad + number * row + row // 2
+        draw.text((pad, middle), text, fill=_INK, font=font, anchor="lm")
+        if score is not None:
+            left, thickness = text_width + 2 * pad, max(2, size // 4)
+            draw.rectangle((left, middle - thickness, left + bar, middle + thickness), fill=_FAINT)
+            draw.rectangle((left, middle - thickness, left + round(bar * score), middle + thickness), fill=_BAR)
+    return _blend(frame, layer)
+
+
+def _blend(frame: RGB, layer: Image.Image) -> RGB:
+    """The frame with a layer (RGBA, as wide, at most as high) over its upper part."""
+    result = frame.copy()
+    upper = Image.fromarray(np.ascontiguousarray(frame[: layer.height])).convert("RGBA")
+    result[: layer.height] = np.asarray(Image.alpha_composite(upper, layer).convert("RGB"))
+    return result
