@@ -6,7 +6,7 @@ FOLDER/ava.csv             boxes of all scenes at whole multiples of a step, wit
 FOLDER/labels.pbtxt        the label map, with its exclusive groups
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ def export_scenes(
     photographs: Sequence[RGB] = (),
     ava_every_seconds: float = 1.0,
     min_visible: float = 0.15,
+    on_scene: Callable[[], object] | None = None,
 ) -> Annotations:
     """Writes scenes as videos with annotations, laid out as this module's head shows.
 
@@ -42,6 +43,7 @@ def export_scenes(
         photographs: backgrounds, see `Scene`.
         ava_every_seconds: step of the rows in ava.csv; the first is at 0.
         min_visible: figures of which less can be seen are not annotated.
+        on_scene: called when a scene is written.
 
     Returns:
         What ava.csv holds, in pixels.
@@ -72,6 +74,8 @@ def export_scenes(
                 if frame.index in sampled and not _add(ava, name, frame, labels, min_visible):
                     ava.add_empty(name, frame.seconds)
         write_cvat(folder / "cvat" / f"{name}.xml", tracks.annotations(), rate_fps=float(spec.rate), labels=labels)
+        if on_scene:
+            on_scene()
     annotations = ava.annotations()
     write_ava(folder / "ava.csv", annotations.normalised())
     write_label_map(folder / "labels.pbtxt", labels)
@@ -79,7 +83,11 @@ def export_scenes(
 
 
 def export_class_folders(
-    specs: Sequence[SceneSpec], folder: str | Path, *, photographs: Sequence[RGB] = ()
+    specs: Sequence[SceneSpec],
+    folder: str | Path,
+    *,
+    photographs: Sequence[RGB] = (),
+    on_scene: Callable[[], object] | None = None,
 ) -> dict[str, int]:
     """Writes each scene as FOLDER/CLASS/NAME.mp4, the layout that recognizers are trained from.
 
@@ -87,6 +95,7 @@ def export_class_folders(
         specs: of any scenario but "general", whose clips as a whole have no class.
         folder: made if need be.
         photographs: backgrounds, see `Scene`.
+        on_scene: called when a scene is written.
 
     Returns:
         How many clips each class got.
@@ -109,6 +118,8 @@ def export_class_folders(
             for frame in scene:
                 video.write(frame.pixels)
         counts[label] = counts.get(label, 0) + 1
+        if on_scene:
+            on_scene()
     return counts
 
 
