@@ -29,7 +29,13 @@ app.command("muybridge.apps.stage:stage", help="Write labelled videos of a proce
 train.command(
     "muybridge.apps.train_stylizer:train_stylizer", name="stylizer", help="Train Avatar-Net on photographs."
 )
+train.command(
+    "muybridge.apps.train_recognizer:train_recognizer", name="recognizer", help="Teach an image model your own clips."
+)
 
+evaluate.command(
+    "muybridge.apps.evaluate:evaluate_recognizer", name="recognizer", help="Score a recognizer on labelled clips."
+)
 evaluate.command(
     "muybridge.apps.evaluate_ava:evaluate_ava", name="ava", help="Score a CSV of detections by AVA's frame-mAP."
 )

@@ -1,0 +1,256 @@
+"""`muybridge train recognizer`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from muybridge.errors import OptionError
+
+_Flag = Parameter(negative=())
+
+
+def train_recognizer(
+    data: Path,
+    /,
+    *,
+    out: Annotated[Path, Parameter(alias="-o")],
+    backbone: str = "muybridge_vit",
+    backbone_weights: Path | None = None,
+    method: Literal["adapters", "head", "full"] = "adapters",
+    width: int | None = None,
+    kernel: tuple[int, int, int] = (3, 1, 1),
+    placement: Literal["mlp", "attention+mlp"] = "mlp",
+    blocks: int | None = None,
+    activation: Literal["gelu", "quick_gelu", "relu"] | None = None,
+    causal: Annotated[bool, _Flag] = False,
+    frequency_scales: Annotated[list[int] | None, Parameter(negative=(), consume_multiple=True)] = None,
+    readout: Literal["auto", "class_token", "patch_mean"] = "auto",
+    dropout: float = 0.5,
+    initialize: str | None = None,
+    labels: Path | None = None,
+    root: Path | None = None,
+    group_pattern: str | None = None,
+    held_out: float = 0.2,
+    class_balance: Literal["none", "loss", "draws"] = "loss",
+    frames: int = 8,
+    sampling: Literal["dense", "segments"] = "dense",
+    rate: float = 4.0,
+    stride: int | None = None,
+    size: int = 0,
+    crop: Literal["jitter", "random_resized", "center"] = "jitter",
+    flip: Annotated[bool, _Flag] = False,
+    mirror: Annotated[list[str] | None, Parameter(negative=())] = None,
+    rand_augment: int = 0,
+    color: float = 0.0,
+    epochs: float = 30,
+    steps: int = 0,
+    warmup: float = 0.1,
+    batch_size: int = 16,
+    learning_rate: float | None = None,
+    learning_rate_per_256: float | None = None,
+    weight_decay: float = 0.01,
+    clip_norm: float = 1.0,
+    accumulate: int = 1,
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
+    gradient_checkpointing: Annotated[bool, _Flag] = False,
+    compile: Annotated[bool, _Flag] = False,
+    workers: int = 2,
+    seed: int = 0,
+    validations: int = 10,
+    patience: int = 0,
+    save_every: int = 500,
+    cache: Path | None = None,
+    tensorboard: Annotated[bool, _Flag] = False,
+    resume: Annotated[bool, _Flag] = False,
+    device: str = "auto",
+) -> None:
+    """Teach an image model what happens in clips: one folder of clips a class, one command, one file.
+
+    Beside the file, NAME.html is a report and NAME.training holds checkpoints.
+
+    Parameters
+    ----------
+    data
+        A folder with a folder of clips for each class (with train and val folders above them, or undivided), or a
+        list: CSV, text, Kinetics, Something-Something, UCF101.
+    out
+        The model file to write, .safetensors.
+    backbone
+        The image model: muybridge_vit is built in; any ViT of timm by its name.
+    backbone_weights
+        A file with the backbone's weights, in place of those that belong to its name.
+    method
+        adapters trains small modules inside a frozen backbone; head trains a classifier on its features; full trains
+        everything.
+    width
+        Channels of an adapter; by default half of the backbone's.
+    kernel
+        Extent of an adapter's convolution over time, height and width.
+    placement
+        Adapters before each MLP, or before each attention as well.
+    blocks
+        How many of the last blocks get adapters; by default all.
+    activation
+        Inside an adapter; by default none.
+    causal
+        A frame is told about earlier frames only: for live streams.
+    frequency_scales
+        Give half of an adapter's channels to a branch that filters frequencies of time, over windows of a whole clip,
+        a half, a quarter: 1 2 4.
+    readout
+        What of a frame is read; auto takes the class token where there is one.
+    dropout
+        Before the classifier.
+    initialize
+        A recognizer file whose adapters training starts from; its classes may be others.
+    labels
+        A file with all classes, one a line; by default those that the data names.
+    root
+        Folder that the paths in a list are relative to.
+    group_pattern
+        Regular expression whose first group, searched in a path, names the source that a clip was cut from; clips of
+        one source are held out together. The names of UCF101 and Kinetics are known.
+    held_out
+        Share of the clips held out to measure, where the data has no val or test of its own; 0 trains on all.
+    class_balance
+        Against classes of unequal size: weigh the loss, or draw rare classes more often.
+    frames
+        Frames that the network sees of a clip.
+    sampling
+        dense takes neighbouring frames from a random place of the clip; segments one from each equal part of it.
+    rate
+        Frames a second in dense sampling, whatever the file's own rate.
+    stride
+        Every how many frames of the file in dense sampling, in place of rate.
+    size
+        Side in pixels of what the network sees; 0 for what the backbone was trained on.
+    crop
+        How training crops frames: scaled up a little and cropped anywhere, a part of random size and shape, or the
+        centre.
+    flip
+        Mirror clips half of the time; not where classes tell left from right.
+    mirror
+        With --flip, which class a class becomes in the mirror: "pan left=pan right"; once for each pair.
+    rand_augment
+        Random changes of colour and shape done to a clip; 4 in the paper's recipe for Something-Something.
+    color
+        Strength of random brightness, contrast and saturation, 0 to 1.
+    epochs
+        Passes over the clips.
+    steps
+        Optimizer steps, in place of epochs.
+    warmup
+        Share of the steps in which the learning rate rises from 0; then it falls along half a cosine.
+    batch_size
+        Clips of one step.
+    learning_rate
+        Of AdamW, at its peak; the default depends on the method.
+    learning_rate_per_256
+        The same by the linear scaling rule: times batch size / 256.
+    weight_decay
+        Of AdamW, on matrices.
+    clip_norm
+        Largest gradient norm; 0 for any.
+    accumulate
+        Rounds that one batch is split into, to save memory.
+    precision
+        Number format of the forward pass.
+    gradient_checkpointing
+        Compute blocks twice to save memory.
+    compile
+        Compile the network first; pays in long runs.
+    workers
+        Processes that read clips; 0 reads in the training process.
+    seed
+        Of the split, the order of clips, their augmentation, and new weights.
+    validations
+        How often the held-out clips are measured on the way; the best weights are kept.
+    patience
+        Stop after so many measurements without improvement; 0 never.
+    save_every
+        Steps between checkpoints.
+    cache
+        A folder that keeps what the frozen blocks make of each clip, so that later passes skip them; wants --blocks
+        or --method head, and goes without augmentation.
+    tensorboard
+        Write TensorBoard's files too, into NAME.training/tensorboard.
+    resume
+        Go on from the checkpoint, with the same options.
+    device
+        auto, cpu, cuda, mps.
+    """
+    from muybridge.data.clip_augmentation import AugmentationConfig
+    from muybridge.models.st_adapter import AdapterConfig
+    from muybridge.tasks.train_recognizer import train
+    from muybridge.training.fit import FitConfig, learning_rate_of_batch
+    from muybridge.training.recognizer import RecognizerConfig, default_learning_rate, default_width
+    from muybridge.training.recognizer_plan import ClipData, RunLength, SamplingOptions, TrainingPlan
+
+    if learning_rate is not None and learning_rate_per_256 is not None:
+        raise OptionError("--learning-rate and --learning-rate-per-256 say the same twice. Give one of them")
+    if learning_rate_per_256 is not None:
+        learning_rate = learning_rate_of_batch(learning_rate_per_256, batch_size)
+    asked_for_adapters = width or blocks or activation or causal or frequency_scales
+    adapters = None
+    if method == "adapters" or asked_for_adapters:
+        adapters = AdapterConfig(
+            width=default_width(backbone) if width is None else width,
+            kernel=kernel,
+            placement=placement,
+            blocks=blocks,
+            activation=activation,
+            causal=causal,
+            frequency_scales=tuple(frequency_scales or ()),
+        )
+    plan = TrainingPlan(
+        data=ClipData(
+            data, labels=labels, root=root, group_pattern=group_pattern, held_out=held_out, balance=class_balance
+        ),
+        model=RecognizerConfig(
+            backbone=backbone,
+            backbone_weights=backbone_weights,
+            method=method,
+            adapters=adapters,
+            readout=readout,
+            dropout=dropout,
+            gradient_checkpointing=gradient_checkpointing,
+        ),
+        sampling=SamplingOptions(frames=frames, mode=sampling, rate=rate, stride=stride, size=size),
+        augmentation=AugmentationConfig(
+            crop=crop, flip=flip, flipped_labels=_pairs(mirror or []), rand_augment=rand_augment, color=color
+        ),
+        config=FitConfig(
+            batch_size=batch_size,
+            learning_rate=default_learning_rate(method) if learning_rate is None else learning_rate,
+            weight_decay=weight_decay,
+            clip_norm=clip_norm,
+            schedule="cosine",
+            accumulate=accumulate,
+            precision=precision,
+            compile=compile,
+            workers=workers,
+            seed=seed,
+            patience=patience,
+            save_every=save_every,
+            tensorboard=tensorboard,
+        ),
+        length=RunLength(epochs=epochs, steps=steps, warmup=warmup, validations=validations),
+        initialize=initialize,
+        cache=cache,
+    )
+    outcome = train(plan, out, resume=resume, device=device)
+    numbers = outcome.evaluation.numbers() if outcome.evaluation else {}
+    print(f"{out}: " + ", ".join(f"{name} {value:.3f}" for name, value in numbers.items()))  # noqa: T201
+    print(f"report: {outcome.report}")  # noqa: T201
+
+
+def _pairs(mirror: list[str]) -> dict[str, str]:
+    """Both ways of each "A=B"."""
+    pairs: dict[str, str] = {}
+    for text in mirror:
+        one, sign, other = text.partition("=")
+        if not (one and sign and other):
+            raise OptionError(f'--mirror {text!r} is no pair of classes. Write "pan left=pan right"')
+        pairs |= {one: other, other: one}
+    return pairs

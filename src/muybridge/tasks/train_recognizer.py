@@ -1,0 +1,287 @@
+"""From labelled clips to a recognizer file and a report page."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from muybridge.artifacts import find_model, load_artifact
+from muybridge.data.clip_lists import ClipEntry, ClipList, read_clip_list
+from muybridge.data.clip_sampling import SamplingConfig, ViewConfig, normalize
+from muybridge.data.clips import ClipDataset, check_clips
+from muybridge.data.label_maps import read_label_map
+from muybridge.data.splits import split_by_group
+from muybridge.errors import ModelMismatch, TrainingError
+from muybridge.evaluation.report_page import Facts, Text, write_report_page
+from muybridge.media.outputs import check_writable
+from muybridge.models.st_adapter import VideoViT
+from muybridge.models.st_adapter_sets import load_trained_state
+from muybridge.pretrained import BackboneIdentity
+from muybridge.progress import progress_line
+from muybridge.tasks.devices import choose_device
+from muybridge.tasks.evaluate_recognizer import (
+    ClipViews,
+    Evaluation,
+    confused_clips,
+    evaluate_views,
+    indicator,
+)
+from muybridge.tasks.recognize import BUILT_IN, TASK, Recognizer
+from muybridge.tasks.recognizer_report import curve_parts, score_parts
+from muybridge.training.fit import FitConfig, FitResult, Validation, fit, is_main_process
+from muybridge.training.history import read_history
+from muybridge.training.recognizer import (
+    RecognizerObjective,
+    balance_classes,
+    balance_draws,
+    build_recognizer,
+    describe_training,
+)
+from muybridge.training.recognizer_plan import ClipData, TrainingPlan
+
+# Held-out clips are read once and kept where they take no more than this.
+_KEPT_BYTES = 1 << 29
+_MEMORY_ADVICE = "fewer --frames, a smaller --size, fewer --blocks, or --gradient-checkpointing"
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What came of a training.
+
+    Attributes:
+        evaluation: on the held-out clips; None where none were.
+        fit: steps, and the memory taken.
+        report: the page.
+    """
+
+    evaluation: Evaluation | None
+    fit: FitResult
+    report: Path
+
+
+@dataclass(frozen=True, eq=False)
+class _Clips:
+    """Clips to train on and to measure on, and those that cannot be read."""
+
+    train: ClipList
+    held_out: ClipList | None
+    left_out: tuple[ClipEntry, ...]
+
+
+def train(
+    plan: TrainingPlan,
+    out: Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    tell: Callable[[str], None] = print,
+) -> Outcome:
+    """Train and write the model file, and beside it NAME.html, the report, and NAME.training, the checkpoints.
+
+    Args:
+        resume: go on from the checkpoints of the same plan.
+        tell: takes lines for the user.
+
+    Raises:
+        TrainingError: fewer than two classes, a class without clips, or what `fit` raises.
+        AnnotationError: a list breaks its format or names an unknown class.
+        ModelError: the backbone's weights cannot be had, or `initialize` does not fit.
+    """
+    check_writable(out)
+    tell = tell if is_main_process() else _say_nothing
+    started = time.perf_counter()
+    clips = _read_clips(plan.data, plan.config.seed, tell)
+    torch.manual_seed(plan.config.seed)
+    network, identity = build_recognizer(plan.model, len(clips.train.classes))
+    if plan.initialize is not None:
+        _start_from(network, identity, plan.initialize)
+    sampling = plan.sampling.for_backbone(network.backbone)
+    described = describe_training(network, identity)
+    for line in described:
+        tell(line)
+    views = None
+    if clips.held_out is not None:
+        views = ClipViews(clips.held_out, sampling, ViewConfig(), keep_bytes=_KEPT_BYTES)
+    folder = out.with_suffix(".training")
+    result = _fit(plan, clips, network, sampling, views, folder=folder, resume=resume, device=device)
+    tell(f"memory: {_memory(result)}")
+    recognizer = Recognizer(
+        network,
+        clips.train.classes,
+        sampling,
+        backbone=identity,
+        multi_label=clips.train.multi_label,
+        device=device,
+        provenance=_provenance(plan, clips, result),
+    )
+    evaluation = None
+    if views is not None:
+        # Measured as the file will be used, which may be in another precision than training's.
+        evaluation = evaluate_views(recognizer.logits, views, orders=True, left_out=clips.left_out)
+        recognizer.scores = evaluation.numbers()
+    report = out.with_suffix(".html")
+    if is_main_process():
+        recognizer.save(out)
+        facts = [
+            ("training clips", str(len(clips.train))),
+            ("held-out clips", str(len(clips.held_out or ()))),
+            ("steps", f"{result.step}, best {result.best_step}"),
+            ("minutes", f"{(time.perf_counter() - started) / 60:.1f}"),
+            ("memory", _memory(result)),
+        ]
+        parts = [
+            *(score_parts(evaluation.report, evaluation.order) if evaluation else []),
+            *curve_parts(read_history(folder)),
+            *(confused_clips(evaluation, views) if evaluation and views else []),
+            Facts("Run", facts),
+            Text("Network", described),
+            Text("Plan", json.dumps(_settings(plan, clips), indent=2).splitlines()),
+            *([Text("Clips that cannot be read", [str(e.path) for e in clips.left_out])] if clips.left_out else []),
+        ]
+        write_report_page(report, f"Recognizer {out.stem}", parts, subtitle=f"trained on {plan.data.source}")
+    return Outcome(evaluation, result, report)
+
+
+def _fit(
+    plan: TrainingPlan,
+    clips: _Clips,
+    network: VideoViT,
+    sampling: SamplingConfig,
+    views: ClipViews | None,
+    *,
+    folder: Path,
+    resume: bool,
+    device: str,
+) -> FitResult:
+    labels, multi_label, balance = indicator(clips.train), clips.train.multi_label, plan.data.balance
+    objective = RecognizerObjective(
+        network,
+        sampling,
+        class_weights=balance_classes(labels, multi_label=multi_label) if balance == "loss" else None,
+        multi_label=multi_label,
+    )
+    config = plan.length.of(plan.config, len(clips.train))
+    return fit(
+        objective,
+        ClipDataset(clips.train, sampling, plan.augmentation),
+        config,
+        folder=folder,
+        validation=None if views is None else _validation(network, sampling, views, config),
+        weights=balance_draws(labels) if balance == "draws" else None,
+        resume=resume,
+        accelerator="auto" if device == "auto" else choose_device(device).type,
+        title="recognizer",
+        settings=_settings(plan, clips),
+        memory_advice=_MEMORY_ADVICE,
+    )
+
+
+def _read_clips(data: ClipData, seed: int, tell: Callable[[str], None]) -> _Clips:
+    classes = None if data.labels is None else read_label_map(data.labels)
+    splits = read_clip_list(data.source, labels=classes, root=data.root, group_pattern=data.group_pattern)
+    for note in next(iter(splits.values())).notes:
+        tell(note)
+    whole = splits.get("train") or splits.get("all")
+    if whole is None:
+        raise TrainingError(f"{data.source} has only {', '.join(splits)}, and nothing to train on. Add train")
+    held_out = next((splits[name] for name in ("val", "test") if name in splits), None)
+    if held_out is None and data.held_out:
+        whole, held_out = split_by_group(whole, fraction=data.held_out, seed=seed)
+    _require_two_classes(whole, data.source)
+    total = len(whole) + len(held_out or ())
+    with progress_line("looking at clips", total=total, unit="clips", quiet=not is_main_process()) as line:
+        whole, left_out = check_clips(whole, line)
+        if held_out is not None:
+            held_out, also_left_out = check_clips(held_out, line)
+            left_out = [*left_out, *also_left_out]
+    _require_clips_of_each_class(whole, data.source)
+    tell(f"{len(whole)} clips of {len(whole.classes)} classes to train on, {len(held_out or ())} held out")
+    return _Clips(whole, held_out, tuple(left_out))
+
+
+def _require_two_classes(clips: ClipList, source: Path) -> None:
+    if len(clips.classes) < 2 and not clips.multi_label:
+        raise TrainingError(
+            f"{source} has one class, {clips.classes.names[0]!r}, and nothing to tell it from. Add clips of a second"
+        )
+
+
+def _require_clips_of_each_class(clips: ClipList, source: Path) -> None:
+    empty = [name for name, count in zip(clips.classes.names, clips.class_counts(), strict=True) if not count]
+    if empty:
+        raise TrainingError(
+            f"{source}: no clip to train on is left of {len(empty)} of {len(clips.classes)} classes: "
+            f"{', '.join(empty[:10])}{', ...' if len(empty) > 10 else ''}. Add clips of them, or take the classes out"
+        )
+
+
+def _start_from(network: VideoViT, identity: BackboneIdentity, recognizer: str | Path) -> None:
+    artifact = load_artifact(find_model(recognizer, built_in=BUILT_IN, task=TASK), task=TASK)
+    stands_on = artifact.contract["backbone"]["hash"]
+    if artifact.architecture["method"] != "full" and stands_on != identity.hash:
+        theirs = artifact.contract["backbone"]["name"]
+        raise ModelMismatch(
+            f"{recognizer} stands on backbone {theirs!r} of hash {stands_on[:12]}, not on {identity.name!r} of hash "
+            f"{identity.hash[:12]}. Choose the same --backbone"
+        )
+    load_trained_state(network, artifact.tensors, head="keep")
+
+
+def _validation(network: VideoViT, sampling: SamplingConfig, views: ClipViews, config: FitConfig) -> Validation:
+    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(config.precision)
+
+    def logits(frames: Tensor) -> Tensor:
+        device = network.head.weight.device
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            return network(normalize(frames.to(device), sampling))
+
+    def run() -> Mapping[str, float]:
+        return evaluate_views(logits, views, quiet=True).report.numbers
+
+    return Validation(run, "mAP" if views.clips.multi_label else "top1")
+
+
+def _settings(plan: TrainingPlan, clips: _Clips) -> dict[str, Any]:
+    """As JSON, what a resumed run must share, beside the numbers of the loop itself."""
+    listing = [(e.path, e.labels, e.start_seconds, e.end_seconds) for e in clips.train.entries]
+    fingerprint = hashlib.sha256(json.dumps(listing, default=str).encode()).hexdigest()[:16]
+    settings = {
+        "data": {**asdict(plan.data), "clips": len(listing), "listing": fingerprint},
+        "model": asdict(plan.model),
+        "sampling": asdict(plan.sampling),
+        "augmentation": asdict(plan.augmentation),
+        "initialize": plan.initialize,
+        "cache": plan.cache is not None,
+    }
+    return json.loads(json.dumps(settings, default=str))
+
+
+def _provenance(plan: TrainingPlan, clips: _Clips, result: FitResult) -> dict[str, Any]:
+    facts = {
+        "clips": len(clips.train),
+        "left_out": len(clips.left_out),
+        "held_out": plan.data.held_out,
+        "split_seed": plan.config.seed,
+        "steps": result.step,
+        "best_step": result.best_step,
+        "scores_on": "held-out clips, by which the best step was chosen too",
+        "plan": asdict(plan),
+    }
+    # A file that is passed on need not tell of folders on this machine.
+    return json.loads(json.dumps(facts, default=lambda path: path.name))
+
+
+def _memory(result: FitResult) -> str:
+    if result.peak_memory_bytes is None:
+        return "not known on this system"
+    return f"{result.peak_memory_bytes / 1e9:.2f} GB at most"
+
+
+def _say_nothing(line: str) -> None:
+    del line
