@@ -1,5 +1,6 @@
 """The command line. Each verb's module is imported when it is called, so that `--help` is quick."""
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -58,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             traceback.print_exc()
         print(f"muybridge: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(USER_ERROR)
+    except BrokenPipeError:  # whatever read the output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except KeyboardInterrupt:
         print("muybridge: interrupted, nothing half-written is left", file=sys.stderr)  # noqa: T201
         sys.exit(INTERRUPTED)

@@ -90,15 +90,16 @@ def recognize(
             return []
         answer = recognize_file(job, source)
         answers.append(answer)
-        if out is None:
+        if out is None and format == "table":
             write_answers([answer], format, None, top=top)
         if overlay is not None:
             write_overlay(answer, source, target, top=min(top, 3))
         return list(answer.notes)
 
     code = batch.run(sources, overlays, work, say_targets=overlay is not None)
-    if out is not None and answers:
+    if answers and (out is not None or format != "table"):
         write_answers(answers, format, out, top=top)
+    if answers and out is not None:
         print(out)  # noqa: T201
     return code
 
