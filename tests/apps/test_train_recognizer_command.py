@@ -1,0 +1,134 @@
+"""`muybridge train recognizer`: from the words of a command to a file."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from muybridge.apps import train_recognizer as command
+from muybridge.apps.cli import main
+from muybridge.artifacts import load_artifact
+from muybridge.models.st_adapter import AdapterConfig
+from muybridge.tasks import train_recognizer as task
+from muybridge.training.fit import FitConfig
+from muybridge.training.recognizer import RecognizerConfig
+from muybridge.training.recognizer_plan import ClipData, RunLength, SamplingOptions, TrainingPlan
+from tests.tasks.labelled_clips import write_backbone, write_folders
+
+SMALL = ["--backbone", "test_vit", "--backbone-weights", "tiny.safetensors", "--frames", "3", "--size", "32",
+         "--batch-size", "4", "--workers", "0", "--device", "cpu", "--width", "8"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    write_backbone(folder / "tiny.safetensors")
+    write_folders(folder / "clips", {"red": 4, "blue": 4})
+    return folder
+
+
+@pytest.fixture
+def here(made, tmp_path, monkeypatch):
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "recognizer", *arguments])
+    return stopped.value.code
+
+
+def test_one_command_makes_a_file_and_a_report_and_evaluate_reads_it(here, capsys):
+    assert run("clips", "-o", "out/mine.safetensors", *SMALL, "--steps", "4", "--frequency-scales", "1", "2") == 0
+    shown = capsys.readouterr()
+    assert "backbone test_vit" in shown.out and "frozen" in shown.out and "trained in all" in shown.out
+    assert "memory:" in shown.out and "top1" in shown.out
+    assert "recognizer: 4/4 steps" in shown.err
+    assert Path("out/mine.html").is_file()
+    architecture = load_artifact("out/mine.safetensors", task="recognize").architecture
+    assert architecture["adapters"]["frequency_scales"] == [1, 2]
+
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", "recognizer", "clips", "-m", "out/mine.safetensors", "--split", "held-out",
+              "--backbone-weights", "tiny.safetensors", "--device", "cpu"])  # fmt: skip
+    assert stopped.value.code == 0
+    assert "top-1" in capsys.readouterr().out
+
+
+def planned(monkeypatch, *arguments: str) -> TrainingPlan:
+    """The plan that a command line makes, without training."""
+    plans: list[TrainingPlan] = []
+
+    class Planned(Exception):
+        pass
+
+    def stop(plan, *_, **__):
+        plans.append(plan)
+        raise Planned
+
+    monkeypatch.setattr(task, "train", stop)
+    with pytest.raises(Planned):
+        main(["train", "recognizer", "clips", "-o", "x.safetensors", *arguments])
+    return plans[0]
+
+
+def test_the_command_s_defaults_are_those_of_the_library(monkeypatch):
+    plan = planned(monkeypatch)
+    assert plan.data == ClipData(Path("clips"))
+    assert plan.model == RecognizerConfig(adapters=AdapterConfig(width=96))
+    assert plan.sampling == SamplingOptions()
+    assert plan.augmentation == TrainingPlan(ClipData(Path("clips"))).augmentation
+    assert plan.length == RunLength()
+    assert plan.config.precision == FitConfig.precision
+    assert plan.config.seed == FitConfig.seed
+
+
+def test_every_option_reaches_the_plan(monkeypatch):
+    plan = planned(
+        monkeypatch, "--kernel", "3", "3", "3", "--placement", "attention+mlp", "--blocks", "2", "--causal",
+        "--activation", "gelu", "--readout", "patch_mean", "--dropout", "0.1", "--sampling", "segments",
+        "--frames", "16", "--stride", "4", "--flip", "--mirror", "left=right", "--rand-augment", "4",
+        "--color", "0.2", "--epochs", "5", "--learning-rate-per-256", "1e-3", "--batch-size", "32", "--accumulate", "2",
+        "--precision", "bf16-mixed", "--patience", "3", "--class-balance", "draws", "--held-out", "0.1",
+        "--tensorboard", "--seed", "7", "--group-pattern", "(s\\d+)",
+    )  # fmt: skip
+    assert plan.model.adapters == AdapterConfig(
+        width=96, kernel=(3, 3, 3), placement="attention+mlp", blocks=2, causal=True, activation="gelu"
+    )
+    assert (plan.model.readout, plan.model.dropout) == ("patch_mean", 0.1)
+    assert (plan.sampling.mode, plan.sampling.frames, plan.sampling.stride) == ("segments", 16, 4)
+    assert plan.augmentation.flipped_labels == {"left": "right", "right": "left"}
+    assert (plan.augmentation.flip, plan.augmentation.rand_augment, plan.augmentation.color) == (True, 4, 0.2)
+    assert plan.config.learning_rate == pytest.approx(1e-3 * 32 / 256)
+    assert (plan.config.accumulate, plan.config.precision, plan.config.patience) == (2, "bf16-mixed", 3)
+    assert (plan.config.tensorboard, plan.config.seed, plan.length.epochs) == (True, 7, 5)
+    assert (plan.data.balance, plan.data.held_out, plan.data.group_pattern) == ("draws", 0.1, "(s\\d+)")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nowhere"], "nowhere"),
+        (["clips", "--method", "head", "--causal"], "method='head' has no adapters"),
+        (["clips", "--learning-rate", "1", "--learning-rate-per-256", "1"], "Give one of them"),
+        (["clips", "--mirror", "left"], "--mirror 'left'"),
+        (["clips", "--backbone", "vit_hugest"], "backbone='vit_hugest'"),
+        (["clips", "--backbone", "vit_tiny_patch16_224"], "vit_tiny_patch16_224"),
+        (["clips", "--kernel", "2", "1", "1"], "kernel=(2, 1, 1)"),
+        (["clips", "--steps", "-1"], "steps=-1"),
+        (["clips", "--held-out", "1"], "held_out=1.0"),
+        (["clips", *SMALL, "--resume"], "Start without --resume"),
+        (["clips", *SMALL, "--precision", "64"], "64"),
+    ],
+)
+def test_mistakes_are_one_line(here, capsys, arguments, says):
+    assert run(*arguments, "-o", "out.safetensors") == 2
+    error = capsys.readouterr()
+    assert says in error.err + error.out and "Traceback" not in error.err
+    assert not Path("out.safetensors").exists()
+
+
+def test_pairs_go_both_ways():
+    assert command._pairs(["a=b", "c d=e"]) == {"a": "b", "b": "a", "c d": "e", "e": "c d"}
