@@ -152,7 +152,7 @@ def test_a_test_split_comes_first(model, weights, tmp_path):
     arguments = {"device": "cpu", "backbone_weights": weights, "orders": False}
     assert len(evaluate(model, tmp_path, **arguments).clips) == 3
     assert len(evaluate(model, tmp_path, split="train", **arguments).clips) == 2
-    with pytest.raises(OptionError, match="split='val' is not one of .*test, train"):
+    with pytest.raises(OptionError, match=r"split='val' is not one of .*test, train"):
         evaluate(model, tmp_path, split="val", **arguments)
 
 
