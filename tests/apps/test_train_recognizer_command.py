@@ -91,8 +91,8 @@ def test_every_option_reaches_the_plan(monkeypatch):
         "--activation", "gelu", "--readout", "patch_mean", "--dropout", "0.1", "--sampling", "segments",
         "--frames", "16", "--stride", "4", "--flip", "--mirror", "left=right", "--rand-augment", "4",
         "--color", "0.2", "--epochs", "5", "--learning-rate-per-256", "1e-3", "--batch-size", "32",
-        "--accumulate", "2", "--precision", "bf16-mixed", "--patience", "3", "--class-balance", "draws", "--held-out", "0.1",
-        "--tensorboard", "--seed", "7", "--group-pattern", "(s\\d+)",
+        "--accumulate", "2", "--precision", "bf16-mixed", "--patience", "3", "--class-balance", "draws",
+        "--held-out", "0.1", "--tensorboard", "--seed", "7", "--group-pattern", "(s\\d+)",
     )  # fmt: skip
     assert plan.model.adapters == AdapterConfig(
         width=96, kernel=(3, 3, 3), placement="attention+mlp", blocks=2, causal=True, activation="gelu"

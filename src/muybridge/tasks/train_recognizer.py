@@ -280,7 +280,7 @@ def _provenance(plan: TrainingPlan, clips: _Clips, result: FitResult) -> dict[st
 def _memory(result: FitResult) -> str:
     if result.peak_memory_bytes is None:
         return "not known on this system"
-    return f"{result.peak_memory_bytes / 1e9:.2f} GB at most"
+    return f"{result.peak_memory_bytes / 1e9:.2f} GB at the peak"
 
 
 def _say_nothing(line: str) -> None:
