@@ -34,6 +34,13 @@ def test_a_folder_a_class(tmp_path):
     assert lists["all"].class_counts() == [1, 2]
 
 
+def test_folders_of_frames_are_clips(tmp_path):
+    for name in ("run/film/0001.png", "run/film/0002.png", "walk/other/1.jpg", "walk/b.mp4"):
+        touch(tmp_path / name)
+    clips = read_clip_list(tmp_path)["all"]
+    assert names_of(clips) == {"run": ["film"], "walk": ["b.mp4", "other"]}
+
+
 def test_train_and_val_folders(tmp_path):
     for name in ("Train/a/1.mp4", "Train/b/2.mp4", "valid/a/3.mp4", "valid/b/4.mp4"):
         touch(tmp_path / name)

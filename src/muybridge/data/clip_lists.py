@@ -14,6 +14,7 @@ from pathlib import Path
 from muybridge.data.clip_layouts import Row, rows_of_kinetics, rows_of_something_something, rows_of_ucf101
 from muybridge.data.label_maps import LabelMap
 from muybridge.errors import AnnotationError, MissingInput
+from muybridge.media.frame_folder import pictures_in
 from muybridge.media.sources import VIDEO_SUFFIXES, natural_order
 
 _SPLIT_NAMES = {
@@ -153,7 +154,10 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _is_clip(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not path.name.startswith(".")
+    """Whether this is a video file, or a folder of frames."""
+    if path.name.startswith("."):
+        return False
+    return bool(pictures_in(path)) if path.is_dir() else path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def _rows_of_list(path: Path, root: Path) -> list[Row]:

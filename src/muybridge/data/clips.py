@@ -23,7 +23,7 @@ from muybridge.data.clip_sampling import (
 )
 from muybridge.data.sampling import Draw
 from muybridge.errors import BrokenMedia, InputError
-from muybridge.media.frame_folder import FrameFolder
+from muybridge.media.frame_folder import FrameFolder, pictures_in
 from muybridge.media.video_reader import FrameSource, VideoReader
 from muybridge.progress import ProgressLine
 
@@ -40,7 +40,7 @@ class BrokenClip:
 
 def open_clip(path: Path) -> FrameSource:
     """A reader of a video file, or of a folder of frames."""
-    return FrameFolder(path) if path.is_dir() else VideoReader(path)
+    return FrameFolder(pictures_in(path)) if path.is_dir() else VideoReader(path)
 
 
 def read_clip(

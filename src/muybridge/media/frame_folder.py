@@ -5,8 +5,15 @@ from fractions import Fraction
 from pathlib import Path
 
 from muybridge.errors import InputError, MissingInput, OptionError
-from muybridge.media.images import read_image, resize_image
+from muybridge.media.images import IMAGE_SUFFIXES, read_image, resize_image
+from muybridge.media.sources import natural_order
 from muybridge.media.video_reader import DEFAULT_RATE, Frame, VideoInfo, check_size, exact_seconds, scaled_size
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures that lie directly in a folder, in the order of their numbers."""
+    found = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    return sorted(found, key=natural_order)
 
 
 class FrameFolder:

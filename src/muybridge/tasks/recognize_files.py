@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from muybridge.media.frame_folder import FrameFolder
+from muybridge.media.frame_folder import FrameFolder, pictures_in
 from muybridge.media.outputs import check_writable
 from muybridge.media.overlays import draw_scores
 from muybridge.media.pipeline import BackgroundWriter, prefetch
@@ -109,7 +109,7 @@ def recognize_stream(
 
 def _open(source: Source) -> VideoReader | FrameFolder:
     if source.kind != "stream" and source.path.is_dir():
-        return FrameFolder(source.path)
+        return FrameFolder(pictures_in(source.path))
     return VideoReader(source.location)
 
 
