@@ -478,3 +478,38 @@ def test_a_failed_run_leaves_the_backbone_usable(stirred: VideoViT) -> None:
     handle.remove()
     assert torch.equal(stirred.backbone(frames[0]), plain)
     assert torch.equal(stirred(frames), expected)
+
+
+@pytest.mark.parametrize(
+    "name", ["vit_tiny_patch16_224", "vit_little_patch16_reg4_gap_256", "eva02_tiny_patch14_224"]
+)
+def test_patch_tokens_are_those_of_the_image_model_in_rows_and_columns(name: str) -> None:
+    backbone: Any = build(name)
+    model = VideoViT(backbone, 2, adapters=AdapterConfig(width=4), readout="patch_mean").eval()
+    frames = clips(backbone)
+    with torch.no_grad():
+        found = model.patch_tokens(frames)
+        # Adapters start at zero, so that the image model of timm is the truth.
+        expected = backbone.forward_features(frames.flatten(0, 1))[:, backbone.num_prefix_tokens :]
+    rows, columns = backbone.patch_embed.grid_size
+    assert found.shape == (2, 3, rows, columns, backbone.embed_dim)
+    torch.testing.assert_close(found.flatten(2, 3).flatten(0, 1), expected)
+
+
+def test_patch_tokens_know_of_other_frames_through_the_last_block_too() -> None:
+    backbone = build("vit_tiny_patch16_224")
+    model = VideoViT(backbone, 2, adapters=AdapterConfig(width=4, blocks=1), readout="patch_mean").eval()
+    stir(model.adapters)
+    frames = clips(backbone)
+    other = frames.clone()
+    other[:, 2] = 0
+    with torch.no_grad():
+        change = (model.patch_tokens(frames) - model.patch_tokens(other)).abs().amax((0, 2, 3, 4))
+    assert change[1] > 1e-4
+    assert change[0] == 0  # a kernel of three frames does not reach from the last one to the first
+
+
+def test_patch_tokens_need_a_model_that_reads_patches() -> None:
+    model = VideoViT(build("vit_tiny_patch16_224"), 2, readout="class_token")
+    with pytest.raises(OptionError, match="patch_mean"):
+        model.patch_tokens(torch.zeros(1, 2, 3, 48, 48))

@@ -22,7 +22,7 @@ from timm.layers import QuickGELU
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from muybridge.errors import ModelMismatch, OptionError
+from muybridge.errors import OptionError
 from muybridge.models.frequency import FrequencyBranch
 from muybridge.models.st_adapter_insertion import (
     AdapterSite,
@@ -34,16 +34,19 @@ from muybridge.models.st_adapter_insertion import (
     block_arguments,
     check_backbone,
     embed_images,
-    model_name,
     patch_grid,
     place_hooks,
 )
-from muybridge.models.st_adapter_last_block import class_token_after, reads_class_token_alone
+from muybridge.models.st_adapter_last_block import (
+    Readout,
+    class_token_after,
+    reads_class_token_alone,
+    resolve_readout,
+)
 from muybridge.models.temporal_conv import DepthwiseConv, Kernel
 
 Placement = Literal["mlp", "attention+mlp"]
 Activation = Literal["gelu", "quick_gelu", "relu"]
-Readout = Literal["auto", "class_token", "patch_mean"]
 
 _ACTIVATIONS: dict[str | None, type[nn.Module]] = {
     None: nn.Identity,
@@ -225,7 +228,7 @@ class VideoViT(nn.Module):
         check_backbone(backbone, adapted_blocks=range(first, depth))
         self.backbone = backbone
         self.config = adapters
-        self.readout = _resolve_readout(backbone, readout)
+        self.readout = resolve_readout(backbone, readout)
         self.train_backbone = train_backbone
         self.gradient_checkpointing = False
         self.dim = int(model.embed_dim)
@@ -323,10 +326,29 @@ class VideoViT(nn.Module):
         """
         if weights is not None and history is not None:
             raise OptionError("weights and history were both given. A stream uses the model's own adapters.")
-        grid = self.grid(frames)
+        return self._read(*self._tokens(frames, weights, history))
+
+    def patch_tokens(self, frames: Tensor) -> Tensor:
+        """What is seen where: tokens of patches after the final norm, (B, T, rows, columns, D).
+
+        Takes frames as `forward` does.
+
+        Raises:
+            OptionError: the model reads class tokens, so that its last block does not work out the patches.
+        """
+        if self.readout == "class_token":
+            raise OptionError("readout='class_token' leaves patches unfinished. Build it with readout='patch_mean'.")
+        tokens_SLD, shape = self._tokens(frames)
+        patches = cast(Any, self.backbone).norm(tokens_SLD[:, shape.prefix :])
+        return patches.unflatten(0, frames.shape[:2]).unflatten(2, (shape.height, shape.width))
+
+    def _tokens(
+        self, frames: Tensor, weights: SampleWeights | None = None, history: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, ClipShape]:
+        shape = self._clip_shape(frames.shape[1], self.grid(frames))
         tokens = embed_images(self.backbone, frames.flatten(0, 1))
-        run = ClipRun(self._clip_shape(frames.shape[1], grid), weights and weights.adapters, history)
-        return self._read(self._run_blocks(tokens, range(len(self.blocks)), run), run.shape)
+        run = ClipRun(shape, weights and weights.adapters, history)
+        return self._run_blocks(tokens, range(len(self.blocks)), run), shape
 
     def grid(self, frames: Tensor) -> tuple[int, int]:
         """Rows and columns of patches for frames (B, T, 3, height, width)."""
@@ -435,16 +457,3 @@ def _first_adapted(config: AdapterConfig | None, depth: int) -> int:
     if depth and count > depth:
         raise OptionError(f"blocks={count} is more than the backbone's {depth}. Choose at most {depth}.")
     return depth - count
-
-
-def _resolve_readout(backbone: nn.Module, readout: Readout) -> Readout:
-    if readout not in ("auto", "class_token", "patch_mean"):
-        raise OptionError(f"readout='{readout}' is unknown. Choose one of: auto, class_token, patch_mean.")
-    has_class_token = getattr(backbone, "cls_token", None) is not None
-    if readout == "class_token" and not has_class_token:
-        raise ModelMismatch(
-            f"Model '{model_name(backbone)}' has no class token to read. Choose readout='patch_mean'."
-        )
-    if readout == "auto":
-        return "class_token" if has_class_token else "patch_mean"
-    return readout

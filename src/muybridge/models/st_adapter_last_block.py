@@ -7,7 +7,7 @@ the twelve D x D products a token costs in that block.
 One letter an axis: S images, L tokens, D channels, E channels inside attention.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from timm.layers.attention import Attention, AttentionRope
@@ -16,6 +16,11 @@ from timm.models.eva import EvaAttention, EvaBlock
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from muybridge.errors import ModelMismatch, OptionError
+from muybridge.models.st_adapter_insertion import model_name
+
+Readout = Literal["auto", "class_token", "patch_mean"]
 
 
 def reads_class_token_alone(block: nn.Module) -> bool:
@@ -88,3 +93,17 @@ def _project(attention: Any, x_SLD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     query = F.linear(token, weight[:width], None if bias is None else bias[:width])
     key, value = F.linear(x_SLD, weight[width:], None if bias is None else bias[width:]).chunk(2, dim=-1)
     return query, key, value
+
+
+def resolve_readout(backbone: nn.Module, readout: Readout) -> Readout:
+    """What is read of this backbone where the choice is left open; errors where it has no class token."""
+    if readout not in ("auto", "class_token", "patch_mean"):
+        raise OptionError(f"readout='{readout}' is unknown. Choose one of: auto, class_token, patch_mean.")
+    has_class_token = getattr(backbone, "cls_token", None) is not None
+    if readout == "class_token" and not has_class_token:
+        raise ModelMismatch(
+            f"Model '{model_name(backbone)}' has no class token to read. Choose readout='patch_mean'."
+        )
+    if readout == "auto":
+        return "class_token" if has_class_token else "patch_mean"
+    return readout
