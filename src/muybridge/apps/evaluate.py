@@ -1,6 +1,7 @@
 """`muybridge evaluate recognizer`."""
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -87,7 +88,12 @@ def evaluate_recognizer(
         for entry in measured.left_out:
             console.print(f"  {entry.path}", highlight=False, markup=False)
     if out is not None:
-        classes = {row.name: {"clips": row.clips, "score": row.score} for row in measured.report.classes}
-        text = json.dumps({"model": model, "data": str(data), **measured.numbers(), "classes": classes}, indent=2)
+        classes = {
+            row.name: {"clips": row.clips, "score": None if math.isnan(row.score) else row.score}
+            for row in measured.report.classes
+        }
+        counted = {"clips": len(measured.clips), "left_out": [str(entry.path) for entry in measured.left_out]}
+        content = {"model": model, "data": str(data), **counted, **measured.numbers(), "classes": classes}
+        text = json.dumps(content, indent=2, allow_nan=False)
         with atomic_output(out) as beside:
             beside.write_text(text + "\n", encoding="utf-8")
