@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from muybridge.data.sampling import Draw
+from muybridge.models.backbones import fuse_attention
 from muybridge.models.st_adapter import AdapterConfig, VideoViT
 from muybridge.pretrained import load_backbone
 from muybridge.stage.camera import CAMERA_MOVES, STILLS_CEILING, CameraClipConfig, camera_clip, random_camera_clip
@@ -98,6 +99,7 @@ class CameraObjective(nn.Module):
 
 def make_model(method: str, width: int, kernel: int) -> tuple[VideoViT, Any]:
     backbone, identity = load_backbone()
+    fuse_attention(backbone, fused=False)
     adapters = AdapterConfig(width=width, kernel=(3, kernel, kernel)) if method == "adapters" else None
     model = VideoViT(
         backbone,

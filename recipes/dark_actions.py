@@ -24,6 +24,7 @@ from torch.utils.data import Dataset
 from muybridge.artifacts import load_artifact
 from muybridge.data.sampling import Draw
 from muybridge.media.video_reader import VideoReader
+from muybridge.models.backbones import fuse_attention
 from muybridge.models.st_adapter import AdapterConfig, VideoViT
 from muybridge.models.st_adapter_sets import load_trained_state
 from muybridge.pretrained import load_backbone
@@ -155,8 +156,10 @@ def order_report(objective: ActionObjective, frames: Tensor, labels: Tensor) -> 
 
 
 def make_model(args: argparse.Namespace, method: str) -> VideoViT:
+    backbone, _ = load_backbone()
+    fuse_attention(backbone, fused=False)
     model = VideoViT(
-        load_backbone()[0],
+        backbone,
         len(CLASSES),
         adapters=AdapterConfig(width=args.width) if method == "adapters" else None,
         readout="patch_mean",
