@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format clean
+.PHONY: demo test check docs format clean
 
 demo: $(READY)  ## paint a picture offline with the built-in model; make demo SUBJECT=my.mp4 paints your own
 	$(BIN)/python -m muybridge.apps.demo demo $(SUBJECT)
@@ -18,6 +18,9 @@ check: $(READY)  ## style, types, import contract
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+docs: $(READY)  ## build the documentation site into site/, warnings as errors
+	$(BIN)/python .ci/build_docs.py
+
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -25,8 +28,8 @@ format: $(READY)
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[flow]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[flow]" --group dev --group docs
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site docs/reference

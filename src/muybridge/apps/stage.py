@@ -133,7 +133,8 @@ def stage(
 
 def _report(out: Path, specs: list[SceneSpec], what: str) -> None:
     seeds = [spec.seed for spec in specs]
-    print(f"{out}: {len(specs)} videos (seeds {min(seeds)} to {max(seeds)}): {what}")  # noqa: T201
+    plural = "s" if len(specs) > 1 else ""
+    print(f"{out}: {len(specs)} video{plural} (seeds {min(seeds)} to {max(seeds)}): {what}")  # noqa: T201
 
 
 def _rate(rate: float) -> Fraction:
