@@ -2,13 +2,14 @@
 
     python benchmarks/acar_head.py [--actors 50] [--height 256] [--width 456] [--depth 2] [--threads 1]
 
-Both get the same context map, boxes and weights, and their logits are compared. Time is the best of alternating
+Both get the same context map, boxes and weights, and their logits are compared. Time is the median of alternating
 runs. Memory is what HR2O's attention adds to the process at its peak, each form in a process of its own.
 """
 
 import argparse
 import multiprocessing
 import resource
+import statistics
 import time
 from collections.abc import Callable
 
@@ -84,20 +85,23 @@ def peak_of_attention(form: str, actors: int, grid: tuple[int, int]) -> float:
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
-def best_of(runs: dict[str, Callable[[], Tensor]], repeats: int) -> dict[str, float]:
-    """Seconds of each run at its fastest, the runs taking turns."""
-    best = dict.fromkeys(runs, float("inf"))
+def median_of(runs: dict[str, Callable[[], Tensor]], repeats: int) -> dict[str, tuple[float, float]]:
+    """Median seconds of each run, the runs taking turns: by the clock, and of the processor."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for turn in range(repeats + 1):
         for name, run in runs.items():
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), time.process_time()
             run()
             if turn > 0:  # the first turn warms up
-                best[name] = min(best[name], time.perf_counter() - start)
-    return best
+                taken[name].append((time.perf_counter() - start, time.process_time() - busy))
+    return {
+        name: (statistics.median(clock for clock, _ in each), statistics.median(busy for _, busy in each))
+        for name, each in taken.items()
+    }
 
 
 def compare_time(actors: int, grid: tuple[int, int], depth: int, repeats: int) -> None:
-    """Print seconds and ratios, float32 and bfloat16."""
+    """Print medians and their ratios, float32 and bfloat16."""
     torch.manual_seed(0)
     head = ACARHead(ACARConfig(depth=depth)).eval()
     context = torch.randn(1, head.config.context_channels, *grid)
@@ -122,11 +126,13 @@ def compare_time(actors: int, grid: tuple[int, int], depth: int, repeats: int) -
     with torch.inference_mode():
         difference = (ours() - theirs()).abs().max() / theirs().abs().max()
         print(f"largest difference of logits, relative: {difference:.1e}")
-        best = best_of(
+        median = median_of(
             {"published": theirs, "ours": ours, "published bf16": half(theirs), "ours bf16": half(ours)}, repeats
         )
-    for name, seconds in best.items():
-        print(f"{name:<15}{seconds:8.3f} s   {best['published'] / seconds:6.2f} x")
+    clock, busy = median["published"]
+    print(f"{f'median of {repeats}':<15}{'by the clock':>22}{'processor':>22}")
+    for name, (seconds, used) in median.items():
+        print(f"{name:<15}{seconds:10.3f} s {clock / seconds:7.2f} x{used:10.3f} s {busy / used:7.2f} x")
 
 
 def main() -> None:
@@ -136,7 +142,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=456)
     parser.add_argument("--depth", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     grid = (-(-options.height // 16), -(-options.width // 16))

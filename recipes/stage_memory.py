@@ -1,0 +1,231 @@
+"""Shows what the feature bank is for: labels that follow from an event eight seconds earlier.
+
+    python recipes/stage_memory.py --out runs/stage_memory [--seeds 0 1 2]
+
+A scene of the stage's kind "memory": a light flashes red, green or blue for a second; eight seconds later figures
+raise an arm in answer, which is labelled by the colour and looks the same for all three. A clip shows a second and a
+half.
+
+Why a model without a bank has a ceiling. Held-out scenes come in threes, which differ only in the flashes' colours:
+in every frame in which the light is dark they agree pixel by pixel. A clip of an answer shows none of the flash, so
+the model gets the same clip in all three scenes, and its label is right in one: average precision 1/3 for each of the
+three classes "answer ...". The run measures by how much the logits of such clips differ.
+
+Trunk: trained to tell waiting from answering, under a baseline head, then frozen. The ACAR head without a bank starts
+afresh on it; trained, it writes the bank of every scene. A second ACAR head starts from the same weights as the first
+one did and trains equally long, on the same clips in the same order, reading the bank's window of ten seconds to each
+side. Flashes are so far apart that a window around an answer holds no flash but its own.
+"""
+
+import argparse
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stage_localization import (
+    TRUNK,
+    ClipData,
+    Clips,
+    HeadObjective,
+    acar_head,
+    actors_of,
+    context_maps,
+    cut,
+    frame_map,
+    mean_precision,
+    probabilities,
+    together,
+    train,
+    train_trunk,
+)
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from muybridge.data.feature_bank import FeatureBank, FeatureBankWriter
+from muybridge.data.sampling import Draw
+from muybridge.models.acar import ACARHead
+from muybridge.models.acar_actors import ContextMap
+from muybridge.stage import Scene, SceneSpec, blind_ceiling, num_siblings, stage_labels
+from muybridge.training.fit import FitConfig
+
+WIDTH, HEIGHT = 128, 72
+RATE = 2
+SECONDS = 32.0
+WINDOW = 10.0
+LABELS = stage_labels("memory")
+WAITING = 0  # the first column of LABELS; answers follow
+HELD_OUT = 1_000_000  # seeds of held-out scenes start here
+
+
+def clips_of(seeds: range, siblings: int) -> Clips:
+    """A clip from each whole second on of each scene, siblings next to each other."""
+    parts: list[Clips] = []
+    for seed in seeds:
+        for sibling in range(siblings):
+            spec = SceneSpec(
+                seed=seed, sibling=sibling, scenario="memory", actors=2, width=WIDTH, height=HEIGHT,
+                rate=Fraction(RATE), duration_seconds=SECONDS, figure_share=0.6, period_seconds=19.0,
+            )  # fmt: skip
+            assert spec.delay_seconds <= WINDOW < spec.period - spec.delay_seconds
+            starts = range(0, spec.num_frames - TRUNK.frames + 1, RATE)
+            parts.append(cut(Scene(spec).clip(), starts, len(parts), RATE))
+    return together(parts)
+
+
+def waiting_or_answering(clips: Clips) -> NDArray[np.float32]:
+    """(N, A, 2) float32."""
+    return np.stack([clips.targets[..., WAITING], clips.targets[..., WAITING + 1 :].sum(-1)], -1)
+
+
+def answers(clips: Clips) -> NDArray[np.bool_]:
+    """(N,) whether anyone in the clip answers."""
+    return (clips.present & (clips.targets[..., WAITING] == 0)).any(1)
+
+
+def draw_weights(clips: Clips) -> Tensor:
+    """Clips with an answer are drawn as often as clips without any."""
+    chosen = answers(clips)
+    return torch.from_numpy(np.where(chosen, 0.5 / chosen.sum(), 0.5 / (~chosen).sum()))
+
+
+class MemoryData(Dataset[dict[str, Tensor]]):
+    """Context maps, and what the banks hold around them, if there are banks."""
+
+    def __init__(self, clips: Clips, maps: Tensor, banks: list[FeatureBank] | None = None) -> None:
+        self.clips, self.maps = clips, maps
+        self.windows: list[Tensor] | None = None
+        if banks is not None:
+            self.windows = [
+                banks[video].window(time, before=WINDOW, after=WINDOW).maps
+                for video, time in zip(clips.video.tolist(), clips.seconds.tolist(), strict=True)
+            ]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
+        return self.item(draw.index)
+
+    def item(self, index: int) -> dict[str, Tensor]:
+        item = {
+            "maps": self.maps[index],
+            "boxes": torch.from_numpy(self.clips.boxes[index]),
+            "present": torch.from_numpy(self.clips.present[index]),
+            "targets": torch.from_numpy(self.clips.targets[index]),
+        }
+        return item if self.windows is None else item | {"bank": self.windows[index]}
+
+
+def collate(items: list[dict[str, Tensor]]) -> dict[str, Any]:
+    """Windows differ in length: they are concatenated, their lengths beside them."""
+    banks = [item["bank"] for item in items if "bank" in item]
+    batch = default_collate([{name: item[name] for name in item if name != "bank"} for item in items])
+    if banks:
+        batch |= {"bank": torch.cat(banks), "bank_counts": torch.tensor([len(bank) for bank in banks])}
+    return batch
+
+
+@torch.inference_mode()
+def write_banks(head: ACARHead, clips: Clips, maps: Tensor, folder: Path, model: str) -> list[FeatureBank]:
+    """The bank of each scene: everybody at every key frame."""
+    head.eval()
+    folder.mkdir(parents=True, exist_ok=True)
+    banks: list[FeatureBank] = []
+    for video in range(int(clips.video.max()) + 1):
+        path = folder / f"{video}.safetensors"
+        rows = np.flatnonzero(clips.video == video)
+        boxes, present = torch.from_numpy(clips.boxes[rows]), torch.from_numpy(clips.present[rows])
+        actors = actors_of(boxes, present)
+        first_order = head.first_order(ContextMap(maps[rows].float()), actors).maps
+        with FeatureBankWriter(path, model=model, video=f"scene {video}") as writer:
+            for place, row in enumerate(rows):
+                mine = actors.groups.clips == place
+                writer.append(float(clips.seconds[row]), first_order[mine], actors.boxes[mine])
+        banks.append(FeatureBank(path, model=model))
+    return banks
+
+
+@torch.inference_mode()
+def logits_of(objective: HeadObjective, data: MemoryData) -> Tensor:
+    """(N, K), every figure that is present."""
+    objective.eval()
+    count = len(data)
+    parts = [
+        objective.logits(collate([data.item(index) for index in range(start, min(start + 64, count))]))
+        for start in range(0, count, 64)
+    ]
+    return torch.cat(parts)
+
+
+def largest_difference_of_siblings(logits: Tensor, clips: Clips) -> float:
+    """Over all figures that answer."""
+    by_clip = torch.zeros(*clips.present.shape, logits.shape[1])
+    by_clip[torch.from_numpy(clips.present)] = logits
+    answering = torch.from_numpy(clips.present & (clips.targets[..., WAITING] == 0))
+    siblings = num_siblings("memory")
+    length = len(clips) // (int(clips.video.max()) + 1)
+    by_clip, answering = (x.unflatten(0, (-1, siblings, length)) for x in (by_clip, answering))
+    differences = (by_clip - by_clip[:, :1]).abs().amax((1, 4))  # over siblings and classes
+    return float(differences[answering[:, 0]].max())
+
+
+def prove(seed: int, options: argparse.Namespace) -> dict[str, float]:
+    folder: Path = options.out / f"seed{seed}"
+    first = 1 + seed * 100_000
+    training = Clips.cached(folder / "train.npz", lambda: clips_of(range(first, first + options.scenes), 1))
+    first += HELD_OUT
+    held_out = Clips.cached(folder / "test.npz", lambda: clips_of(range(first, first + options.held_out), 3))
+    weights = draw_weights(training)
+    trunk = train_trunk(
+        ClipData(training, waiting_or_answering(training)), 2,
+        FitConfig(steps=options.trunk_steps, batch_size=16, learning_rate=2e-3, weight_decay=0.01, warmup_steps=30,
+                  schedule="cosine", clip_norm=1.0, seed=seed, save_every=100),
+        folder / "trunk", weights=weights,
+    )  # fmt: skip
+    maps = [context_maps(trunk, clips.frames) for clips in (training, held_out)]
+    figures: dict[str, float] = {"seed": seed}
+    config = FitConfig(steps=options.head_steps, batch_size=32, learning_rate=1e-3, weight_decay=0.01,
+                       warmup_steps=50, schedule="cosine", clip_norm=1.0, seed=seed, save_every=400)  # fmt: skip
+    banks: list[list[FeatureBank] | None] = [None, None]
+    for name in ("no bank", "bank"):
+        torch.manual_seed(seed)
+        objective = HeadObjective(acar_head(len(LABELS)), LABELS.exclusive)
+        data = [MemoryData(c, m, b) for c, m, b in zip((training, held_out), maps, banks, strict=True)]
+        train(objective, data[0], config, folder / name, weights=weights, collate=collate)
+        logits = logits_of(objective, data[1])
+        report = frame_map(held_out, probabilities(logits, LABELS), LABELS)
+        (folder / f"{name}.txt").write_text(str(report) + "\n")
+        figures[name] = mean_precision(report)
+        figures[f"{name}, answers"] = mean_precision(report, "answer ")
+        figures[f"{name}, siblings differ by"] = largest_difference_of_siblings(logits, held_out)
+        if name == "no bank":
+            assert isinstance(objective.head, ACARHead)
+            banks = [
+                write_banks(objective.head, clips, each, folder / "banks" / part, f"stage memory {seed}")
+                for clips, each, part in zip((training, held_out), maps, ("train", "test"), strict=True)
+            ]
+    (folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/stage_memory"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--scenes", type=int, default=100)
+    parser.add_argument("--held-out", type=int, default=12, help="layouts, three scenes each")
+    parser.add_argument("--trunk-steps", type=int, default=200)
+    parser.add_argument("--head-steps", type=int, default=600)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"ceiling without a bank on the answers' classes: {blind_ceiling('memory'):.4f}")
+    for seed in options.seeds:
+        print(json.dumps(prove(seed, options)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
