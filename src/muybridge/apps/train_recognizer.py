@@ -59,7 +59,7 @@ def train_recognizer(
     seed: int = 0,
     validations: int = 10,
     patience: int = 0,
-    save_every: int = 500,
+    save_every: int = 100,
     cache: Path | None = None,
     tensorboard: Annotated[bool, _Flag] = False,
     resume: Annotated[bool, _Flag] = False,

@@ -41,7 +41,7 @@ class ClassificationReport:
     """What is measured on a set of clips.
 
     Attributes:
-        numbers: `top1`, `top5` and `mean_class_accuracy`, or `mAP`; all in [0, 1].
+        numbers: `top1`, `top5` (of more than five classes) and `mean_class_accuracy`, or `mAP`; all in [0, 1].
         classes: one row a class, in the order of columns.
         confusion: (K, K) int64 counts, a row the truth, a column what it was taken for; None for several labels.
     """
@@ -86,12 +86,10 @@ def _one_label(probabilities: Tensor, truth: Tensor, names: Sequence[str]) -> Cl
         )
         for k, name in enumerate(names)
     ]
-    top5 = multiclass_accuracy(probabilities, truth, num_classes=K, top_k=min(5, K), average="micro")
-    numbers = {
-        "top1": float(confusion.diagonal().sum() / confusion.sum()),
-        "top5": float(top5),
-        "mean_class_accuracy": float(recall.nanmean()),
-    }
+    numbers = {"top1": float(confusion.diagonal().sum() / confusion.sum())}
+    if K > 5:
+        numbers["top5"] = float(multiclass_accuracy(probabilities, truth, num_classes=K, top_k=5, average="micro"))
+    numbers["mean_class_accuracy"] = float(recall.nanmean())
     return ClassificationReport(numbers, tuple(rows), confusion)
 
 

@@ -18,7 +18,7 @@ from muybridge.data.clips import ClipDataset, check_clips
 from muybridge.data.label_maps import read_label_map
 from muybridge.data.splits import split_by_group
 from muybridge.errors import ModelMismatch, TrainingError
-from muybridge.evaluation.report_page import Facts, Text, write_report_page
+from muybridge.evaluation.report_page import Facts, Part, Text, write_report_page
 from muybridge.media.outputs import check_writable
 from muybridge.models.st_adapter import VideoViT
 from muybridge.models.st_adapter_sets import load_trained_state
@@ -101,13 +101,11 @@ def train(
     network, identity = build_recognizer(plan.model, len(clips.train.classes))
     if plan.initialize is not None:
         _start_from(network, identity, plan.initialize)
-    sampling = plan.sampling.for_backbone(network.backbone)
     described = describe_training(network, identity)
     for line in described:
         tell(line)
-    views = None
-    if clips.held_out is not None:
-        views = ClipViews(clips.held_out, sampling, ViewConfig(), keep_bytes=_KEPT_BYTES)
+    sampling = plan.sampling.for_backbone(network.backbone)
+    views = ClipViews(clips.held_out, sampling, ViewConfig(), keep_bytes=_KEPT_BYTES) if clips.held_out else None
     folder = out.with_suffix(".training")
     result = _fit(plan, clips, network, sampling, views, folder=folder, resume=resume, device=device)
     tell(f"memory: {_memory(result)}")
@@ -135,14 +133,17 @@ def train(
             ("minutes", f"{(time.perf_counter() - started) / 60:.1f}"),
             ("memory", _memory(result)),
         ]
-        parts = [
+        texts = {
+            "Network": described,
+            "Plan": json.dumps(_settings(plan, clips), indent=2).splitlines(),
+            "Clips that cannot be read": [str(entry.path) for entry in clips.left_out],
+        }
+        parts: list[Part] = [
             *(score_parts(evaluation.report, evaluation.order) if evaluation else []),
             *curve_parts(read_history(folder)),
             *(confused_clips(evaluation, views) if evaluation and views else []),
             Facts("Run", facts),
-            Text("Network", described),
-            Text("Plan", json.dumps(_settings(plan, clips), indent=2).splitlines()),
-            *([Text("Clips that cannot be read", [str(e.path) for e in clips.left_out])] if clips.left_out else []),
+            *(Text(title, lines) for title, lines in texts.items() if lines),
         ]
         write_report_page(report, f"Recognizer {out.stem}", parts, subtitle=f"trained on {plan.data.source}")
     return Outcome(evaluation, result, report)
