@@ -79,8 +79,9 @@ def rows_of_something_something(path: Path, text: str, root: Path) -> list[Row]:
         if not isinstance(item, dict) or not ({"id", "path"} & item.keys()):
             raise AnnotationError(f'{path}, item {number}: needs "id" (or "path") and "template" or "label"')
         record = cast(dict[str, Any], item)
-        labels = record.get("labels") or [record.get("template") or record.get("label")]
-        if not all(isinstance(label, str) for label in labels):
+        given: list[Any] = record.get("labels") or [record.get("template") or record.get("label")]
+        labels = [label for label in given if isinstance(label, str)]
+        if len(labels) < len(given):
             raise AnnotationError(f'{path}, item {number}: has no "template" or "label"')
         clip = root / str(record["path"]) if "path" in record else _with_suffix(root, str(record["id"]))
         # Templates mark what is to be filled in with brackets, the list of classes does not.

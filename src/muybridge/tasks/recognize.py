@@ -108,7 +108,8 @@ class Recognizer:
             raise ModelMismatch(f"{len(labels)} labels stand beside a head of {model.num_classes} classes")
         self.model = model.to(choose_device(device)).eval()
         self.labels, self.sampling, self.backbone = labels, sampling, backbone
-        self.multi_label, self.precision = multi_label, precision
+        self.multi_label = multi_label
+        self.precision: Precision = precision
         self.provenance, self.scores = dict(provenance or {}), dict(scores or {})
 
     # ---- making one ----

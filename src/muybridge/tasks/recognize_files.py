@@ -92,6 +92,9 @@ def recognize_stream(
     """
     live = source.kind == "stream"
     shots = find_shots(source.path) if job.shots and not live else None
+    duration = reader.info.duration_seconds
+    if shots is None and duration is not None and not live:
+        shots = [(0.0, float(duration))]  # so that a video shorter than a window is looked at as a whole
     total = reader.info.num_frames if not live else None
     line = stack.enter_context(progress_line(source.relative.name, total=total, unit="frames", quiet=quiet))
 

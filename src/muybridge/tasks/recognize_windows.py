@@ -136,12 +136,12 @@ def _plan(window: float, step: float, shots: Sequence[tuple[float, float]] | Non
 def _filled(
     frames: Iterable[Frame], plan: Iterator[tuple[float, float]], sampling: SamplingConfig, *, open_ended: bool
 ) -> Iterator[_Pending]:
-    """Windows with their T pictures (3, height, width), each complete as soon as its last frame is known."""
+    """Windows with their T pictures (3, height, width), each as soon as it is over."""
     upcoming = next(plan, None)
     waiting: deque[_Pending] = deque()
     shown: Frame | None = None
     crop: Tensor | None = None  # of the frame on display, made once, when a window first needs it
-    spacing = 0.04
+    spacing, covered = 0.04, 0.0
     for frame in frames:
         seconds = float(frame.pts_seconds)
         while upcoming is not None and upcoming[0] <= seconds:
@@ -150,21 +150,21 @@ def _filled(
         if shown is not None:
             spacing = seconds - float(shown.pts_seconds) or spacing
             crop = _hand_out(waiting, shown, seconds, sampling, crop)
-        while waiting and len(waiting[0].pictures) == sampling.frames:
+        while waiting and waiting[0].end <= seconds + 1e-6:
+            covered = waiting[0].end
             yield waiting.popleft()
         shown, crop = frame, None
     if shown is None:
         return
     end = float(shown.pts_seconds) + spacing
     _hand_out(waiting, shown, float("inf"), sampling, crop)
-    last_end = 0.0
-    for window in waiting:  # those that the end of the video cut short
-        is_first = window.start == 0 or not open_ended
-        if window.end <= end + spacing or is_first or end - last_end > _SHORTEST_REST * (window.end - window.start):
-            window.end = last_end = min(window.end, end)
+    for window in waiting:
+        # A window that the end of the video cuts short counts where a good part of it was not looked at yet.
+        rest = end - max(covered, window.start)
+        whole = window.end <= end + spacing / 2
+        if whole or window.start == 0 or not open_ended or rest > _SHORTEST_REST * (window.end - window.start):
+            window.end = covered = min(window.end, end)
             yield window
-        if window.end >= end:
-            break
 
 
 def _pending(bounds: tuple[float, float], sampling: SamplingConfig) -> _Pending:
