@@ -137,6 +137,7 @@ def fit(
         batch_sampler=cast(Any, batches),  # indexed by Draw, not by int: the loader hands on what the sampler yields
         num_workers=config.workers,
         collate_fn=collate,
+        pin_memory=fabric.device.type == "cuda",
         generator=torch.Generator(),  # its own, or a resumed run would find torch's global one a draw further
     )
     quiet = not fabric.is_global_zero
