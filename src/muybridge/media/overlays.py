@@ -29,7 +29,7 @@ def draw_scores(frame: RGB, scores: Sequence[tuple[str, float]], *, title: str =
     """A copy of a frame (H, W, 3) with labels and bars of their scores, 0 to 1, in its upper left corner.
 
     Args:
-        scores: label and score, best first; the first is drawn larger.
+        scores: label and score, best first; the first is drawn larger. Labels too long for the frame are shortened.
         title: a line above them.
     """
     height, width = frame.shape[:2]
@@ -40,20 +40,32 @@ def draw_scores(frame: RGB, scores: Sequence[tuple[str, float]], *, title: str =
     if not lines:
         return frame.copy()
     pad, row = max(3, size // 2), round(size * 1.5)
-    text_width = max(int(font.getlength(text)) for text, _, font in lines)
-    bar = round(size * 5)
-    box = (0, 0, min(width, text_width + bar + 4 * pad), row * len(lines) + 2 * pad)
-    layer = Image.new("RGBA", (width, min(height, box[3])), (0, 0, 0, 0))
+    bar = min(round(size * 5), width // 3)
+    room = max(width - bar - 3 * pad, 1)
+    texts = [_shortened(" ".join(text.split()), font, room) for text, _, font in lines]
+    left = 2 * pad + max(int(font.getlength(text)) for text, (_, _, font) in zip(texts, lines, strict=True))
+    lower = min(height, row * len(lines) + 2 * pad)
+    layer = Image.new("RGBA", (width, lower), (0, 0, 0, 0))
     draw = ImageDraw.Draw(layer)
-    draw.rectangle(box, fill=_SHADE)
-    for number, (text, score, font) in enumerate(lines):
+    draw.rectangle((0, 0, left + bar + pad, lower), fill=_SHADE)
+    for number, (text, (_, score, font)) in enumerate(zip(texts, lines, strict=True)):
         middle = pad + number * row + row // 2
         draw.text((pad, middle), text, fill=_INK, font=font, anchor="lm")
         if score is not None:
-            left, thickness = text_width + 2 * pad, max(2, size // 4)
-            draw.rectangle((left, middle - thickness, left + bar, middle + thickness), fill=_FAINT)
-            draw.rectangle((left, middle - thickness, left + round(bar * score), middle + thickness), fill=_BAR)
+            half = max(1, size // 4)
+            for length, color in ((bar, _FAINT), (round(bar * min(max(score, 0.0), 1.0)), _BAR)):
+                if length:  # Pillow's rectangles hold their last pixel
+                    draw.rectangle((left, middle - half, left + length - 1, middle + half - 1), fill=color)
     return _blend(frame, layer)
+
+
+def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: int) -> str:
+    """The text, or as much of its start as fits, with an ellipsis."""
+    if font.getlength(text) <= room:
+        return text
+    while text and font.getlength(text + "…") > room:
+        text = text[:-1]
+    return text.rstrip() + "…"
 
 
 def _blend(frame: RGB, layer: Image.Image) -> RGB:
