@@ -77,7 +77,7 @@ def planned(monkeypatch, *arguments: str) -> TrainingPlan:
 def test_the_command_s_defaults_are_those_of_the_library(monkeypatch):
     plan = planned(monkeypatch)
     assert plan.data == ClipData(Path("clips"))
-    assert plan.model == RecognizerConfig(adapters=AdapterConfig(width=96))
+    assert plan.model == RecognizerConfig()
     assert plan.sampling == SamplingOptions()
     assert plan.augmentation == TrainingPlan(ClipData(Path("clips"))).augmentation
     assert plan.length == RunLength()

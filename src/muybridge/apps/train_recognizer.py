@@ -1,7 +1,7 @@
 """`muybridge train recognizer`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -103,7 +103,8 @@ def train_recognizer(
     dropout
         Before the classifier.
     initialize
-        A recognizer file whose adapters training starts from; its classes may be others.
+        A recognizer (camera, or a file) whose adapters training starts from; its classes may be others. Without
+        options for adapters, they are as in it.
     labels
         A file with all classes, one a line; by default those that the data names.
     root
@@ -191,18 +192,17 @@ def train_recognizer(
         raise OptionError("--learning-rate and --learning-rate-per-256 say the same twice. Give one of them")
     if learning_rate_per_256 is not None:
         learning_rate = learning_rate_of_batch(learning_rate_per_256, batch_size)
-    asked_for_adapters = width or blocks or activation or causal or frequency_scales
+    given: dict[str, Any] = {
+        "kernel": kernel,
+        "placement": placement,
+        "blocks": blocks,
+        "activation": activation,
+        "causal": causal,
+        "frequency_scales": tuple(frequency_scales or ()),
+    }
     adapters = None
-    if method == "adapters" or asked_for_adapters:
-        adapters = AdapterConfig(
-            width=default_width(backbone) if width is None else width,
-            kernel=kernel,
-            placement=placement,
-            blocks=blocks,
-            activation=activation,
-            causal=causal,
-            frequency_scales=tuple(frequency_scales or ()),
-        )
+    if width is not None or AdapterConfig(**given) != AdapterConfig():
+        adapters = AdapterConfig(width=default_width(backbone) if width is None else width, **given)
     plan = TrainingPlan(
         data=ClipData(
             data, labels=labels, root=root, group_pattern=group_pattern, held_out=held_out, balance=class_balance

@@ -217,7 +217,8 @@ def evaluate(
         OptionError: no such split.
     """
     recognizer = Recognizer.from_pretrained(model, device=device, backbone_weights=backbone_weights)
-    splits = read_clip_list(data, labels=recognizer.labels, root=root)
+    groups = recognizer.provenance.get("group_pattern")  # or the clips held out would be others
+    splits = read_clip_list(data, labels=recognizer.labels, root=root, group_pattern=groups)
     clips = _choose_split(splits, split, recognizer.provenance, data)
     if clips.multi_label and not recognizer.multi_label:
         raise ModelMismatch(f"{model} gives each clip one label, but {data} has clips with several or none")

@@ -4,14 +4,14 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from muybridge.artifacts import find_model, load_artifact
+from muybridge.artifacts import Artifact, find_model, load_artifact
 from muybridge.data.clip_lists import ClipEntry, ClipList, read_clip_list
 from muybridge.data.clip_sampling import SamplingConfig, ViewConfig, normalize
 from muybridge.data.clips import ClipDataset, check_clips
@@ -20,7 +20,7 @@ from muybridge.data.splits import split_by_group
 from muybridge.errors import ModelMismatch, TrainingError
 from muybridge.evaluation.report_page import Facts, Part, Text, write_report_page
 from muybridge.media.outputs import check_writable
-from muybridge.models.st_adapter import VideoViT
+from muybridge.models.st_adapter import AdapterConfig, VideoViT
 from muybridge.models.st_adapter_sets import load_trained_state
 from muybridge.pretrained import BackboneIdentity
 from muybridge.progress import progress_line
@@ -37,6 +37,7 @@ from muybridge.tasks.recognizer_report import curve_parts, score_parts
 from muybridge.training.fit import FitConfig, FitResult, Validation, fit, is_main_process
 from muybridge.training.history import read_history
 from muybridge.training.recognizer import (
+    RecognizerConfig,
     RecognizerObjective,
     balance_classes,
     balance_draws,
@@ -94,13 +95,16 @@ def train(
         ModelError: the backbone's weights cannot be had, or `initialize` does not fit.
     """
     check_writable(out)
+    start = None if plan.initialize is None else _read_start(plan.initialize)
+    if start is not None:
+        plan = replace(plan, model=_as_in(start, plan.model))
     tell = tell if is_main_process() else _say_nothing
     started = time.perf_counter()
     clips = _read_clips(plan.data, plan.config.seed, tell)
     torch.manual_seed(plan.config.seed)
     network, identity = build_recognizer(plan.model, len(clips.train.classes))
-    if plan.initialize is not None:
-        _start_from(network, identity, plan.initialize)
+    if start is not None:
+        _start_from(start, network, identity)
     described = describe_training(network, identity)
     for line in described:
         tell(line)
@@ -176,7 +180,7 @@ def _fit(
         validation=None if views is None else _validation(network, sampling, views, config),
         weights=balance_draws(labels) if balance == "draws" else None,
         resume=resume,
-        accelerator="auto" if device == "auto" else choose_device(device).type,
+        accelerator=device if device == "auto" else str(choose_device(device)),
         title="recognizer",
         settings=_settings(plan, clips),
         memory_advice=_MEMORY_ADVICE,
@@ -222,16 +226,29 @@ def _require_clips_of_each_class(clips: ClipList, source: Path) -> None:
         )
 
 
-def _start_from(network: VideoViT, identity: BackboneIdentity, recognizer: str | Path) -> None:
-    artifact = load_artifact(find_model(recognizer, built_in=BUILT_IN, task=TASK), task=TASK)
-    stands_on = artifact.contract["backbone"]["hash"]
-    if artifact.architecture["method"] != "full" and stands_on != identity.hash:
-        theirs = artifact.contract["backbone"]["name"]
+def _read_start(recognizer: str | Path) -> Artifact:
+    return load_artifact(find_model(recognizer, built_in=BUILT_IN, task=TASK), task=TASK)
+
+
+def _as_in(start: Artifact, model: RecognizerConfig) -> RecognizerConfig:
+    """The adapters of the file, and what they were read by, where the plan leaves both open."""
+    numbers = start.architecture["adapters"]
+    if model.method != "adapters" or model.adapters is not None or numbers is None:
+        return model
+    tuples = {name: tuple(numbers[name]) for name in ("kernel", "frequency_scales")}  # JSON made lists of them
+    own: dict[str, Any] = {**numbers, **tuples}
+    readout = start.architecture["readout"] if model.readout == "auto" else model.readout
+    return replace(model, adapters=AdapterConfig(**own), readout=readout)
+
+
+def _start_from(start: Artifact, network: VideoViT, identity: BackboneIdentity) -> None:
+    theirs = start.contract["backbone"]
+    if start.architecture["method"] != "full" and theirs["hash"] != identity.hash:
         raise ModelMismatch(
-            f"{recognizer} stands on backbone {theirs!r} of hash {stands_on[:12]}, not on {identity.name!r} of hash "
-            f"{identity.hash[:12]}. Choose the same --backbone"
+            f"the recognizer to start from stands on backbone {theirs['name']!r} of hash {theirs['hash'][:12]}, not "
+            f"on {identity.name!r} of hash {identity.hash[:12]}. Choose the same --backbone"
         )
-    load_trained_state(network, artifact.tensors, head="keep")
+    load_trained_state(network, start.tensors, head="keep")
 
 
 def _validation(network: VideoViT, sampling: SamplingConfig, views: ClipViews, config: FitConfig) -> Validation:
@@ -269,6 +286,7 @@ def _provenance(plan: TrainingPlan, clips: _Clips, result: FitResult) -> dict[st
         "left_out": len(clips.left_out),
         "held_out": plan.data.held_out,
         "split_seed": plan.config.seed,
+        "group_pattern": plan.data.group_pattern,
         "steps": result.step,
         "best_step": result.best_step,
         "scores_on": "held-out clips, by which the best step was chosen too",

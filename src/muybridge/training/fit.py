@@ -96,7 +96,7 @@ def fit(
         folder: receives `checkpoint.pt` (whole or not at all) and `history.jsonl`.
         weights: (len(dataset),) draw frequencies, against class imbalance.
         resume: go on from the folder's checkpoint. On the CPU the run then equals an uninterrupted one bit for bit.
-        accelerator: as Fabric names them: auto, cpu, cuda, mps.
+        accelerator: auto, cpu, cuda, cuda:1, mps. Processes that torchrun starts take a GPU each.
         settings: whatever else makes this run what it is, as JSON: model, data, sampling. A run resumes only where
             all of it is as it was.
         memory_advice: what of the objective's own options saves memory, as a clause that goes on after "or".
@@ -109,9 +109,9 @@ def fit(
     num_items = len(cast(Any, dataset))
     if num_items == 0:
         raise TrainingError("there is nothing to train on: the data set is empty")
-    fabric = Fabric(
-        accelerator=accelerator, devices="auto" if "WORLD_SIZE" in os.environ else 1, precision=config.precision
-    )
+    kind, _, number = accelerator.partition(":")
+    devices = "auto" if "WORLD_SIZE" in os.environ else [int(number)] if number else 1
+    fabric = Fabric(accelerator=kind, devices=devices, precision=config.precision)
     if "WORLD_SIZE" in os.environ:
         fabric.launch()
     fabric.seed_everything(config.seed, verbose=False)
