@@ -1,0 +1,386 @@
+"""Key frames of annotated videos as training data: the clip around a moment, who is in it and what they do.
+
+    annotations ── key frames: video, time, boxes, targets ── (and detections that overlap them)
+        └─ draw ── clip, read from the raw video around the key frame ── jitter, flip, scale ── padded batch
+
+Frames are read from the video as it is; no folder of pictures is needed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from muybridge.data.annotations import NO_LABEL, Annotations
+from muybridge.data.feature_bank import FeatureBank
+from muybridge.data.label_maps import LabelMap
+from muybridge.data.sampling import Draw
+from muybridge.data.video_files import VideoFile
+from muybridge.errors import AnnotationError, OptionError
+from muybridge.media.video_reader import VideoReader
+from muybridge.models.boxes import clip_boxes_xyxy, flip_boxes_xyxy, has_area_xyxy, jitter_boxes_xyxy
+
+Floats = NDArray[np.float32]
+RGB = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class KeyFrameSampling:
+    """What a localizer is shown around a key frame; part of every localizer's file.
+
+    Attributes:
+        frames: T, frames of a clip.
+        rate: frames a second, whatever the file's own rate. The key frame is frame T // 2.
+        short_side: pixels the frame's shorter side is scaled to; nothing is cropped.
+        multiple: both sides are rounded to a multiple of this many pixels, which image transformers need.
+        mean: subtracted from RGB in [0, 1].
+        std: RGB is divided by it afterwards.
+    """
+
+    frames: int = 32
+    rate: float = 15.0
+    short_side: int = 256
+    multiple: int = 1
+    mean: RGB = (0.45, 0.45, 0.45)
+    std: RGB = (0.225, 0.225, 0.225)
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std"):  # JSON hands lists back
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("frames", "short_side", "multiple"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name}={getattr(self, name)} is too small. Choose 1 or more.")
+        if not self.rate > 0:
+            raise OptionError(f"rate={self.rate} is no number of frames a second. Choose one above 0, such as 15.")
+
+    @property
+    def seconds_ahead(self) -> float:
+        """How far a clip reaches beyond its key frame."""
+        return (self.frames - 1 - self.frames // 2) / self.rate
+
+    def seconds(self, key_seconds: float) -> NDArray[np.float64]:
+        """Times (T,) of the frames around a key frame; those before the start or after the end repeat the edge."""
+        return key_seconds + (np.arange(self.frames) - self.frames // 2) / self.rate
+
+    def size(self, width: int, height: int, *, scale: float = 1.0) -> tuple[int, int]:
+        """(width, height) that frames of this size are scaled to."""
+        factor = self.short_side * scale / min(width, height)
+        step = self.multiple
+        return max(step, round(width * factor / step) * step), max(step, round(height * factor / step) * step)
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "KeyFrameSampling":
+        """The inverse of `dataclasses.asdict` after a way through JSON."""
+        return KeyFrameSampling(**values)
+
+
+def normalize_clips(frames_BT3HW: Tensor, sampling: KeyFrameSampling, sizes: Sequence[tuple[int, int]]) -> Tensor:
+    """Clips uint8 to float32 input of a trunk, on their own device, padding set to zero.
+
+    Args:
+        sizes: each clip's height and width before padding.
+    """
+    mean, std = (
+        torch.tensor(values, device=frames_BT3HW.device).view(3, 1, 1) for values in (sampling.mean, sampling.std)
+    )
+    normalized = (frames_BT3HW.float() / 255 - mean) / std
+    for clip, (height, width) in zip(normalized, sizes, strict=True):
+        clip[..., height:, :] = 0
+        clip[..., width:] = 0
+    return normalized
+
+
+@dataclass(frozen=True, eq=False)
+class KeyFrame:
+    """One moment of one video.
+
+    Attributes:
+        video: the annotations' name of it.
+        file: where it is.
+        seconds: from its start.
+        boxes: (n, 4) float32, x1 y1 x2 y2 as fractions of the frame, within it and with area.
+        targets: (n, K) float32 of 0 and 1; zeros for someone who does none of the classes.
+        people: (n,) int64 identities, -1 where they are not known.
+    """
+
+    video: str
+    file: VideoFile
+    seconds: float
+    boxes: Floats
+    targets: Floats
+    people: NDArray[np.int64]
+
+
+def key_frames(
+    annotations: Annotations, labels: LabelMap, files: Mapping[str, VideoFile], *, min_step_seconds: float = 0.0
+) -> list[KeyFrame]:
+    """The annotated moments of all videos, in order.
+
+    Boxes are cut at the frame's edge; those that lie outside or have no area are left out, even where a moment then
+    has nobody.
+
+    Args:
+        files: by the annotations' names of the videos, see `find_videos`.
+        min_step_seconds: moments closer than this to the one before are passed over, where every frame is annotated.
+
+    Raises:
+        AnnotationError: a time after a video's end, an unknown class, a video without a file.
+    """
+    used = annotations.label != NO_LABEL
+    column = np.full(len(annotations), -1)
+    column[used] = labels.columns(annotations.label[used])
+    sizes = {name: (file.width, file.height) for name, file in files.items()}
+    boxes_xyxy = annotations.normalised(sizes).boxes_xyxy
+    people = np.full(len(annotations), -1, np.int64) if annotations.person is None else annotations.person
+    found: list[KeyFrame] = []
+    empty = set(zip(annotations.empty_video.tolist(), annotations.empty_time_seconds.tolist(), strict=True))
+    moments = _moments(annotations) | {moment: [] for moment in empty}
+    last: tuple[int, float] | None = None
+    for (video, seconds), rows in sorted(moments.items()):
+        name = annotations.videos[video]
+        file = files.get(name)
+        if file is None:
+            raise AnnotationError(f"There is no file for the video {name!r}. Put it into the folder of videos.")
+        if file.duration_seconds is not None and not 0 <= seconds <= file.duration_seconds:
+            raise AnnotationError(
+                f"{name!r} is annotated at {seconds:.2f} s, but {file.path} lasts {file.duration_seconds:.2f} s. "
+                "Correct the time, or give the video that was annotated."
+            )
+        if last is not None and last[0] == video and seconds - last[1] < min_step_seconds - 1e-6:
+            continue
+        last = (video, seconds)
+        mine = np.array(rows, np.intp)
+        found.append(_key_frame(name, file, seconds, mine, boxes_xyxy, column, people, len(labels)))
+    return found
+
+
+def _moments(annotations: Annotations) -> dict[tuple[int, float], list[int]]:
+    moments: dict[tuple[int, float], list[int]] = {}
+    for row, moment in enumerate(
+        zip(annotations.video.tolist(), annotations.time_seconds.round(6).tolist(), strict=True)
+    ):
+        moments.setdefault(moment, []).append(row)
+    return moments
+
+
+def _key_frame(
+    name: str,
+    file: VideoFile,
+    seconds: float,
+    rows: NDArray[np.intp],
+    boxes_xyxy: NDArray[np.float64],
+    column: NDArray[np.int64],
+    people: NDArray[np.int64],
+    num_classes: int,
+) -> KeyFrame:
+    """Rows of one person, one a class, become one box with several targets."""
+    boxes = torch.from_numpy(boxes_xyxy[rows].astype(np.float32))
+    boxes = clip_boxes_xyxy(boxes)
+    rows, boxes = rows[has_area_xyxy(boxes).numpy()], boxes[has_area_xyxy(boxes)].numpy()
+    keys = np.concatenate([people[rows][:, None].astype(np.float64), boxes.astype(np.float64)], axis=1)
+    first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)[1:]
+    targets = np.zeros((len(first), num_classes), np.float32)
+    doing = column[rows] >= 0
+    targets[inverse.reshape(-1)[doing], column[rows][doing]] = 1
+    return KeyFrame(name, file, seconds, boxes[first], targets, people[rows][first])
+
+
+def add_detections(
+    frames: Sequence[KeyFrame], detections: Annotations, *, min_score: float = 0.9, min_iou: float = 0.5
+) -> list[KeyFrame]:
+    """Key frames with confident detections beside the true boxes, so that a head learns from both.
+
+    A detection has the targets of the true box that it overlaps most, from `min_iou` on; others are left out, since
+    nobody knows what they do. That rule is ours; the published training uses detections from a score of 0.9.
+
+    Args:
+        detections: with scores; in the same videos, by name.
+
+    Raises:
+        AnnotationError: no scores.
+    """
+    result: list[KeyFrame] = []
+    found = detected_boxes(frames, detections, min_score=min_score)
+    for frame, boxes in zip(frames, found, strict=True):
+        if not len(boxes) or not len(frame.boxes):
+            result.append(frame)
+            continue
+        from torchvision.ops import box_iou
+
+        best, place = box_iou(torch.from_numpy(boxes), torch.from_numpy(frame.boxes)).max(1)
+        kept, place = (best >= min_iou).numpy(), place.numpy()
+        result.append(
+            replace(
+                frame,
+                boxes=np.concatenate([frame.boxes, boxes[kept]]),
+                targets=np.concatenate([frame.targets, frame.targets[place[kept]]]),
+                people=np.concatenate([frame.people, frame.people[place[kept]]]),
+            )
+        )
+    return result
+
+
+def detected_boxes(frames: Sequence[KeyFrame], detections: Annotations, *, min_score: float) -> list[Floats]:
+    """The detections of each key frame, (n, 4) float32 fractions within the frame.
+
+    Raises:
+        AnnotationError: no scores.
+    """
+    if detections.score is None:
+        raise AnnotationError("The detections have no scores, so confident ones cannot be chosen. Give each one.")
+    sizes = {frame.video: (frame.file.width, frame.file.height) for frame in frames}
+    chosen = detections.select(detections.score >= min_score)
+    known = [name in sizes for name in chosen.videos]
+    chosen = chosen.select(np.array(known, bool)[chosen.video] if len(chosen) else np.zeros(0, bool))
+    boxes = torch.from_numpy(chosen.normalised(sizes).boxes_xyxy.astype(np.float32))
+    boxes = clip_boxes_xyxy(boxes)
+    sound = has_area_xyxy(boxes).numpy()
+    rows: dict[tuple[str, float], list[int]] = {}
+    for row in np.flatnonzero(sound).tolist():
+        key = (chosen.videos[chosen.video[row]], round(float(chosen.time_seconds[row]), 6))
+        rows.setdefault(key, []).append(row)
+    return [boxes.numpy()[rows.get((frame.video, round(frame.seconds, 6)), [])] for frame in frames]
+
+
+def read_key_clip(file: VideoFile, seconds: NDArray[np.float64], size: tuple[int, int]) -> Tensor:
+    """Frames (T, 3, height, width) uint8 RGB on display at these times.
+
+    Args:
+        size: (width, height) to scale to.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    with VideoReader(file.path, size=size) as reader:
+        wanted = [Fraction(s).limit_denominator(1_000_000) for s in seconds.tolist()]
+        frames = [frame.image for frame in reader.frames_at_seconds(wanted)]
+    return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class BoxAugmentation:
+    """How training clips are varied (arXiv 2006.07976, section 4).
+
+    Attributes:
+        jitter: each side of a box moves by up to this share of the box.
+        flip: mirror half of the clips; not where classes tell left from right.
+        scales: frames are scaled by a factor drawn from this range.
+    """
+
+    jitter: float = 0.075
+    flip: bool = True
+    scales: tuple[float, float] = (1.0, 1.25)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.jitter < 0.5:
+            raise OptionError(f"jitter={self.jitter} is out of range. Choose 0 (none) to below 0.5, such as 0.075.")
+        if not 0 < self.scales[0] <= self.scales[1]:
+            raise OptionError(f"scales={self.scales} is no range. Choose such as (1.0, 1.25).")
+
+
+NO_AUGMENTATION = BoxAugmentation(jitter=0.0, flip=False, scales=(1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class BankSpan:
+    """Which part of a feature bank is read around a key frame, in seconds; 10 to each side is our choice."""
+
+    before: float = 10.0
+    after: float = 10.0
+
+
+class BoxesDataset(Dataset[dict[str, Tensor]]):
+    """Clips around key frames, their boxes and targets. Indexed by `Draw`, whose seed decides all that is random.
+
+    An item is {"frames": (T, 3, height, width) uint8, "boxes": (n, 4) float32 fractions, "targets": (n, K) float32,
+    "index": () int64} and, with banks, {"bank": (m, C, h, w) float16}. Sizes differ from item to item:
+    `collate_boxes` makes batches of them.
+
+    Args:
+        frames: whose boxes count.
+        banks: by name of video; every video must have one.
+        span: what is read of them. A mirrored clip reads mirrored maps, which is close to, but not quite, what the
+            bank's model would have made of the mirrored video.
+
+    Raises:
+        AnnotationError: a video without a bank.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[KeyFrame],
+        sampling: KeyFrameSampling,
+        augmentation: BoxAugmentation = NO_AUGMENTATION,
+        *,
+        banks: Mapping[str, FeatureBank] | None = None,
+        span: BankSpan | None = None,
+    ) -> None:
+        self.frames, self.sampling, self.augmentation = list(frames), sampling, augmentation
+        self.banks, self.span = banks, span or BankSpan()
+        lacking = sorted({f.video for f in frames} - set(banks)) if banks is not None else []
+        if lacking:
+            raise AnnotationError(f"There is no feature bank of the video {lacking[0]!r}. Write it with write-bank.")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
+        frame, how = self.frames[draw.index], self.augmentation
+        random = np.random.default_rng(draw.seed)
+        scale = float(random.uniform(*how.scales))
+        size = self.sampling.size(frame.file.width, frame.file.height, scale=scale)
+        clip = read_key_clip(frame.file, self.sampling.seconds(frame.seconds), size)
+        boxes = torch.from_numpy(frame.boxes)
+        if how.jitter:
+            generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+            boxes = jitter_boxes_xyxy(boxes, how.jitter, generator=generator)
+        mirrored = how.flip and bool(random.random() < 0.5)
+        item = {
+            "frames": clip.flip(-1) if mirrored else clip,
+            "boxes": flip_boxes_xyxy(boxes) if mirrored else boxes,
+            "targets": torch.from_numpy(frame.targets),
+            "index": torch.tensor(draw.index),
+        }
+        if self.banks is not None:
+            maps = self.banks[frame.video].window(frame.seconds, before=self.span.before, after=self.span.after).maps
+            item["bank"] = maps.flip(-1) if mirrored else maps
+        return item
+
+
+def collate_boxes(items: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """A batch of B items of a `BoxesDataset`, in which everything has B along its first axis.
+
+    Returns:
+        "frames" (B, T, 3, H, W) uint8, padded at the right and bottom; "sizes" (B, 2) int64 height and width before
+        padding; "boxes" (B, P, 4) float32 fractions of the padded frame; "targets" (B, P, K); "present" (B, P) bool;
+        "index" (B,); with banks "bank" (B, M, C, h, w) float16 and "in_bank" (B, M) bool.
+    """
+    sizes = torch.tensor([tuple(item["frames"].shape[-2:]) for item in items])
+    height, width = (int(side) for side in sizes.amax(0))
+    clips = [item["frames"] for item in items]
+    frames = [F.pad(clip, (0, width - clip.shape[-1], 0, height - clip.shape[-2])) for clip in clips]
+    share = torch.stack([sizes[:, 1] / width, sizes[:, 0] / height], dim=1).repeat(1, 2)
+    batch = {
+        "frames": torch.stack(frames),
+        "sizes": sizes,
+        "boxes": _padded([item["boxes"] for item in items]) * share[:, None],
+        "targets": _padded([item["targets"] for item in items]),
+        "present": _padded([torch.ones(len(item["boxes"]), dtype=torch.bool) for item in items]),
+        "index": torch.stack([item["index"] for item in items]),
+    }
+    if "bank" in items[0]:
+        batch["bank"] = _padded([item["bank"] for item in items])
+        batch["in_bank"] = _padded([torch.ones(len(item["bank"]), dtype=torch.bool) for item in items])
+    return batch
+
+
+def _padded(parts: Sequence[Tensor]) -> Tensor:
+    most = max(1, *(len(part) for part in parts)) if parts else 1
+    return torch.stack([F.pad(part, [0, 0] * (part.ndim - 1) + [0, most - len(part)]) for part in parts])

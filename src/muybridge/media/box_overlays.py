@@ -1,0 +1,155 @@
+"""People drawn on frames: a box each, an identity, what they do and how surely; readable on any background.
+
+Each outline lies on a dark one, and words stand on plates nearly opaque, so that neither snow nor night hides them.
+Plates are put above, inside or below their boxes, where they cover no other plate if there is room for that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from muybridge.media.overlays import overlay_font, text_size
+
+RGB = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+Rectangle = tuple[int, int, int, int]
+
+# Told apart by all eyes (Okabe and Ito, the lighter six, and two more of the kind), on dark plates.
+_COLOURS: tuple[Colour, ...] = (
+    (86, 180, 233),
+    (230, 159, 0),
+    (0, 190, 140),
+    (240, 228, 66),
+    (235, 130, 190),
+    (255, 120, 60),
+    (160, 150, 255),
+    (190, 235, 150),
+)
+_DARK = (12, 12, 16)
+_PLATE_SHARE = 0.78
+_MOST_WITH_ACTIONS = 25  # beyond so many people words would hide the picture; identities stay
+_MOST_WITH_IDENTITY = 80
+
+
+@dataclass(frozen=True)
+class BoxLabel:
+    """A person to be drawn.
+
+    Attributes:
+        box_xyxy: in pixels.
+        identity: number that stands beside the box and chooses its colour; -1 for none.
+        actions: name and probability, likeliest first.
+    """
+
+    box_xyxy: tuple[float, float, float, float]
+    identity: int = -1
+    actions: Sequence[tuple[str, float]] = ()
+
+
+def person_colour(identity: int) -> Colour:
+    """The colour of a person, the same in pictures and in reports."""
+    return _COLOURS[identity % len(_COLOURS)]
+
+
+def draw_people(frame: RGB, people: Sequence[BoxLabel], *, most_actions: int = 3) -> RGB:
+    """A copy of a frame (H, W, 3) with people drawn on it.
+
+    Args:
+        most_actions: lines of a plate.
+    """
+    if not people:
+        return frame.copy()
+    height, width = frame.shape[:2]
+    image = Image.fromarray(np.ascontiguousarray(frame))
+    draw = ImageDraw.Draw(image)
+    size = text_size(height)
+    thickness = max(1, round(height / 300))
+    # Nearer people, whose boxes end lower, are drawn over those behind.
+    ordered = sorted(people, key=lambda person: person.box_xyxy[3])
+    for person in ordered:
+        _outline(draw, person, thickness)
+    if len(people) > _MOST_WITH_IDENTITY:
+        return np.asarray(image)
+    lines = most_actions if len(people) <= _MOST_WITH_ACTIONS else 0
+    taken: list[Rectangle] = []
+    for person in reversed(ordered):
+        plate = _plate(person.identity, tuple(person.actions[:lines]), size)
+        left, top = _place(person.box_xyxy, plate.size, (width, height), taken)
+        taken.append((left, top, left + plate.width, top + plate.height))
+        image.paste(plate, (left, top), plate)
+    return np.asarray(image)
+
+
+def _outline(draw: ImageDraw.ImageDraw, person: BoxLabel, thickness: int) -> None:
+    left, top, right, bottom = (round(edge) for edge in person.box_xyxy)
+    right, bottom = max(right, left), max(bottom, top)
+    for grown, colour in ((thickness, _DARK), (0, person_colour(person.identity))):
+        outer = (left - grown, top - grown, right + grown, bottom + grown)
+        draw.rectangle(outer, outline=colour, width=thickness + 2 * grown)
+
+
+def _place(
+    box: tuple[float, float, float, float], plate: tuple[int, int], frame: tuple[int, int], taken: list[Rectangle]
+) -> tuple[int, int]:
+    """Upper left corner of a plate; within the frame as far as it fits, and off other plates where there is room."""
+    left, top, right, bottom = (round(edge) for edge in box)
+    width, height = plate
+    corners = [
+        (left, top - height),
+        (left, top),
+        (right - width, top - height),
+        (left, bottom),
+        (right, top),
+        (left - width, top),
+        (left, bottom - height),
+    ]
+    inside = [(_within(x, width, frame[0]), _within(y, height, frame[1])) for x, y in corners]
+    overlaps = [sum(_overlap((x, y, x + width, y + height), other) for other in taken) for x, y in inside]
+    # A plate that had to be moved into the frame is farther from its box.
+    moved = [abs(x - a) + abs(y - b) for (x, y), (a, b) in zip(inside, corners, strict=True)]
+    best = min(range(len(corners)), key=lambda i: (overlaps[i] > 0, overlaps[i], moved[i] > 0, i))
+    return inside[best]
+
+
+def _within(start: int, length: int, limit: int) -> int:
+    return max(0, min(start, limit - length))
+
+
+def _overlap(one: Rectangle, other: Rectangle) -> int:
+    wide = min(one[2], other[2]) - max(one[0], other[0])
+    high = min(one[3], other[3]) - max(one[1], other[1])
+    return max(0, wide) * max(0, high)
+
+
+@lru_cache(maxsize=512)
+def _plate(identity: int, actions: tuple[tuple[str, float], ...], size: int) -> Image.Image:
+    """RGBA: the identity on its colour, then a line and a bar for each action."""
+    return _drawn_plate(identity, tuple((name, round(score, 2)) for name, score in actions), size)
+
+
+@lru_cache(maxsize=512)
+def _drawn_plate(identity: int, actions: tuple[tuple[str, float], ...], size: int) -> Image.Image:
+    font, colour = overlay_font(size), person_colour(identity)
+    tag = str(identity) if identity >= 0 else ""
+    pad, row = max(2, size // 4), round(size * 1.35)
+    texts = [f"{name} {score:.2f}" for name, score in actions]
+    tag_width = int(font.getlength(tag)) + 2 * pad if tag else 0
+    text_width = max((int(font.getlength(text)) for text in texts), default=0)
+    width = max(tag_width + (text_width + 2 * pad if texts else 0), 1)
+    height = row * max(len(texts), 1) if tag or texts else 1
+    plate = Image.new("RGBA", (width, height), (*_DARK, round(255 * _PLATE_SHARE)))
+    draw = ImageDraw.Draw(plate)
+    if tag:
+        draw.rectangle((0, 0, tag_width - 1, height), fill=(*colour, 255))
+        draw.text((tag_width // 2, row // 2), tag, fill=(*_DARK, 255), font=font, anchor="mm")
+    for number, (text, (_, score)) in enumerate(zip(texts, actions, strict=True)):
+        top, left = number * row, tag_width
+        bar = round((width - left) * min(max(score, 0.0), 1.0))
+        thickness = max(1, size // 8)
+        draw.rectangle((left, top + row - thickness, left + bar, top + row - 1), fill=(*colour, 255))
+        draw.text((left + pad, top + row // 2), text, fill=(255, 255, 255, 255), font=font, anchor="lm")
+    return plate

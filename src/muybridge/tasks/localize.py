@@ -1,0 +1,426 @@
+"""Localizer: who does what, where and when.
+
+frames ── people (a detector and a tracker, or boxes from a file) ── clips around key frames ── ACAR-Net ── actions
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from muybridge.artifacts import Artifact, find_model, load_artifact, push_to_hub
+from muybridge.data.annotations import Annotations
+from muybridge.data.feature_bank import FeatureBankReader, FeatureBankWriter, StreamFeatureBank
+from muybridge.data.label_maps import LabelMap
+from muybridge.data.localization import BankSpan, KeyFrameSampling, normalize_clips
+from muybridge.errors import ModelMismatch, OptionError
+from muybridge.media.video_reader import DEFAULT_RATE, Frame, VideoReader
+from muybridge.models.acar import ACARHead, ACARNet
+from muybridge.models.acar_actors import Actors
+from muybridge.models.acar_loss import action_probabilities
+from muybridge.pretrained import BackboneIdentity, reload_backbone
+from muybridge.tasks.detectors import Detector, load_detector
+from muybridge.tasks.devices import choose_device
+from muybridge.tasks.localize_people import DetectedPeople, GivenPeople, PeopleSource
+from muybridge.tasks.localize_results import LocalizeResult, People
+from muybridge.tasks.localize_stream import LocalizeConfig, LocalizedFrame, LocalizeRun
+from muybridge.tasks.tracks import Tracker
+from muybridge.training.localizer import NetworkConfig, bank_window, load_localizer_state, localizer_state
+from muybridge.training.memory import is_out_of_memory
+
+TASK = "localize"
+BUILT_IN: dict[str, str] = {}
+Precision = Literal["float32", "bfloat16"]
+
+
+class Localizer:
+    """Finds people, follows them and says what they do. Made by `from_pretrained`, or by training.
+
+    Example:
+        >>> localizer = Localizer.from_pretrained("model.safetensors")
+        >>> for span in localizer("street.mp4").spans(threshold=0.5):
+        ...     print(span.person, span.start, span.end, span.label)
+
+    Attributes:
+        labels: the classes, and which exclude each other.
+        sampling: what the model sees around a key frame.
+        backbone: identity of the frozen image model; None for a SlowFast trunk.
+        bank_span: what is read of a feature bank; None for a model that reads none.
+        bank_writer: the localizer that writes this one's banks.
+        provenance: data, steps and plan of the training.
+        scores: measured figures by name.
+    """
+
+    def __init__(
+        self,
+        network: ACARNet,
+        config: NetworkConfig,
+        labels: LabelMap,
+        sampling: KeyFrameSampling,
+        *,
+        backbone: BackboneIdentity | None = None,
+        detector: str | Path | Detector | None = None,
+        bank_span: BankSpan | None = None,
+        bank_model: str = "",
+        bank_writer: "Localizer | None" = None,
+        device: str = "auto",
+        precision: Precision = "float32",
+        provenance: Mapping[str, Any] | None = None,
+        scores: Mapping[str, Any] | None = None,
+    ) -> None:
+        if len(labels) != config.head.num_classes:
+            raise ModelMismatch(f"{len(labels)} labels stand beside a head of {config.head.num_classes} classes")
+        self.network = network.to(choose_device(device)).eval()
+        self.config, self.labels, self.sampling, self.backbone = config, labels, sampling, backbone
+        self.bank_span, self.bank_model, self.bank_writer = bank_span, bank_model, bank_writer
+        if bank_writer is not None and bank_span is not None and bank_writer.fingerprint != bank_model:
+            raise ModelMismatch(
+                f"this localizer reads banks of model {bank_model}, but the one given writes those of "
+                f"{bank_writer.fingerprint}. Give the model that wrote the banks of its training"
+            )
+        self.precision = precision
+        self.provenance, self.scores = dict(provenance or {}), dict(scores or {})
+        self._detector = detector
+
+    # ---- making one ----
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        *,
+        detector: str | Path | Detector | None = None,
+        bank_writer: "str | Path | Localizer | None" = None,
+        device: str = "auto",
+        backbone_weights: Path | None = None,
+        precision: Precision = "float32",
+    ) -> "Localizer":
+        """A trained localizer: a model file, or OWNER/NAME on the Hugging Face hub.
+
+        Args:
+            detector: what finds people, as `muybridge.tasks.detectors.load_detector` takes it; None for the built-in
+                one. It is loaded when it is first needed.
+            bank_writer: for a model that reads a feature bank, the one that writes it.
+            backbone_weights: file of the image model's weights, where its name does not bring them.
+
+        Raises:
+            MissingInput: no such model.
+            ModelMismatch: the file is for another task, the image model is not the one it was trained on, or
+                `bank_writer` is not the model whose banks it reads.
+            ModelError, UnsafeModelFile: the file, or the image model's weights, cannot be read.
+        """
+        artifact = load_artifact(find_model(name_or_path, built_in=BUILT_IN, task=TASK), task=TASK)
+        contract = artifact.contract
+        identity = None if contract["backbone"] is None else BackboneIdentity(**contract["backbone"])
+        backbone = None if identity is None else reload_backbone(identity, weights=backbone_weights)
+        config = NetworkConfig.from_json(artifact.architecture)
+        network = config.build(backbone)
+        load_localizer_state(network, artifact.tensors, source=str(name_or_path))
+        bank = contract["bank"]
+        if bank_writer is not None and not isinstance(bank_writer, Localizer):
+            bank_writer = cls.from_pretrained(bank_writer, device=device, precision=precision)
+        return cls(
+            network,
+            config,
+            LabelMap(tuple(contract["labels"]), tuple(contract["ids"]), _groups(contract["exclusive"])),
+            KeyFrameSampling.from_json(contract["sampling"]),
+            backbone=identity,
+            detector=detector,
+            bank_span=None if bank is None else BankSpan(bank["before"], bank["after"]),
+            bank_model="" if bank is None else bank["model"],
+            bank_writer=bank_writer,
+            device=device,
+            precision=precision,
+            provenance=artifact.provenance,
+            scores=artifact.scores,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the model file, whole or not at all: trained tensors, labels, sampling, image model by name."""
+        bank = None if self.bank_span is None else {"model": self.bank_model, **asdict(self.bank_span)}
+        contract = {
+            "labels": list(self.labels.names),
+            "ids": list(self.labels.ids),
+            "exclusive": [list(group) for group in self.labels.exclusive],
+            "sampling": asdict(self.sampling),
+            "backbone": None if self.backbone is None else asdict(self.backbone),
+            "bank": bank,
+        }
+        tensors = localizer_state(self.network)
+        Artifact(TASK, self.config.to_json(), tensors, self.provenance, self.scores, contract).save(path)
+
+    def push_to_hub(self, repository: str, *, private: bool = False) -> str:
+        """Upload as OWNER/NAME to the Hugging Face hub and return the address."""
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "model.safetensors"
+            self.save(path)
+            return push_to_hub(path, repository, private=private)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the network by its trained tensors and its image model; feature banks carry it."""
+        digest = hashlib.sha256("" if self.backbone is None else self.backbone.hash.encode())
+        for name, tensor in sorted(localizer_state(self.network).items()):
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    # ---- using it ----
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        return next(self.network.head.parameters()).device
+
+    @property
+    def detector(self) -> Detector:
+        """What finds people, loaded when first asked for."""
+        if self._detector is None or isinstance(self._detector, (str, Path)):
+            device = str(self.device)
+            self._detector = (
+                load_detector(device=device)
+                if self._detector is None
+                else load_detector(self._detector, device=device)
+            )
+        return self._detector
+
+    def people(self, boxes: Annotations | None, config: LocalizeConfig) -> PeopleSource:
+        """What tells who is in the frames of one video: the detector, or given boxes of that video."""
+        step = config.every / config.looks_per_key
+        if boxes is not None:
+            return GivenPeople(boxes, min_score=config.min_score, tracker=Tracker(rate=1 / step))
+        return DetectedPeople(self.detector, Tracker(rate=1 / step), min_score=config.min_score)
+
+    def __call__(
+        self,
+        video: str | Path,
+        *,
+        boxes: Annotations | None = None,
+        config: LocalizeConfig | None = None,
+        bank: FeatureBankReader | None = None,
+        **options: Any,
+    ) -> LocalizeResult:
+        """Who does what, where and when in a video file.
+
+        Args:
+            boxes: who is where, of this one video, in place of the detector's.
+            config, options: a `LocalizeConfig`, or its fields.
+            bank: the video's feature bank, for a model that reads one; None writes one on the way, which then lacks
+                what is still to come.
+
+        Raises:
+            InputError: the video cannot be read.
+        """
+        config = configured(config, options)
+        with VideoReader(video) as reader:
+            run = self.run(self.people(boxes, config), config, bank=bank)
+            for _ in run.walk(reader):
+                pass
+            return self.result(run, reader, Path(video).stem, config)
+
+    def stream(
+        self,
+        frames: Iterable[Frame],
+        *,
+        people: PeopleSource | None = None,
+        config: LocalizeConfig | None = None,
+        bank: FeatureBankReader | None = None,
+        **options: Any,
+    ) -> Iterator[LocalizedFrame]:
+        """Every frame with who is in it and what they do, `config.every` / 2 and half a clip later than it came.
+
+        Holds as many frames as that takes, whatever the length.
+
+        Args:
+            people: tells who is in a frame; None for the detector and a tracker.
+            config, options, bank: as in a call.
+        """
+        config = configured(config, options)
+        run = self.run(people or self.people(None, config), config, bank=bank, keep=False)
+        yield from run.walk(frames)
+
+    def run(
+        self,
+        people: PeopleSource,
+        config: LocalizeConfig,
+        *,
+        bank: FeatureBankReader | None = None,
+        keep: bool = True,
+    ) -> LocalizeRun:
+        """One pass over one video, to be walked with its frames."""
+        if self.bank_span is None:
+            if bank is not None:
+                raise OptionError(
+                    "this localizer was trained without a feature bank and cannot read one. Leave it out"
+                )
+            return LocalizeRun(self.sampling, len(self.labels), people, self._answer, config, keep=keep)
+        if bank is not None:
+            return LocalizeRun(
+                self.sampling, len(self.labels), people, self._answer_with(bank, None), config, keep=keep
+            )
+        writer = self.bank_writer
+        if writer is None:
+            raise OptionError(
+                "this localizer reads a feature bank. Give the model that writes it with --bank-model, or the bank"
+            )
+        if writer.sampling != self.sampling:
+            raise ModelMismatch(
+                "in one pass, the model that writes the bank must see the same clips as the one that reads it. "
+                "Write the bank first, with write-bank"
+            )
+        ring = StreamFeatureBank()
+        answer = self._answer_with(ring, ring)
+        return LocalizeRun(self.sampling, len(self.labels), people, answer, config, keep=keep)
+
+    def result(self, run: LocalizeRun, reader: VideoReader, name: str, config: LocalizeConfig) -> LocalizeResult:
+        """What a finished run recorded."""
+        info = reader.info
+        return LocalizeResult(
+            name,
+            self.labels,
+            info.width,
+            info.height,
+            float(info.average_rate or DEFAULT_RATE),
+            config.every,
+            tuple(run.looks),
+            tuple(run.key_frames),
+            np.array(run.frame_seconds),
+            (*reader.notes, *run.notes),
+        )
+
+    def actions(
+        self, clip_T3HW: Tensor, boxes: NDArray[np.float32] | Tensor, bank_maps: Tensor | None = None
+    ) -> NDArray[np.float32]:
+        """Probabilities (n, K) float32 of the people of one clip.
+
+        Args:
+            clip_T3HW: uint8, as `sampling` says.
+            boxes: (n, 4) fractions of the frame.
+            bank_maps: (m, C, h, w) entries of the feature bank around the key frame.
+
+        Raises:
+            OptionError: too little memory.
+        """
+        if not len(boxes):
+            return np.zeros((0, len(self.labels)), np.float32)
+        with torch.no_grad(), self._memory(len(boxes)), self._autocast():
+            context = self.network.context(self._input(clip_T3HW))
+            bank = None if bank_maps is None else bank_window(self.network, context, [bank_maps])
+            logits = self.network.head(context, self._actors(boxes), bank)
+            return action_probabilities(logits.float(), self.labels.exclusive).cpu().numpy()
+
+    def first_order(self, clip_T3HW: Tensor, boxes: NDArray[np.float32] | Tensor) -> Tensor:
+        """What a feature bank keeps of the people of one clip: (n, C, h, w).
+
+        Raises:
+            OptionError: the baseline head has no such maps, or too little memory.
+        """
+        head = self.network.head
+        if not isinstance(head, ACARHead):
+            raise OptionError("the baseline head makes no maps for a feature bank. Train the writer with --head acar")
+        with torch.no_grad(), self._memory(len(boxes)), self._autocast():
+            return head.first_order(self.network.context(self._input(clip_T3HW)), self._actors(boxes)).maps
+
+    def write_bank(
+        self,
+        video: str | Path,
+        path: str | Path,
+        *,
+        boxes: Annotations | None = None,
+        config: LocalizeConfig | None = None,
+        **options: Any,
+    ) -> int:
+        """Write the feature bank of a video: the maps of everybody at every key frame; returns how many.
+
+        Args:
+            path: the file to write.
+            boxes, config, options: as in a call.
+        """
+        config = configured(config, options)
+        count = 0
+        with (
+            VideoReader(video) as reader,
+            FeatureBankWriter(path, model=self.fingerprint, video=str(video)) as writer,
+        ):
+
+            def append(seconds: float, clip: Tensor, people: People) -> NDArray[np.float32]:
+                nonlocal count
+                writer.append(seconds, self.first_order(clip, people.boxes), torch.from_numpy(people.boxes))
+                count += len(people)
+                return people.actions
+
+            source = self.people(boxes, config)
+            run = LocalizeRun(self.sampling, len(self.labels), source, append, config, keep=False)
+            for _ in run.walk(reader):
+                pass
+        return count
+
+    def _answer(self, seconds: float, clip: Tensor, people: People) -> NDArray[np.float32]:
+        del seconds
+        return self.actions(clip, people.boxes)
+
+    def _answer_with(self, bank: FeatureBankReader, ring: StreamFeatureBank | None) -> Any:
+        """Answers that read a bank's window; a stream's own entry comes into the ring first."""
+        span = self.bank_span or BankSpan()
+
+        def answer(seconds: float, clip: Tensor, people: People) -> NDArray[np.float32]:
+            if ring is not None and self.bank_writer is not None:
+                ring.append(seconds, self.bank_writer.first_order(clip, people.boxes), torch.from_numpy(people.boxes))
+            entries = bank.window(seconds, before=span.before, after=span.after)
+            return self.actions(clip, people.boxes, entries.maps)
+
+        return answer
+
+    def _input(self, clip_T3HW: Tensor) -> Tensor:
+        height, width = clip_T3HW.shape[-2:]
+        return normalize_clips(clip_T3HW[None].to(self.device), self.sampling, [(height, width)])
+
+    def _actors(self, boxes: NDArray[np.float32] | Tensor) -> Actors:
+        return Actors.from_clips([torch.as_tensor(boxes)]).to(self.device)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def _memory(self, people: int) -> "_EnoughMemory":
+        return _EnoughMemory(people, self.device)
+
+
+class _EnoughMemory:
+    """Turns running out of memory into an error that says what to do."""
+
+    def __init__(self, people: int, device: torch.device) -> None:
+        self._people, self._device = people, device
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (RuntimeError, MemoryError)) and is_out_of_memory(error):
+            raise OptionError(
+                f"a clip with {self._people} people does not fit into the memory of {self._device}. "
+                "Raise --min-score for fewer people, or choose --device cpu"
+            ) from error
+
+
+def configured(config: LocalizeConfig | None, options: Mapping[str, Any]) -> LocalizeConfig:
+    """A config, or one of the given fields.
+
+    Raises:
+        OptionError: both, or an unknown field.
+    """
+    if config is not None and options:
+        raise OptionError(f"config and {', '.join(options)} were both given: put all options into the config")
+    unknown = sorted(options.keys() - LocalizeConfig.__dataclass_fields__.keys())
+    if unknown:
+        raise OptionError(f"{unknown[0]} is no option. Known: {', '.join(LocalizeConfig.__dataclass_fields__)}")
+    return config or replace(LocalizeConfig(), **options)
+
+
+def _groups(groups: Iterable[Iterable[int]]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(group) for group in groups)
