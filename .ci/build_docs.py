@@ -29,6 +29,8 @@ PAGES = {
     "models": "Modules and pure functions on tensors.",
     "errors": "What a user can meet, model files, progress.",
 }
+_WARNING = re.compile("griffe:|warning", re.IGNORECASE)
+_TOGETHER = re.compile("parameter '[^']*, [^']*'", re.IGNORECASE)
 ALONE = ("errors", "artifacts", "pretrained", "progress")  # modules outside the folders
 
 
@@ -74,9 +76,7 @@ def build() -> list[str]:
     # The strict mode does not see what the reader of docstrings complains of. Parameters that a docstring describes
     # together ("width, height: pixels") are as we want them.
     lines = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).splitlines()
-    return [
-        line for line in lines if re.search("griffe:|warning", line, re.I) and not re.search("parameter '.*, ", line)
-    ]
+    return [line for line in lines if _WARNING.search(line) and not _TOGETHER.search(line)]
 
 
 if __name__ == "__main__":
