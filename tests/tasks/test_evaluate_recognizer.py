@@ -133,6 +133,7 @@ def test_kept_views_are_not_read_again_and_do_not_change(clips, monkeypatch):
     again = [kept[i] for i in range(8)]
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert len(reads) == 8 + 3  # there is room for five
+    assert kept.num_bytes == sum(view.nbytes for view in first)
 
 
 def test_held_out_clips_are_those_that_training_held_out(clips, model, weights):

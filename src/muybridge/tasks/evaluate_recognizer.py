@@ -60,6 +60,12 @@ class ClipViews(Dataset[Tensor]):
             self._kept[index] = views
         return views
 
+    @property
+    def num_bytes(self) -> int:
+        """Size of all views together."""
+        height, width = self.sampling.size
+        return len(self) * self.views.temporal * self.views.spatial * self.sampling.frames * 3 * height * width
+
     def strip(self, index: int) -> NDArray[np.uint8]:
         """The middle view of a clip as pictures (T, H, W, 3)."""
         views = self[index]

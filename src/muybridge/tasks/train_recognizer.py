@@ -125,7 +125,9 @@ def train(
     evaluation = None
     if views is not None:
         # Measured as the file will be used, which may be in another precision than training's.
-        evaluation = evaluate_views(recognizer.logits, views, orders=True, left_out=clips.left_out)
+        evaluation = evaluate_views(
+            recognizer.logits, views, orders=True, left_out=clips.left_out, workers=_readers(views, plan.config)
+        )
         recognizer.scores = evaluation.numbers()
     report = out.with_suffix(".html")
     if is_main_process():
@@ -260,9 +262,14 @@ def _validation(network: VideoViT, sampling: SamplingConfig, views: ClipViews, c
             return network(normalize(frames.to(device), sampling))
 
     def run() -> Mapping[str, float]:
-        return evaluate_views(logits, views, quiet=True).report.numbers
+        return evaluate_views(logits, views, workers=_readers(views, config), quiet=True).report.numbers
 
     return Validation(run, "mAP" if views.clips.multi_label else "top1")
+
+
+def _readers(views: ClipViews, config: FitConfig) -> int:
+    """Processes that read held-out clips: none where all of them are kept in memory after the first time."""
+    return 0 if views.num_bytes <= _KEPT_BYTES else config.workers
 
 
 def _settings(plan: TrainingPlan, clips: _Clips) -> dict[str, Any]:
