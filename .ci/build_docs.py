@@ -38,6 +38,8 @@ def write_reference() -> None:
     shutil.rmtree(REFERENCE, ignore_errors=True)
     REFERENCE.mkdir(parents=True)
     commands = app.generate_docs(output_format="markdown", recursive=True, heading_level=1)
+    # The site has a table of contents of its own.
+    commands = re.sub(r"\n## Table of Contents\n.*?\n(?=\*\*Commands)", "\n", commands, count=1, flags=re.DOTALL)
     (REFERENCE / "commands.md").write_text(commands.replace("# muybridge\n", "# Commands\n", 1), encoding="utf-8")
     for page, about in PAGES.items():
         names = ALONE if page == "errors" else tuple(sorted(path.stem for path in (PACKAGE / page).glob("[!_]*.py")))
