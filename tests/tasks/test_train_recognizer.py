@@ -118,6 +118,30 @@ def test_the_other_methods(clips, weights, tmp_path, method):
     Recognizer.from_pretrained(tmp_path / "m.safetensors", device="cpu", backbone_weights=weights)
 
 
+def test_in_mixed_precision_the_backbone_is_half_while_training_and_whole_afterwards(
+    clips, weights, tmp_path, monkeypatch
+):
+    dtypes: set[torch.dtype] = set()
+    forward = VideoViT.forward
+
+    def watch(self, *arguments, **options):
+        if self.training:
+            dtypes.add(self.backbone.blocks[0].attn.qkv.weight.dtype)
+            assert self.head.weight.dtype == torch.float32
+            assert all(p.dtype == torch.float32 for p in self.adapters.parameters())
+        return forward(self, *arguments, **options)
+
+    monkeypatch.setattr(VideoViT, "forward", watch)
+    plan = plan_for(clips, weights, steps=25)
+    outcome, _ = run(replace(plan, config=replace(plan.config, precision="bf16-mixed")), tmp_path / "m.safetensors")
+    assert dtypes == {torch.bfloat16}
+    assert outcome.evaluation is not None
+    assert outcome.evaluation.report.numbers["top1"] == 1.0
+    recognizer = Recognizer.from_pretrained(tmp_path / "m.safetensors", device="cpu", backbone_weights=weights)
+    again = recognizer.batch([entry.path for entry in outcome.evaluation.clips.entries])
+    torch.testing.assert_close(torch.stack([p.probabilities for p in again]), outcome.evaluation.probabilities)
+
+
 def test_a_stopped_run_goes_on_bit_for_bit(clips, weights, tmp_path):
     class Stopped(Exception):
         pass

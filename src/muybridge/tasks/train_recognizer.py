@@ -3,7 +3,8 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -174,19 +175,41 @@ def _fit(
         multi_label=multi_label,
     )
     config = plan.length.of(plan.config, len(clips.train))
-    return fit(
-        objective,
-        ClipDataset(clips.train, sampling, plan.augmentation),
-        config,
-        folder=folder,
-        validation=None if views is None else _validation(network, sampling, views, config),
-        weights=balance_draws(labels) if balance == "draws" else None,
-        resume=resume,
-        accelerator=device if device == "auto" else str(choose_device(device)),
-        title="recognizer",
-        settings=_settings(plan, clips),
-        memory_advice=_MEMORY_ADVICE,
-    )
+    with _frozen_in_half_precision(network, config):
+        return fit(
+            objective,
+            ClipDataset(clips.train, sampling, plan.augmentation),
+            config,
+            folder=folder,
+            validation=None if views is None else _validation(network, sampling, views, config),
+            weights=balance_draws(labels) if balance == "draws" else None,
+            resume=resume,
+            accelerator=device if device == "auto" else str(choose_device(device)),
+            title="recognizer",
+            settings=_settings(plan, clips),
+            memory_advice=_MEMORY_ADVICE,
+        )
+
+
+_HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+@contextmanager
+def _frozen_in_half_precision(network: VideoViT, config: FitConfig) -> Generator[None]:
+    """As in the paper, where precision is mixed: a frozen backbone in half precision while the rest is trained.
+
+    Autocast alone would keep its weights in float32 and convert them at every step.
+    """
+    dtype = _HALF.get(config.precision)
+    if dtype is None or network.train_backbone:
+        yield
+        return
+    exact = {name: tensor.to("cpu", copy=True) for name, tensor in network.backbone.state_dict().items()}
+    network.backbone.to(dtype)
+    try:
+        yield
+    finally:
+        network.backbone.float().load_state_dict(exact)
 
 
 def _read_clips(data: ClipData, seed: int, tell: Callable[[str], None]) -> _Clips:
@@ -254,7 +277,7 @@ def _start_from(start: Artifact, network: VideoViT, identity: BackboneIdentity) 
 
 
 def _validation(network: VideoViT, sampling: SamplingConfig, views: ClipViews, config: FitConfig) -> Validation:
-    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(config.precision)
+    dtype = _HALF.get(config.precision)
 
     def logits(frames: Tensor) -> Tensor:
         device = network.head.weight.device
