@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 RGB = NDArray[np.uint8]
 _SHADE = (12, 12, 16, 170)
 _INK = (255, 255, 255, 255)
-_FAINT = (255, 255, 255, 60)
+_FAINT = (84, 84, 92, 200)
 _BAR = (86, 180, 233, 235)  # the sky blue of Okabe and Ito, told apart by all eyes
 
 
