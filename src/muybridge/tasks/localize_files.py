@@ -17,6 +17,7 @@ from muybridge.data.cvat import write_cvat
 from muybridge.data.feature_bank import FeatureBank, FeatureBankReader
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.mot import write_mot
+from muybridge.data.video_files import video_file
 from muybridge.errors import InputError, OptionError
 from muybridge.evaluation.report_page import write_report_page
 from muybridge.media.box_overlays import BoxLabel, draw_people
@@ -154,6 +155,22 @@ def _bank(
     path = Path(stack.enter_context(TemporaryDirectory())) / "bank.safetensors"
     localizer.bank_writer.write_bank(source.path, path, boxes=boxes, config=job.config)
     return FeatureBank(path, model=localizer.bank_model)
+
+
+def bank_file(
+    localizer: Localizer, source: Source, target: Path, *, boxes: Annotations | None, config: LocalizeConfig
+) -> list[str]:
+    """Write the feature bank of a video; returns how many entries it has, in a sentence for the user.
+
+    Args:
+        boxes: who is where, by the videos' names; None lets the detector find out.
+    """
+    check_writable(target)
+    if boxes is not None:
+        file = video_file(source.path)
+        boxes = boxes_of(boxes, source.path.stem, file.width, file.height)
+    count = localizer.write_bank(source.path, target, boxes=boxes, config=config)
+    return [f"{count} entries"]
 
 
 def labels_of(people: People, labels: LabelMap, width: int, height: int, *, threshold: float) -> list[BoxLabel]:

@@ -1,0 +1,93 @@
+"""`muybridge evaluate localizer`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+
+def evaluate_localizer(
+    annotations: Path,
+    /,
+    *,
+    videos: Path,
+    model: Annotated[str, Parameter(alias="-m")],
+    boxes: Path | None = None,
+    min_score: float = 0.85,
+    every: str = "0s",
+    protocol: Literal["ava-2019", "activitynet-2020", "slowfast", "mmaction2"] = "ava-2019",
+    banks: Path | None = None,
+    batch_size: int = 4,
+    backbone_weights: Path | None = None,
+    predictions: Path | None = None,
+    report: Path | None = None,
+    out: Annotated[Path | None, Parameter(alias="-o")] = None,
+    device: str = "auto",
+) -> None:
+    """Measure a localizer on annotated videos: frame-mAP, and video-mAP where people have ids.
+
+    Parameters
+    ----------
+    annotations
+        Who does what, as `muybridge train localizer` takes it.
+    videos
+        Folder of the videos that they name.
+    model
+        A .safetensors file, or OWNER/NAME on the Hugging Face hub.
+    boxes
+        Detections with scores, used in place of the true boxes, as published figures are.
+    min_score
+        Detections less sure are left out.
+    every
+        Least time between key frames, where every frame is annotated; 0s takes all.
+    protocol
+        Whose rules, see `muybridge evaluate ava`. The report states them.
+    banks
+        Folder of feature banks, for a model that reads them.
+    batch_size
+        Clips at a time.
+    backbone_weights
+        A file with an image model's weights, if they do not come by its name.
+    predictions
+        A CSV file to write, in AVA's form.
+    report
+        An HTML page to write, with a table of classes and the worst errors.
+    out
+        A JSON file to write, with all numbers.
+    device
+        auto, cpu, cuda, mps.
+    """
+    from muybridge.apps.durations import parse_seconds
+    from muybridge.data.ava import write_ava
+    from muybridge.media.outputs import atomic_output, check_writable
+    from muybridge.tasks.evaluate_localizer import evaluate
+
+    for path in (predictions, report, out):
+        if path is not None:
+            check_writable(path)
+    measured = evaluate(
+        model,
+        annotations,
+        videos,
+        boxes=boxes,
+        min_score=min_score,
+        every_seconds=parse_seconds("--every", every),
+        protocol=protocol,
+        banks=banks,
+        batch_size=batch_size,
+        device=device,
+        backbone_weights=backbone_weights,
+        report=report,
+    )
+    print(measured.frames)  # noqa: T201
+    print(f"boxes: {measured.boxes}")  # noqa: T201
+    if measured.tubes is not None:
+        print("\n" + measured.tubes.to_text())  # noqa: T201
+    if predictions is not None:
+        write_ava(predictions, measured.predictions, eighth="score")
+    if out is not None:
+        tubes = None if measured.tubes is None else json.loads(measured.tubes.to_json())
+        content = {**measured.numbers(), "boxes": measured.boxes, "frames": json.loads(measured.frames.to_json())}
+        with atomic_output(out) as beside:
+            beside.write_text(json.dumps({**content, "tubes": tubes}, indent=2) + "\n", encoding="utf-8")

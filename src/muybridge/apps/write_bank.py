@@ -1,0 +1,74 @@
+"""`muybridge write-bank`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from muybridge.media.sources import Source
+
+
+def write_bank(
+    inputs: Annotated[list[str], Parameter(negative=())],
+    /,
+    *,
+    model: Annotated[str, Parameter(alias="-m")],
+    out: Annotated[Path, Parameter(alias="-o")],
+    detector: str | None = None,
+    boxes: Path | None = None,
+    min_score: float = 0.5,
+    every: str = "1s",
+    backbone_weights: Path | None = None,
+    device: str = "auto",
+) -> int:
+    """Write the feature bank of videos: what a localizer saw of everybody at every key frame.
+
+    A second localizer reads it in a window of time, so that what happened seconds ago, or is about to, counts:
+    `muybridge train localizer --banks FOLDER`.
+
+    Parameters
+    ----------
+    inputs
+        Videos, folders, globs.
+    model
+        A localizer with the acar head.
+    out
+        Folder for the banks, one file a video, named as the video.
+    detector
+        What finds people; by default the built-in one.
+    boxes
+        A file of people's boxes in place of a detector.
+    min_score
+        Boxes that the detector is less sure of are not people.
+    every
+        Time from one entry of the bank to the next.
+    backbone_weights
+        File of the image model's weights, where its name does not bring them.
+    device
+        auto, cpu, cuda, cuda:1, mps.
+    """
+    from muybridge.apps import batch
+    from muybridge.apps.durations import parse_seconds
+    from muybridge.data.annotation_files import read_boxes
+    from muybridge.errors import OptionError
+    from muybridge.media.sources import expand_sources
+    from muybridge.tasks.localize import Localizer
+    from muybridge.tasks.localize_files import bank_file
+    from muybridge.tasks.localize_stream import LocalizeConfig
+
+    seconds = parse_seconds("--every", every)
+    config = LocalizeConfig(every=seconds, look_every=min(seconds, 0.2), min_score=min_score)
+    sources = [source for source in expand_sources(inputs) if source.kind == "video"]
+    if not sources:
+        raise OptionError("none of the inputs is a video file. A stream's bank is kept while it is localized")
+    targets = [out / f"{source.path.stem}.safetensors" for source in sources]
+    if len(set(targets)) < len(targets):
+        raise OptionError("two videos have the same name, and would have the same bank. Write them to two folders")
+    given = None if boxes is None else read_boxes(boxes, [source.path for source in sources])
+    localizer = Localizer.from_pretrained(model, detector=detector, device=device, backbone_weights=backbone_weights)
+
+    def work(source: "Source", target: Path) -> list[str]:
+        return bank_file(localizer, source, target, boxes=given, config=config)
+
+    return batch.run(sources, targets, work)
