@@ -199,7 +199,7 @@ def test_frames_of_a_stream_are_taken_at_the_models_rate(weights, rate, expected
 
 def test_a_model_that_looks_ahead_cannot_follow_a_stream(recognizer):
     with pytest.raises(ModelMismatch, match="causal"):
-        next(recognizer.stream([np.zeros((32, 48, 3), np.uint8)]))
+        recognizer.stream([np.zeros((32, 48, 3), np.uint8)])
 
 
 # ---- windows ----

@@ -1,5 +1,6 @@
 """`muybridge recognize`."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -36,14 +37,15 @@ def recognize(
     Parameters
     ----------
     inputs
-        Videos, folders, globs, stream addresses, capture devices such as /dev/video0.
+        Videos, folders of videos or of frames, globs, stream addresses, capture devices such as /dev/video0, or 0
+        for short.
     model
         camera (built in: what the camera does), a .safetensors file, or OWNER/NAME on the Hugging Face hub.
     top
         How many labels an answer names.
     window
         Length of the stretch of time that one answer is about, such as 2s or 500ms. By default as long as the clips
-        the model was trained on.
+        the model was trained on. For a live source and a causal model the default is an answer a frame.
     step
         Time from one window to the next; by default half a window.
     threshold
@@ -51,11 +53,11 @@ def recognize(
     format
         table for people, csv for spreadsheets, json with every window's scores.
     out
-        A file to write the answers to, in place of the terminal.
+        A file to write the answers to, in place of the terminal; not for live sources.
     overlay
         A video to write, with the labels over the picture: a file for one input, a folder for several.
     shots
-        Cut at shot boundaries first (pip install 'muybridge[shots]').
+        Cut at shot boundaries first, which reads each video twice (pip install 'muybridge[shots]').
     backbone_weights
         File of the frozen image model's weights, where its name does not bring them.
     batch_size
@@ -68,13 +70,14 @@ def recognize(
     from muybridge.apps import batch
     from muybridge.apps.recognize_output import write_answers
     from muybridge.media.outputs import check_writable
-    from muybridge.media.sources import expand_sources, output_paths
+    from muybridge.media.sources import output_paths
     from muybridge.tasks.recognize import Recognizer
-    from muybridge.tasks.recognize_files import FileAnswer, RecognizeJob, recognize_file, write_overlay
+    from muybridge.tasks.recognize_files import FileAnswer, RecognizeJob, clip_sources, recognize_file, write_overlay
     from muybridge.tasks.recognize_windows import WindowConfig
 
     config = WindowConfig(_seconds("--window", window), _seconds("--step", step))
-    sources = expand_sources(inputs)
+    sources = clip_sources(inputs)
+    _check_live(sources, {"--out": out is not None, "--overlay": overlay is not None, "--shots": shots})
     if out is not None:
         check_writable(out)
     overlays = output_paths(sources, overlay, suffix_of_stem="recognized") if overlay else [Path()] * len(sources)
@@ -86,14 +89,13 @@ def recognize(
 
     def work(source: "Source", target: Path) -> list[str]:
         if source.kind == "stream":
-            _follow(job, source)
-            return []
-        answer = recognize_file(job, source)
+            return _follow(job, source, format)
+        answer = recognize_file(job, source, keep_windows=overlay is not None or format == "json")
+        if overlay is not None:
+            write_overlay(answer, source, target, top=min(top, 3))
         answers.append(answer)
         if out is None and format == "table":
             write_answers([answer], format, None, top=top)
-        if overlay is not None:
-            write_overlay(answer, source, target, top=min(top, 3))
         return list(answer.notes)
 
     code = batch.run(sources, overlays, work, say_targets=overlay is not None)
@@ -104,16 +106,40 @@ def recognize(
     return code
 
 
-def _follow(job: "RecognizeJob", source: "Source") -> None:
-    """A live source's answers, a line each, as soon as each window is over."""
+def _check_live(sources: "Sequence[Source]", wanted: dict[str, bool]) -> None:
+    from muybridge.errors import OptionError
+
+    live = next((source.location for source in sources if source.kind == "stream"), None)
+    option = next((name for name, given in wanted.items() if given), None)
+    if live is not None and option is not None:
+        raise OptionError(f"{option} needs a file, but {live} is live and has no end. Leave {option} out")
+
+
+def _follow(job: "RecognizeJob", source: "Source", format: Format) -> list[str]:
+    """A live source's answers, a line each: after every frame if the model can, else as soon as a window is over.
+    Ctrl-C is its end.
+    """
+    from muybridge.apps.recognize_output import live_header, live_line
     from muybridge.media.video_reader import VideoReader
     from muybridge.tasks.recognize_files import recognize_stream
+    from muybridge.tasks.recognize_windows import WindowConfig
 
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(source.location))
-        for window in recognize_stream(job, source, reader, stack, quiet=True):
-            labels = "  ".join(f"{name} {score:.2f}" for name, score in window.prediction.top(job.top))
-            print(f"{window.start:9.2f} {window.end:9.2f}  {labels}", flush=True)  # noqa: T201
+        print(live_header(format), end="", flush=True)  # noqa: T201
+        every_frame = job.recognizer.is_causal and job.windows == WindowConfig()
+        try:
+            if every_frame:
+                for answer in job.recognizer.stream(reader):
+                    seconds = answer.seconds or 0.0
+                    print(live_line(job, format, source, seconds, seconds, answer), end="", flush=True)  # noqa: T201
+            else:
+                for window in recognize_stream(job, source, reader, stack, quiet=True):
+                    line = live_line(job, format, source, window.start, window.end, window.prediction)
+                    print(line, end="", flush=True)  # noqa: T201
+        except KeyboardInterrupt:
+            pass
+        return list(reader.notes)
 
 
 def _seconds(option: str, text: str) -> float | None:

@@ -8,7 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from muybridge.media.outputs import atomic_output
-from muybridge.tasks.recognize_files import FileAnswer
+from muybridge.media.sources import Source
+from muybridge.tasks.recognize import Prediction
+from muybridge.tasks.recognize_files import FileAnswer, RecognizeJob
+
+_COLUMNS = ("file", "start_seconds", "end_seconds", "label", "score")
 
 
 def write_answers(answers: Sequence[FileAnswer], format: str, path: Path | None, *, top: int) -> None:
@@ -29,7 +33,7 @@ def _table(answers: Sequence[FileAnswer], top: int) -> str:
         if not answer.spans:
             lines.append("  no span is above the threshold")
         lines += [f"  {_clock(s.start)} - {_clock(s.end)}  {s.score:.2f}  {s.label}" for s in answer.spans]
-        if len(answer.windows) == 1:  # a short clip: its runners-up are worth a look
+        if answer.num_windows == 1:  # a short clip: its runners-up are worth a look
             others = answer.windows[0].prediction.top(top)[1:]
             lines += [f"  {'':19}  {score:.2f}  {name}" for name, score in others]
     return "\n".join(lines) + "\n"
@@ -40,11 +44,37 @@ def _clock(seconds: float) -> str:
     return f"{int(minutes):2d}:{rest:05.2f}"
 
 
+def live_header(format: str) -> str:
+    """What stands before the lines of a live source."""
+    return ",".join(_COLUMNS) + "\n" if format == "csv" else ""
+
+
+def live_line(
+    job: RecognizeJob, format: str, source: Source, start: float, end: float, prediction: Prediction
+) -> str:
+    """One answer of a live source: a line of a table, of CSV, or a JSON object; empty where no label reaches the
+    threshold."""
+    found = [(name, score) for name, score in prediction.top(job.top) if score >= job.threshold]
+    if not found:
+        return ""
+    if format == "json":
+        top = [{"label": name, "score": round(score, 4)} for name, score in found]
+        return json.dumps({"start": round(start, 3), "end": round(end, 3), "top": top}) + "\n"
+    if format == "csv":
+        text = io.StringIO()
+        name, score = found[0]
+        row = (source.location, f"{start:.3f}", f"{end:.3f}", name, f"{score:.4f}")
+        csv.writer(text, lineterminator="\n").writerow(row)
+        return text.getvalue()
+    labels = "  ".join(f"{score:.2f} {name}" for name, score in found)
+    return f"{_clock(start)} - {_clock(end)}  {labels}\n" if end > start else f"{_clock(start)}  {labels}\n"
+
+
 def _csv(answers: Sequence[FileAnswer], top: int) -> str:
     del top
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("file", "start_seconds", "end_seconds", "label", "score"))
+    rows.writerow(_COLUMNS)
     for answer in answers:
         for span in answer.spans:
             rows.writerow((answer.source, f"{span.start:.3f}", f"{span.end:.3f}", span.label, f"{span.score:.4f}"))

@@ -48,10 +48,12 @@ class Prediction:
         names: (K,) of the classes.
         probabilities: (K,) float32 on the CPU; they sum to 1, or are each for itself where a clip may have several
             labels.
+        seconds: in a stream with times, when the frame was shown that the answer came with.
     """
 
     names: tuple[str, ...]
     probabilities: Tensor
+    seconds: float | None = None
 
     @property
     def label(self) -> str:
@@ -158,16 +160,17 @@ class Recognizer:
     def from_authors_checkpoint(
         cls,
         path: str | Path,
-        labels: LabelMap,
+        labels: LabelMap | Sequence[str],
         *,
         backbone: str = CLIP_TOWER,
         clip_weights: Path | None = None,
         sampling: SamplingConfig | None = None,
         device: str = "auto",
     ) -> "Recognizer":
-        """A checkpoint of ST-Adapter's authors, which must name the same classes in the same order as `labels`.
+        """A checkpoint of ST-Adapter's authors; `save` then makes a model file of it.
 
         Args:
+            labels: the classes in the order of the checkpoint's training, which does not name them.
             backbone: timm's name of the CLIP tower; its "quickgelu" form is the one the authors used.
             clip_weights: OpenAI CLIP's state dict, where the checkpoint holds trained tensors only. Without it, and
                 without a tower in the checkpoint, timm's weights of the name are taken.
@@ -176,6 +179,8 @@ class Recognizer:
             UnsafeModelFile: the file would execute code.
             ModelMismatch: a name is missing or unknown, or classes differ in number.
         """
+        if not isinstance(labels, LabelMap):
+            labels = LabelMap(tuple(labels), tuple(range(len(labels))))
         imported = import_authors_checkpoint(
             _read_plain_tensors(Path(path)), clip=None if clip_weights is None else _read_plain_tensors(clip_weights)
         )
@@ -279,35 +284,62 @@ class Recognizer:
         parts = probabilities.split([len(views) for views in loaded])
         return [Prediction(self.labels.names, part.mean(dim=0)) for part in parts]
 
+    @property
+    def is_causal(self) -> bool:
+        """Whether `stream` can be used: no frame is told about later ones."""
+        config = self.model.config
+        return config is None or ((config.causal or config.kernel[0] == 1) and not config.frequency_scales)
+
     def stream(self, frames: Iterable[Frame | RGB], *, window_seconds: float | None = None) -> Iterator[Prediction]:
         """One answer after every frame, at the price of one image forward each.
 
-        Frames with times are taken at the rate that the model was trained at, and the others passed over without an
-        answer; plain arrays (H, W, 3) are all taken.
+        Of frames with times, those are taken that the model's sampling would take (by its rate, or every n-th), and
+        the others passed over without an answer; plain arrays (H, W, 3) are all taken.
 
         Args:
-            window_seconds: how far back the answer looks; by default as long as the clips of the training.
+            window_seconds: how far back the answer looks; by default as many frames as the clips of the training had.
 
         Raises:
             ModelMismatch: the adapters look at later frames; train with --causal.
+            OptionError: `window_seconds` for a model that takes every n-th frame of a file.
         """
-        rate = self.sampling.rate
-        window = self.sampling.frames if window_seconds is None else max(1, round(window_seconds * rate))
+        by_stride = self.sampling.mode == "dense" and self.sampling.stride is not None
+        if window_seconds is None:
+            window = self.sampling.frames
+        elif by_stride:
+            raise OptionError(
+                f"window_seconds={window_seconds} needs a rate, but this model takes every {self.sampling.stride}-th "
+                "frame. Leave it out"
+            )
+        else:
+            window = max(1, round(window_seconds * self.sampling.rate))
         state = CausalStream(self.model, window=window)
-        due = None
+        return self._answers(self._taken(frames), state)
+
+    def _answers(self, frames: Iterable[Frame | RGB], state: CausalStream) -> Iterator[Prediction]:
         for frame in frames:
-            image = frame if isinstance(frame, np.ndarray) else frame.image
-            if isinstance(frame, Frame):
-                seconds = float(frame.pts_seconds)
-                if due is not None and seconds < due - 1e-6:
-                    continue
-                due = (seconds if due is None else due) + 1 / rate
-                due = max(due, seconds)
+            image, seconds = (frame, None) if isinstance(frame, np.ndarray) else (frame.image, frame.pts_seconds)
             picture = torch.from_numpy(image).permute(2, 0, 1)[None]
             crop = crop_views(picture, self.sampling)[0].to(self.device)
             with torch.inference_mode(), self._autocast():
                 logits = state(normalize(crop, self.sampling))
-            yield Prediction(self.labels.names, self._to_probabilities(logits)[0])
+            probabilities = self._to_probabilities(logits)[0]
+            yield Prediction(self.labels.names, probabilities, None if seconds is None else float(seconds))
+
+    def _taken(self, frames: Iterable[Frame | RGB]) -> Iterator[Frame | RGB]:
+        stride = self.sampling.stride if self.sampling.mode == "dense" else None
+        due: float | None = None
+        for place, frame in enumerate(frames):
+            if isinstance(frame, np.ndarray):
+                yield frame
+            elif stride is not None:
+                if place % stride == 0:
+                    yield frame
+            else:
+                seconds = float(frame.pts_seconds)
+                if due is None or seconds >= due - 1e-6:
+                    due = max((seconds if due is None else due) + 1 / self.sampling.rate, seconds)
+                    yield frame
 
     def logits(self, frames: Tensor) -> Tensor:
         """Logits (B, K) float32 of clips (B, T, 3, height, width) uint8, of the size that `sampling` says.

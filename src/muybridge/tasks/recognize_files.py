@@ -1,25 +1,26 @@
 """From a file to spans of time, and to the same video with what was recognized written over it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from muybridge.errors import InputError, OptionError
 from muybridge.media.frame_folder import FrameFolder, pictures_in
 from muybridge.media.outputs import check_writable
 from muybridge.media.overlays import draw_scores
 from muybridge.media.pipeline import BackgroundWriter, prefetch
-from muybridge.media.sources import Source
+from muybridge.media.shots import SHORT_SIDE, ShotDetector
+from muybridge.media.sources import Source, expand_sources, natural_order
 from muybridge.media.video_reader import DEFAULT_RATE, Frame, VideoReader
 from muybridge.media.video_writer import VideoWriter, exact_time_base
-from muybridge.progress import progress_line
+from muybridge.progress import ProgressLine, progress_line
 from muybridge.tasks.recognize import Recognizer
 from muybridge.tasks.recognize_windows import (
     Span,
     WindowConfig,
     WindowPrediction,
-    find_shots,
-    join_spans,
+    iter_spans,
     window_predictions,
 )
 
@@ -43,6 +44,13 @@ class RecognizeJob:
     top: int = 5
     batch_size: int = 8
 
+    def __post_init__(self) -> None:
+        for name in ("top", "batch_size"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name}={getattr(self, name)} must be 1 or more")
+        if not 0 <= self.threshold <= 1:
+            raise OptionError(f"threshold={self.threshold} is no probability. Choose 0 (all spans) to 1")
+
 
 @dataclass(frozen=True, eq=False)
 class FileAnswer:
@@ -50,31 +58,74 @@ class FileAnswer:
 
     Attributes:
         source: as the user named it.
-        windows: answers in order of time.
+        num_windows: how many answers there were.
+        windows: answers in order of time; the first one alone where the others were not asked for.
         spans: stretches of one label.
         notes: what was lost or guessed while reading.
     """
 
     source: str
+    num_windows: int
     windows: Sequence[WindowPrediction]
     spans: Sequence[Span]
     notes: Sequence[str] = ()
 
 
-def recognize_file(job: RecognizeJob, source: Source, *, quiet: bool = False) -> FileAnswer:
-    """Read a video once and say what it shows, window by window.
+def clip_sources(inputs: Iterable[str]) -> list[Source]:
+    """Videos, folders, globs, streams and capture devices as single inputs.
+
+    Of a folder its videos are taken; in one that holds none, each folder of pictures is a clip, whose frames they
+    are. A bare number names a capture device: 0 is /dev/video0.
 
     Raises:
-        InputError: the file cannot be read.
+        MissingInput: a name that leads to nothing, or a folder without pictures and videos.
+    """
+    found: list[Source] = []
+    for name in inputs:
+        path = Path(name).expanduser()
+        if name.isdecimal() and not path.exists():
+            name = f"/dev/video{name}"
+        sources = expand_sources([name])
+        if path.is_dir():
+            videos = [source for source in sources if source.kind == "video"]
+            folders = sorted({source.path.parent for source in sources}, key=natural_order)
+            sources = videos or [
+                Source(str(folder), "video", Path(path.name) / folder.relative_to(path)) for folder in folders
+            ]
+        found += sources
+    return found
+
+
+def recognize_file(
+    job: RecognizeJob, source: Source, *, keep_windows: bool = True, quiet: bool = False
+) -> FileAnswer:
+    """Read a video once, however long, and say what it shows, window by window.
+
+    Args:
+        keep_windows: False keeps the spans alone and the first window, which for days of video saves memory.
+
+    Raises:
+        InputError: the file cannot be read, or is a still picture.
         MissingExtra: shots were asked for without the extra that finds them.
     """
+    kept: list[WindowPrediction] = []
+    count = 0
+
+    def noted(windows: Iterable[WindowPrediction]) -> Iterator[WindowPrediction]:
+        nonlocal count
+        for count, window in enumerate(windows, 1):  # noqa: B007 - read below
+            if keep_windows or not kept:
+                kept.append(window)
+            yield window
+
+    multi_label = job.recognizer.multi_label
     with ExitStack() as stack:
-        reader = _open(source)
-        stack.callback(reader.close)
-        windows = list(recognize_stream(job, source, reader, stack, quiet=quiet))
+        reader = stack.enter_context(open_source(source))
+        windows = noted(recognize_stream(job, source, reader, stack, quiet=quiet))
+        spans = list(iter_spans(windows, threshold=job.threshold, multi_label=multi_label))
         notes = tuple(reader.notes)
-    spans = join_spans(windows, threshold=job.threshold, multi_label=job.recognizer.multi_label)
-    return FileAnswer(source.location, windows, spans, notes)
+    spans.sort(key=lambda span: (span.start, span.label))
+    return FileAnswer(source.location, count, kept, spans, notes)
 
 
 def recognize_stream(
@@ -91,29 +142,56 @@ def recognize_stream(
         stack: ends the reading.
     """
     live = source.kind == "stream"
-    shots = find_shots(source.path) if job.shots and not live else None
-    duration = reader.info.duration_seconds
-    if shots is None and duration is not None and not live:
-        shots = [(0.0, float(duration))]  # so that a video shorter than a window is looked at as a whole
-    total = reader.info.num_frames if not live else None
+    info = reader.info
+    total = None if live else info.num_frames
+    shots: list[tuple[float, float]] | None = None
+    if job.shots and not live:
+        shots = _find_shots(source, quiet=quiet)
+    elif info.duration_seconds and not live:
+        # Windows end with the video; where it goes on after the end that it states, so do they.
+        shots = [(0.0, float(info.duration_seconds)), (float(info.duration_seconds), float("inf"))]
     line = stack.enter_context(progress_line(source.relative.name, total=total, unit="frames", quiet=quiet))
-
-    def counted() -> Iterator[Frame]:
-        for frame in reader:
-            yield frame
-            line.advance()
-
-    frames = prefetch(counted(), depth=4)
+    frames = prefetch(_counted(reader, line), depth=4)
     stack.callback(frames.close)
     yield from window_predictions(
-        job.recognizer, frames, job.windows, shots=shots or None, batch_size=1 if live else job.batch_size
+        job.recognizer,
+        frames,
+        job.windows,
+        shots=shots,
+        batch_size=1 if live else job.batch_size,
+        frame_rate=float(info.average_rate) if info.average_rate else None,
     )
 
 
-def _open(source: Source) -> VideoReader | FrameFolder:
-    if source.kind != "stream" and source.path.is_dir():
-        return FrameFolder(pictures_in(source.path))
-    return VideoReader(source.location)
+def _find_shots(source: Source, *, quiet: bool) -> list[tuple[float, float]]:
+    """Cuts lie where the frames around them tell, so this is a reading of its own, of small pictures."""
+    detector = ShotDetector()
+    with ExitStack() as stack:
+        reader = stack.enter_context(open_source(source, short_side=SHORT_SIDE))
+        title = f"{source.relative.name}: shots"
+        line = progress_line(title, total=reader.info.num_frames, unit="frames", quiet=quiet)
+        return detector(_counted(reader, stack.enter_context(line)))
+
+
+def _counted(frames: Iterable[Frame], line: ProgressLine) -> Iterator[Frame]:
+    for frame in frames:
+        yield frame
+        line.advance()
+
+
+def open_source(source: Source, *, short_side: int | None = None) -> VideoReader | FrameFolder:
+    """A reader of a video, a stream, or a folder of frames.
+
+    Raises:
+        InputError: it cannot be read, or is a still picture.
+    """
+    if source.kind == "image":
+        raise InputError(
+            f"{source.location} is a picture, in which nothing happens. Give a video or a folder of frames"
+        )
+    if source.kind == "video" and source.path.is_dir():
+        return FrameFolder(pictures_in(source.path), short_side=short_side)
+    return VideoReader(source.location, short_side=short_side)
 
 
 def write_overlay(answer: FileAnswer, source: Source, target: Path, *, top: int = 3, quiet: bool = False) -> None:
@@ -124,7 +202,7 @@ def write_overlay(answer: FileAnswer, source: Source, target: Path, *, top: int 
     """
     check_writable(target)
     with ExitStack() as stack:
-        reader = stack.enter_context(VideoReader(source.location))
+        reader = stack.enter_context(open_source(source))
         info = reader.info
         line = stack.enter_context(progress_line(target.name, total=info.num_frames, unit="frames", quiet=quiet))
         writer = stack.enter_context(
@@ -156,5 +234,7 @@ def write_overlay(answer: FileAnswer, source: Source, target: Path, *, top: int 
 
 
 def _change(before: WindowPrediction, after: WindowPrediction) -> float:
-    """When the later of two windows is nearer than the earlier one: halfway between their centres."""
+    """When a window takes over from the one before: at its start, or where both overlap, halfway between centres."""
+    if after.start >= before.end:
+        return after.start
     return (before.start + before.end + after.start + after.end) / 4

@@ -5,21 +5,23 @@ frames, read once ── windows that need them ── batches of clips ── a
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, pairwise
-from pathlib import Path
+from math import isinf
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from muybridge.data.clip_sampling import SamplingConfig, crop_views, sample_seconds
-from muybridge.errors import MissingExtra, OptionError
-from muybridge.media.video_reader import Frame
+from muybridge.errors import OptionError
+from muybridge.media.video_reader import DEFAULT_RATE, Frame
 from muybridge.tasks.recognize import Prediction, Recognizer
 
 # A rest of a video shorter than this share of a window is not looked at on its own.
 _SHORTEST_REST = 0.25
+# Times nearer than this are the same, in seconds.
+_TOUCHING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -93,17 +95,21 @@ def window_predictions(
     *,
     shots: Sequence[tuple[float, float]] | None = None,
     batch_size: int = 8,
+    frame_rate: float | None = None,
 ) -> Iterator[WindowPrediction]:
-    """Answers in order of time, as soon as `batch_size` windows are complete. Each frame is read once.
+    """Answers in order of time, as soon as `batch_size` windows are complete. Each frame is read once, and no more
+    pictures are held than overlapping windows need, at the size that the model sees.
 
     Args:
         frames: of one video, in order; may be endless.
-        shots: (start, end) in seconds; windows then lie within one shot each. A shot shorter than a window is one
-            window.
+        shots: (start, end) in seconds, in order; windows then lie within one shot each. A shot shorter than a window
+            is one window. The end of the last may be infinite.
+        frame_rate: of the video, for models that take every n-th frame of a file.
     """
-    window, step = (config or WindowConfig()).resolved(recognizer.sampling)
+    sampling = steady_sampling(recognizer.sampling, frame_rate)
+    window, step = (config or WindowConfig()).resolved(sampling)
     complete: list[_Pending] = []
-    for pending in _filled(frames, _plan(window, step, shots), recognizer.sampling, open_ended=shots is None):
+    for pending in _filled(frames, _plan(window, step, shots or [(0.0, float("inf"))]), sampling):
         complete.append(pending)
         if len(complete) == batch_size:
             yield from _answers(recognizer, complete)
@@ -119,12 +125,18 @@ def _answers(recognizer: Recognizer, windows: Sequence[_Pending]) -> Iterator[Wi
         yield WindowPrediction(window.start, window.end, Prediction(recognizer.labels.names, row))
 
 
-def _plan(window: float, step: float, shots: Sequence[tuple[float, float]] | None) -> Iterator[tuple[float, float]]:
-    """Bounds of all windows by their start; endless without shots."""
-    if shots is None:
-        yield from ((number * step, number * step + window) for number in count())
-        return
+def steady_sampling(sampling: SamplingConfig, frame_rate: float | None) -> SamplingConfig:
+    """The same sampling without `stride`: in a video of one rate, every n-th frame is a rate too."""
+    if sampling.mode != "dense" or sampling.stride is None:
+        return sampling
+    return replace(sampling, stride=None, rate=(frame_rate or float(DEFAULT_RATE)) / sampling.stride)
+
+
+def _plan(window: float, step: float, shots: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """Bounds of all windows by their start; endless where the last shot is."""
     for start, end in shots:
+        if isinf(end):
+            yield from ((start + number * step, start + number * step + window) for number in count())
         whole = max(0, int((end - start - window) / step + 1e-6))
         for number in range(whole + 1):
             yield start + number * step, min(start + number * step + window, end)
@@ -134,14 +146,14 @@ def _plan(window: float, step: float, shots: Sequence[tuple[float, float]] | Non
 
 
 def _filled(
-    frames: Iterable[Frame], plan: Iterator[tuple[float, float]], sampling: SamplingConfig, *, open_ended: bool
+    frames: Iterable[Frame], plan: Iterator[tuple[float, float]], sampling: SamplingConfig
 ) -> Iterator[_Pending]:
     """Windows with their T pictures (3, height, width), each as soon as it is over."""
     upcoming = next(plan, None)
     waiting: deque[_Pending] = deque()
     shown: Frame | None = None
     crop: Tensor | None = None  # of the frame on display, made once, when a window first needs it
-    spacing, covered = 0.04, 0.0
+    spacing, covered = float(1 / DEFAULT_RATE), 0.0
     for frame in frames:
         seconds = float(frame.pts_seconds)
         while upcoming is not None and upcoming[0] <= seconds:
@@ -162,7 +174,7 @@ def _filled(
         # A window that the end of the video cuts short counts where a good part of it was not looked at yet.
         rest = end - max(covered, window.start)
         whole = window.end <= end + spacing / 2
-        if whole or window.start == 0 or not open_ended or rest > _SHORTEST_REST * (window.end - window.start):
+        if whole or covered == 0 or rest > _SHORTEST_REST * (window.end - window.start):
             window.end = covered = min(window.end, end)
             yield window
 
@@ -195,52 +207,54 @@ def join_spans(
         threshold: a stretch whose likeliest label is less likely than this has none; where a clip may have several
             labels, each label's stretches are those where it is at least as likely as this.
     """
-    listed = list(windows)
-    if not listed:
-        return []
-    cuts = sorted({edge for w in listed for edge in (w.start, w.end)})
-    names = listed[0].prediction.names
-    cells: list[tuple[float, float, Tensor]] = []
-    coming, open_now = deque(sorted(listed, key=lambda w: w.start)), list[WindowPrediction]()
-    for start, end in pairwise(cuts):
-        while coming and coming[0].start <= start:
-            open_now.append(coming.popleft())
-        open_now = [w for w in open_now if w.end >= end]
-        if open_now and end - start > 1e-6:
-            cells.append((start, end, torch.stack([w.prediction.probabilities for w in open_now]).mean(dim=0)))
-    columns = range(len(names)) if multi_label else [None]
-    spans = [span for column in columns for span in _spans_of(cells, names, column, threshold)]
-    return sorted(spans, key=lambda span: (span.start, span.label))
+    ordered = sorted(windows, key=lambda window: window.start)
+    return sorted(
+        iter_spans(ordered, threshold=threshold, multi_label=multi_label), key=lambda span: (span.start, span.label)
+    )
 
 
-def _spans_of(
-    cells: Sequence[tuple[float, float, Tensor]], names: Sequence[str], only: int | None, threshold: float
-) -> list[Span]:
-    spans: list[Span] = []
-    for start, end, probabilities in cells:
-        column = int(probabilities.argmax()) if only is None else only
-        score = float(probabilities[column])
-        if score < threshold:
-            continue
-        last = spans[-1] if spans else None
-        if last is not None and last.label == names[column] and abs(last.end - start) < 1e-6:
-            length, more = last.end - last.start, end - start
-            mean = (last.score * length + score * more) / (length + more)
-            spans[-1] = Span(last.start, end, last.label, mean)
-        else:
-            spans.append(Span(start, end, names[column], score))
-    return spans
+def iter_spans(
+    windows: Iterable[WindowPrediction], *, threshold: float = 0.0, multi_label: bool = False
+) -> Iterator[Span]:
+    """`join_spans` for windows that come in order of their start, each span as soon as it is over."""
+    running: dict[int, Span] = {}
+    for start, end, probabilities, names in _averaged(windows):
+        columns = range(len(names)) if multi_label else [int(probabilities.argmax())]
+        now = {column: float(probabilities[column]) for column in columns}
+        now = {column: score for column, score in now.items() if score >= threshold}
+        for column in [c for c, span in running.items() if c not in now or span.end < start - _TOUCHING]:
+            yield running.pop(column)
+        for column, score in now.items():
+            before = running.get(column)
+            if before is None:
+                running[column] = Span(start, end, names[column], score)
+                continue
+            length, more = before.end - before.start, end - start
+            mean = (before.score * length + score * more) / (length + more)
+            running[column] = Span(before.start, end, before.label, mean)
+    yield from running.values()
 
 
-def find_shots(path: Path) -> list[tuple[float, float]]:
-    """(start, end) in seconds of the shots of a video, by PySceneDetect's adaptive detector.
+def _averaged(
+    windows: Iterable[WindowPrediction],
+) -> Iterator[tuple[float, float, Tensor, Sequence[str]]]:
+    """Stretches between neighbouring starts and ends, each with the mean of the windows that cover it."""
+    covering: list[WindowPrediction] = []
+    clock = 0.0
+    for window in windows:
+        yield from _until(covering, clock, window.start)
+        clock = max(clock, window.start)
+        covering = [w for w in covering if w.end > clock + _TOUCHING] + [window]
+    yield from _until(covering, clock, float("inf"))
 
-    Raises:
-        MissingExtra: PySceneDetect is not installed.
-    """
-    try:
-        from scenedetect import AdaptiveDetector, detect  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise MissingExtra("finding shots", extra="shots") from error
-    found = detect(str(path), AdaptiveDetector(), start_in_scene=True)
-    return [(start.seconds, end.seconds) for start, end in found]
+
+def _until(
+    covering: Sequence[WindowPrediction], start: float, end: float
+) -> Iterator[tuple[float, float, Tensor, Sequence[str]]]:
+    edges = {start, *(w.end for w in covering if start < w.end < end)}
+    if not isinf(end):
+        edges.add(end)
+    for left, right in pairwise(sorted(edges)):
+        shared = [w.prediction for w in covering if w.end >= right - _TOUCHING]
+        if shared and right - left > _TOUCHING:
+            yield left, right, torch.stack([p.probabilities for p in shared]).mean(dim=0), shared[0].names
