@@ -10,7 +10,7 @@ import torch
 
 from muybridge.artifacts import load_artifact
 from muybridge.data.clip_augmentation import AugmentationConfig
-from muybridge.errors import AnnotationError, MissingExtra, ModelError, ModelMismatch, OptionError, TrainingError
+from muybridge.errors import AnnotationError, MissingExtra, ModelError, ModelMismatch, TrainingError
 from muybridge.models.st_adapter import AdapterConfig, VideoViT
 from muybridge.tasks.recognize import Recognizer
 from muybridge.tasks.train_recognizer import train
@@ -339,15 +339,3 @@ def test_the_plan_is_in_the_file(clips, weights, tmp_path):
     assert provenance["plan"]["sampling"]["frames"] == 3
     assert provenance["plan"]["data"]["source"] == "my clips"
     assert str(clips.parent) not in json.dumps(provenance)  # nothing of this machine's folders
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"held_out": 1.0},
-        {"balance": "both"},
-    ],
-)
-def test_values_of_data_that_break_their_rule_are_refused(change):
-    with pytest.raises(OptionError, match=next(iter(change))):
-        ClipData(Path("clips"), **change)
