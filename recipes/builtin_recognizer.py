@@ -97,27 +97,44 @@ class CameraObjective(nn.Module):
         return torch.cat(parts)
 
 
-def make_model(method: str, width: int, kernel: int) -> tuple[VideoViT, Any]:
+def make_model(args: argparse.Namespace) -> tuple[VideoViT, Any]:
     backbone, identity = load_backbone()
     fuse_attention(backbone, fused=False)
-    adapters = AdapterConfig(width=width, kernel=(3, kernel, kernel)) if method == "adapters" else None
+    method = args.method
+    adapters = AdapterConfig(
+        width=args.width, kernel=(3, args.kernel, args.kernel), placement=args.placement, activation=args.activation
+    )
     model = VideoViT(
         backbone,
         len(CAMERA_MOVES),
-        adapters=adapters,
-        readout="patch_mean",
+        adapters=adapters if method == "adapters" else None,
+        readout=args.readout,
         dropout=0.0 if method == "adapters" else 0.1,
         train_backbone=method == "full",
     )
     return model, identity
 
 
+def start_from(objective: CameraObjective, checkpoint: Path) -> None:
+    """Trained tensors of another run; a temporal kernel becomes the middle of a spatio-temporal one."""
+    state = torch.load(checkpoint, weights_only=True)["state"]
+    wanted = objective.state_dict()
+    for name, tensor in state.items():
+        if name.endswith("conv.weight"):
+            side = wanted[name].shape[-1] // 2
+            state[name] = F.pad(tensor, (side,) * 4)
+    objective.load_state_dict(state, strict=False)
+
+
 def run(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     train_photos, test_photos = ([read_photo(p) for p in part] for part in larger_photos(args.data))
-    model, _ = make_model(args.method, args.width, args.kernel)
+    model, _ = make_model(args)
     objective = CameraObjective(model)
-    folder = args.out / f"{args.method}-{args.seed}"
+    if args.init:
+        start_from(objective, args.init)
+    name = args.name or args.method
+    folder = args.out / f"{name}-{args.seed}"
     rate = {"adapters": 2e-3, "head": 5e-3, "full": 3e-4}[args.method]
     config = FitConfig(
         steps=args.steps,
@@ -141,6 +158,7 @@ def run(args: argparse.Namespace) -> None:
     backwards = objective.predict(clips.flip(1)).argmax(-1)
     result = {
         "method": args.method,
+        "name": name,
         "seed": args.seed,
         "steps": args.steps,
         "batch_size": args.batch_size,
@@ -170,6 +188,11 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--width", type=int, default=96)
     parser.add_argument("--kernel", type=int, default=1, help="height and width of the adapters' kernel")
+    parser.add_argument("--placement", default="mlp")
+    parser.add_argument("--activation", choices=("gelu", "relu"))
+    parser.add_argument("--readout", default="class_token", choices=("class_token", "patch_mean"))
+    parser.add_argument("--init", type=Path, help="checkpoint whose adapters to start from")
+    parser.add_argument("--name", help="of the run's folder, if not the method's")
     parser.add_argument("--resume", action="store_true")
     run(parser.parse_args())
 
