@@ -4,8 +4,8 @@
 
 A file's name is a hash of all that its numbers follow from: the clip's bytes and bounds, the sampling, the view, the
 backbone's weights and how many of its blocks ran. So one folder may serve any number of runs, and nothing in it is
-ever out of date. Cached clips are those of the test, without augmentation; a clip may be cached at several places in time,
-of which training then draws one.
+ever out of date. Cached clips are those of the test, without augmentation; a clip may be cached at several places in
+time, of which training then draws one.
 """
 
 import hashlib
@@ -153,7 +153,7 @@ class PrefixCache:
 
 
 class CachedClips(Dataset[dict[str, Tensor]]):
-    """Training items from a filled cache: {"prefix": (T, L, D), "labels", "index"}, the last two as `ClipDataset`'s."""
+    """Training items from a filled cache: {"prefix": (T, L, D), "labels", "index"}, the last two as of `ClipDataset`."""
 
     def __init__(self, clips: ClipList, cache: PrefixCache) -> None:
         self.clips, self.cache = clips, cache
