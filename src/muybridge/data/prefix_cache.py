@@ -153,7 +153,7 @@ class PrefixCache:
 
 
 class CachedClips(Dataset[dict[str, Tensor]]):
-    """Training items from a filled cache: {"prefix": (T, L, D), "labels", "index"}, the last two as of `ClipDataset`."""
+    """Items from a filled cache: {"prefix": (T, L, D), "labels", "index"}, the last two as of `ClipDataset`."""
 
     def __init__(self, clips: ClipList, cache: PrefixCache) -> None:
         self.clips, self.cache = clips, cache
