@@ -1,7 +1,9 @@
 """The recognizer a user holds: files, arrays, batches, windows, streams, swapped adapters, saving and refusing."""
 
+import weakref
 from dataclasses import replace
 from fractions import Fraction
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from muybridge.artifacts import Artifact
 from muybridge.data.clip_sampling import SamplingConfig, ViewConfig, normalize
 from muybridge.data.clips import load_views
 from muybridge.data.label_maps import LabelMap
-from muybridge.errors import ModelError, ModelMismatch, OptionError, UnsafeModelFile
+from muybridge.errors import MissingInput, ModelError, ModelMismatch, OptionError, UnsafeModelFile
 from muybridge.media.sources import Source
 from muybridge.media.video_reader import Frame, VideoReader
 from muybridge.models.st_adapter import AdapterConfig, VideoViT
@@ -21,8 +23,15 @@ from muybridge.models.st_adapter_sets import trained_state
 from muybridge.pretrained import load_backbone
 from muybridge.tasks.recognize import Prediction, Recognizer, RecognizerBank
 from muybridge.tasks.recognize_files import RecognizeJob, recognize_file
-from muybridge.tasks.recognize_windows import WindowConfig, WindowPrediction, join_spans, window_predictions
+from muybridge.tasks.recognize_windows import (
+    WindowConfig,
+    WindowPrediction,
+    iter_spans,
+    join_spans,
+    window_predictions,
+)
 from tests.media.numbered_clips import number_in, write_clip
+from tests.models.test_st_adapter_checkpoint import PlainModel
 
 SAMPLING = SamplingConfig(frames=4, rate=5.0, size=(32, 48))
 
@@ -184,8 +193,8 @@ def test_a_stream_says_what_the_whole_clip_so_far_says(weights):
     frames = np.random.default_rng(2).integers(0, 256, (4, 32, 48, 3), np.uint8)
     answers = list(causal.stream(frames))
     assert len(answers) == 4
-    for count, answer in enumerate(answers, 1):
-        whole = causal.probabilities(torch.from_numpy(frames[:count]).permute(0, 3, 1, 2)[None])[0]
+    for seen, answer in enumerate(answers, 1):
+        whole = causal.probabilities(torch.from_numpy(frames[:seen]).permute(0, 3, 1, 2)[None])[0]
         torch.testing.assert_close(answer.probabilities, whole, rtol=0, atol=1e-4)
 
 
@@ -200,6 +209,27 @@ def test_frames_of_a_stream_are_taken_at_the_models_rate(weights, rate, expected
 def test_a_model_that_looks_ahead_cannot_follow_a_stream(recognizer):
     with pytest.raises(ModelMismatch, match="causal"):
         recognizer.stream([np.zeros((32, 48, 3), np.uint8)])
+
+
+def test_a_stream_of_a_model_of_every_nth_frame_takes_every_nth_frame(weights):
+    causal = make(weights, "a", "b", causal=True)
+    causal.sampling = replace(SAMPLING, stride=3)
+    frames = [Frame(np.full((32, 48, 3), 9 * i, np.uint8), Fraction(i, 25), i) for i in range(10)]
+    answers = list(causal.stream(frames))
+    assert [answer.seconds for answer in answers] == pytest.approx([0, 0.12, 0.24, 0.36])
+    clip = torch.from_numpy(np.stack([frame.image for frame in frames[::3]])).permute(0, 3, 1, 2)
+    wanted = causal.probabilities(clip[None])[0]
+    torch.testing.assert_close(answers[-1].probabilities, wanted, rtol=0, atol=1e-4)
+    with pytest.raises(OptionError, match="every 3-th frame"):
+        causal.stream(frames, window_seconds=2.0)
+
+
+def test_an_endless_stream_answers_as_it_goes(weights):
+    causal = make(weights, "a", "b", causal=True)
+    assert causal.is_causal and not make(weights, "a", "b").is_causal
+    endless = (Frame(np.zeros((32, 48, 3), np.uint8), Fraction(i, 25), i) for i in count())
+    answers = causal.stream(endless)
+    assert [next(answers).seconds for _ in range(3)] == pytest.approx([0, 0.2, 0.4])
 
 
 # ---- windows ----
@@ -267,6 +297,35 @@ def test_windows_stay_within_shots(film):
         assert all(25 * start - 1 <= number < 25 * end for number in shown)
 
 
+def test_windows_of_a_model_of_every_nth_frame_count_frames_too(film):
+    numbers = Numbers()
+    numbers.sampling = replace(Numbers.sampling, stride=2)
+    with VideoReader(film) as reader:
+        found = list(window_predictions(numbers, reader, frame_rate=25.0))
+    assert (found[0].start, found[0].end) == (0.0, pytest.approx(8 / 25))  # 4 frames, every 2nd
+    shown = [[int(n) for n in w.prediction.probabilities] for w in found]
+    assert shown[0] == [0, 2, 4, 6]
+    assert shown[10] == [40, 42, 44, 46]
+
+
+def test_no_more_frames_are_held_than_are_on_display():
+    alive: weakref.WeakSet[Frame] = weakref.WeakSet()
+    most = 0
+
+    def endless():
+        nonlocal most
+        for i in range(2000):
+            frame = Frame(np.zeros((48, 72, 3), np.uint8), Fraction(i, 25), i)
+            alive.add(frame)
+            most = max(most, len(alive))
+            yield frame
+            del frame
+
+    found = sum(1 for _ in window_predictions(Numbers(), endless(), WindowConfig(4.0, 0.5)))
+    assert found > 140
+    assert most <= 3
+
+
 def answer(start: float, end: float, *probabilities: float) -> WindowPrediction:
     return WindowPrediction(start, end, Prediction(("a", "b"), torch.tensor(probabilities)))
 
@@ -289,6 +348,18 @@ def test_several_labels_have_spans_of_their_own():
     assert [(s.start, s.end, s.label) for s in spans] == [(0, 2, "a"), (1, 3, "b")]
 
 
+def test_spans_of_endless_windows_come_as_they_end():
+    windows = (answer(i, i + 2, float(i // 5 % 2), 1 - float(i // 5 % 2)) for i in count())
+    spans = iter_spans(windows)
+    # Windows 0 to 4 say b, 5 to 9 a: where two disagree, both have a half, and the first class is named.
+    assert [(s.start, s.end, s.label) for s in islice(spans, 3)] == [(0, 5, "b"), (5, 11, "a"), (11, 15, "b")]
+
+
+def test_nobody_knows_what_is_between_windows_that_do_not_touch():
+    spans = join_spans([answer(3, 4, 0.8, 0.2), answer(0, 1, 0.9, 0.1)])
+    assert [(s.start, s.end, s.label) for s in spans] == [(0, 1, "a"), (3, 4, "a")]
+
+
 def test_windows_must_make_sense():
     for wrong in ({"window_seconds": 0.0}, {"step_seconds": -1.0}, {"window_seconds": 1.0, "step_seconds": 2.0}):
         with pytest.raises(OptionError):
@@ -302,3 +373,56 @@ def test_a_checkpoint_that_would_execute_code_is_refused(tmp_path):
     torch.save({"model": {"weight": torch.zeros(1), "hook": print}}, tmp_path / "evil.pth")
     with pytest.raises(UnsafeModelFile, match="execute code"):
         Recognizer.from_authors_checkpoint(tmp_path / "evil.pth", LabelMap(("a",), (0,)))
+
+
+OPTIONS = {"depth": 3, "embed_dim": 64, "num_heads": 1, "img_size": 48}
+
+
+def test_a_checkpoint_of_the_authors_becomes_a_model_file(tmp_path, film):
+    theirs = PlainModel(blocks=3, attention=False, kernel=(3, 1, 1)).eval()
+    names = [f"class {number}" for number in range(5)]
+    torch.save({"model": theirs.state_dict()}, tmp_path / "whole.pth")
+    sampling = SamplingConfig(stride=16, size=(48, 48))
+    ours = Recognizer.from_authors_checkpoint(
+        tmp_path / "whole.pth", names, sampling=sampling, device="cpu", **OPTIONS
+    )
+    with torch.no_grad():
+        wanted = theirs(normalize(load_views(film, ours.sampling), ours.sampling)).softmax(-1)[0]
+    torch.testing.assert_close(ours(film).probabilities, wanted, rtol=0, atol=1e-4)
+
+    # The usual file: trained tensors only, beside CLIP's own.
+    state = theirs.state_dict()
+    trained = {name: tensor for name, tensor in state.items() if "adapter" in name or name.startswith("fc.")}
+    torch.save(trained, tmp_path / "trained.pth")
+    torch.save({f"visual.{n}": t for n, t in state.items() if n not in trained}, tmp_path / "clip.pth")
+    apart = Recognizer.from_authors_checkpoint(
+        tmp_path / "trained.pth",
+        names,
+        clip_weights=tmp_path / "clip.pth",
+        sampling=sampling,
+        device="cpu",
+        **OPTIONS,
+    )
+    torch.testing.assert_close(apart(film).probabilities, wanted, rtol=0, atol=1e-4)
+    apart.save(tmp_path / "model.safetensors")
+    again = Recognizer.from_pretrained(
+        tmp_path / "model.safetensors", backbone_weights=tmp_path / "clip.pth", device="cpu"
+    )
+    torch.testing.assert_close(again(film).probabilities, apart(film).probabilities, rtol=0, atol=0)
+
+
+def test_the_authors_recipe_is_the_default_of_their_checkpoints(tmp_path):
+    torch.save(PlainModel(blocks=3, attention=False, kernel=(3, 1, 1)).state_dict(), tmp_path / "whole.pth")
+    sampling = Recognizer.from_authors_checkpoint(tmp_path / "whole.pth", list("abcde"), **OPTIONS).sampling
+    assert (sampling.frames, sampling.stride, sampling.size, sampling.interpolation) == (8, 16, (224, 224), "bicubic")
+    assert sampling.mean == pytest.approx((0.48145466, 0.4578275, 0.40821073))  # OpenAI CLIP's
+    assert sampling.std == pytest.approx((0.26862954, 0.26130258, 0.27577711))
+
+
+def test_labels_of_an_authors_checkpoint_must_be_as_many_as_its_classes(tmp_path):
+    theirs = PlainModel(blocks=3, attention=False, kernel=(3, 1, 1))
+    torch.save(theirs.state_dict(), tmp_path / "whole.pth")
+    with pytest.raises(ModelMismatch, match="5 classes, but 2 labels"):
+        Recognizer.from_authors_checkpoint(tmp_path / "whole.pth", ["a", "b"], **OPTIONS)
+    with pytest.raises(MissingInput, match=r"nowhere\.pth"):
+        Recognizer.from_authors_checkpoint(tmp_path / "nowhere.pth", ["a", "b"])

@@ -166,6 +166,7 @@ class Recognizer:
         clip_weights: Path | None = None,
         sampling: SamplingConfig | None = None,
         device: str = "auto",
+        **backbone_options: Any,
     ) -> "Recognizer":
         """A checkpoint of ST-Adapter's authors; `save` then makes a model file of it.
 
@@ -174,8 +175,11 @@ class Recognizer:
             backbone: timm's name of the CLIP tower; its "quickgelu" form is the one the authors used.
             clip_weights: OpenAI CLIP's state dict, where the checkpoint holds trained tensors only. Without it, and
                 without a tower in the checkpoint, timm's weights of the name are taken.
+            sampling: by default 8 frames, every 16th of the file, as the authors' recipe for Kinetics.
+            backbone_options: handed to timm.
 
         Raises:
+            MissingInput: there is no such file.
             UnsafeModelFile: the file would execute code.
             ModelMismatch: a name is missing or unknown, or classes differ in number.
         """
@@ -187,11 +191,12 @@ class Recognizer:
         if len(labels) != imported.num_classes:
             raise ModelMismatch(f"{path} has {imported.num_classes} classes, but {len(labels)} labels were given")
         if imported.backbone:
-            tower = create_backbone(backbone, pretrained=False)
-            load_backbone_state(tower, imported.backbone, source=str(path))
-            identity = BackboneIdentity(backbone, Path(clip_weights or path).name, backbone_hash(tower))
+            tower = create_backbone(backbone, pretrained=False, **backbone_options)
+            load_backbone_state(tower, imported.backbone, source=str(clip_weights or path))
+            source = Path(clip_weights or path).name
+            identity = BackboneIdentity(backbone, source, backbone_hash(tower), backbone_options)
         else:
-            tower, identity = load_backbone(backbone)
+            tower, identity = load_backbone(backbone, **backbone_options)
         model = VideoViT(tower, imported.num_classes, adapters=imported.config, readout="class_token")
         load_imported(model, imported)
         seen = backbone_input(tower)
