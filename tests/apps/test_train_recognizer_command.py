@@ -85,6 +85,11 @@ def test_the_command_s_defaults_are_those_of_the_library(monkeypatch):
     assert plan.config.seed == FitConfig.seed
 
 
+def test_a_cache_goes_without_augmentation(monkeypatch):
+    plan = planned(monkeypatch, "--cache", "kept", "--cache-views", "3", "--blocks", "2")
+    assert (plan.cache, plan.cache_views, plan.augmentation.crop) == (Path("kept"), 3, "center")
+
+
 def test_every_option_reaches_the_plan(monkeypatch):
     plan = planned(
         monkeypatch, "--kernel", "3", "3", "3", "--placement", "attention+mlp", "--blocks", "2", "--causal",
@@ -114,6 +119,8 @@ def test_every_option_reaches_the_plan(monkeypatch):
         (["clips", "--method", "head", "--causal"], "method='head' has no adapters"),
         (["clips", "--learning-rate", "1", "--learning-rate-per-256", "1"], "Give one of them"),
         (["clips", "--mirror", "left"], "--mirror 'left'"),
+        (["clips", "--cache", "kept", "--flip"], "--crop center"),
+        (["clips", *SMALL, "--cache", "kept"], "Give --blocks"),
         (["clips", "--backbone", "vit_hugest"], "backbone='vit_hugest'"),
         (["clips", "--backbone", "vit_tiny_patch16_224"], "vit_tiny_patch16_224"),
         (["clips", "--kernel", "2", "1", "1"], "kernel=(2, 1, 1)"),

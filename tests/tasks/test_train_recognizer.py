@@ -10,7 +10,7 @@ import torch
 
 from muybridge.artifacts import load_artifact
 from muybridge.data.clip_augmentation import AugmentationConfig
-from muybridge.errors import AnnotationError, MissingExtra, ModelError, ModelMismatch, TrainingError
+from muybridge.errors import AnnotationError, MissingExtra, ModelError, ModelMismatch, OptionError, TrainingError
 from muybridge.models.st_adapter import AdapterConfig, VideoViT
 from muybridge.tasks.recognize import Recognizer
 from muybridge.tasks.train_recognizer import train
@@ -330,6 +330,55 @@ def test_tensorboard_that_is_missing_is_named_before_training(clips, weights, tm
     plan = plan_for(clips, weights)
     with pytest.raises(MissingExtra, match="log"):
         run(replace(plan, config=replace(plan.config, tensorboard=True)), tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("model", "precision"),
+    [
+        ({"adapters": AdapterConfig(width=8, blocks=2)}, "32-true"),
+        ({"adapters": AdapterConfig(width=8, blocks=2)}, "bf16-mixed"),
+        ({"method": "head", "adapters": None, "readout": "patch_mean"}, "32-true"),
+    ],
+)
+def test_a_cached_prefix_trains_the_same_and_is_filled_once(clips, weights, tmp_path, monkeypatch, model, precision):
+    plan = plan_for(clips, weights)
+    # Three frames at three a second fill these clips of one second, so that nothing of the sampling is random.
+    plan = replace(
+        plan,
+        model=replace(plan.model, **model),
+        sampling=SamplingOptions(frames=3, rate=3.0, size=32),
+        config=replace(plan.config, precision=precision),
+    )
+    cached = replace(plan, cache=tmp_path / "cache")
+    run(plan, tmp_path / "plain.safetensors")
+    whole_runs: list[bool] = []
+    forward = VideoViT.forward
+    monkeypatch.setattr(
+        VideoViT, "forward", lambda self, *a, **k: (whole_runs.append(self.training), forward(self, *a, **k))[1]
+    )
+    _, first = run(cached, tmp_path / "cached.safetensors")
+    _, second = run(cached, tmp_path / "again.safetensors")
+    assert not any(whole_runs)  # the network runs whole for held-out clips alone
+    made = next(line for line in first if line.startswith("cache:"))
+    assert "cache: 0 of" in "\n".join(second)
+    assert made.startswith(f"cache: {len(list((tmp_path / 'cache').rglob('*.npy')))} of")
+    plain, filled, found = (
+        load_artifact(tmp_path / f"{n}.safetensors", task="recognize").tensors for n in ("plain", "cached", "again")
+    )
+    tolerance = {"atol": 1e-5, "rtol": 1e-4} if precision == "32-true" else {"atol": 2e-2, "rtol": 0.2}
+    for name in plain:
+        torch.testing.assert_close(plain[name], filled[name], **tolerance)
+        assert torch.equal(filled[name], found[name])
+
+
+def test_what_a_cache_cannot_keep_is_refused(clips, weights, tmp_path):
+    plan = plan_for(clips, weights, cache=tmp_path / "cache")
+    with pytest.raises(OptionError, match="all 6 blocks"):
+        run(plan, tmp_path / "m.safetensors")
+    with pytest.raises(OptionError, match="all 6 blocks"):
+        run(replace(plan, model=replace(plan.model, method="full", adapters=None)), tmp_path / "m.safetensors")
+    with pytest.raises(OptionError, match="--crop center"):
+        replace(plan, augmentation=AugmentationConfig(crop="center", flip=True))
 
 
 def test_the_plan_is_in_the_file(clips, weights, tmp_path):

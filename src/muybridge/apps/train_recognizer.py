@@ -43,7 +43,7 @@ def train_recognizer(
     rate: Annotated[float, _FRAMES] = 4.0,
     stride: Annotated[int | None, _FRAMES] = None,
     size: Annotated[int, _FRAMES] = 0,
-    crop: Annotated[Literal["jitter", "random_resized", "center"], _FRAMES] = "jitter",
+    crop: Annotated[Literal["jitter", "random_resized", "center"] | None, _FRAMES] = None,
     flip: Annotated[bool, _FRAMES, _PLAIN] = False,
     mirror: Annotated[list[str] | None, _FRAMES, _PLAIN] = None,
     rand_augment: Annotated[int, _FRAMES] = 0,
@@ -66,6 +66,7 @@ def train_recognizer(
     patience: Annotated[int, _TRAINING] = 0,
     save_every: Annotated[int, _RUN] = 100,
     cache: Annotated[Path | None, _RUN] = None,
+    cache_views: Annotated[int, _RUN] = 1,
     tensorboard: Annotated[bool, _RUN, _PLAIN] = False,
     resume: Annotated[bool, _RUN, _PLAIN] = False,
     device: Annotated[str, _RUN] = "auto",
@@ -132,8 +133,8 @@ def train_recognizer(
     size
         Side in pixels of what the network sees; 0 for what the backbone was trained on.
     crop
-        How training crops frames: scaled up a little and cropped anywhere, a part of random size and shape, or the
-        centre.
+        How training crops frames: scaled up a little and cropped anywhere (jitter, the default), a part of random
+        size and shape, or the centre (the default with --cache).
     flip
         Mirror clips half of the time; not where classes tell left from right.
     mirror
@@ -177,8 +178,10 @@ def train_recognizer(
     save_every
         Steps between checkpoints.
     cache
-        A folder that keeps what the frozen blocks make of each clip, so that later passes skip them; wants --blocks
-        or --method head, and goes without augmentation.
+        A folder that keeps what the frozen blocks make of each clip, so that all passes but the first skip them, in
+        later runs too. Wants --blocks or --method head, and goes without augmentation.
+    cache_views
+        Places in time at which each clip is kept there; training draws one of them.
     tensorboard
         Write TensorBoard's files too, into NAME.training/tensorboard.
     resume
@@ -223,7 +226,11 @@ def train_recognizer(
         ),
         sampling=SamplingOptions(frames=frames, mode=sampling, rate=rate, stride=stride, size=size),
         augmentation=AugmentationConfig(
-            crop=crop, flip=flip, flipped_labels=_pairs(mirror or []), rand_augment=rand_augment, color=color
+            crop=crop or ("jitter" if cache is None else "center"),
+            flip=flip,
+            flipped_labels=_pairs(mirror or []),
+            rand_augment=rand_augment,
+            color=color,
         ),
         config=FitConfig(
             batch_size=batch_size,
@@ -243,6 +250,7 @@ def train_recognizer(
         length=RunLength(epochs=epochs, steps=steps, warmup=warmup, validations=validations),
         initialize=initialize,
         cache=cache,
+        cache_views=cache_views,
     )
     outcome = train(plan, out, resume=resume, device=device)
     numbers = outcome.evaluation.numbers() if outcome.evaluation else {}

@@ -11,14 +11,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from muybridge.artifacts import Artifact, find_model, load_artifact
 from muybridge.data.clip_lists import ClipEntry, ClipList, read_clip_list
 from muybridge.data.clip_sampling import SamplingConfig, ViewConfig, normalize
 from muybridge.data.clips import ClipDataset, check_clips
 from muybridge.data.label_maps import read_label_map
+from muybridge.data.prefix_cache import CachedClips, PrefixCache, PrefixIdentity
 from muybridge.data.splits import split_by_group
-from muybridge.errors import ModelMismatch, TrainingError
+from muybridge.errors import ModelMismatch, OptionError, TrainingError
 from muybridge.evaluation.report_page import Facts, Part, Text, write_report_page
 from muybridge.media.outputs import check_writable
 from muybridge.models.st_adapter import AdapterConfig, VideoViT
@@ -112,7 +114,11 @@ def train(
     sampling = plan.sampling.for_backbone(network.backbone)
     views = ClipViews(clips.held_out, sampling, ViewConfig(), keep_bytes=_KEPT_BYTES) if clips.held_out else None
     folder = out.with_suffix(".training")
-    result = _fit(plan, clips, network, sampling, views, folder=folder, resume=resume, device=device)
+    with _frozen_in_half_precision(network, plan.config):
+        dataset: Dataset[dict[str, Tensor]] = ClipDataset(clips.train, sampling, plan.augmentation)
+        if plan.cache is not None:
+            dataset = _cached(plan, clips.train, network, identity, sampling, choose_device(device), tell)
+        result = _fit(plan, clips, network, dataset, sampling, views, folder=folder, resume=resume, device=device)
     tell(f"memory: {_memory(result)}")
     recognizer = Recognizer(
         network,
@@ -160,6 +166,7 @@ def _fit(
     plan: TrainingPlan,
     clips: _Clips,
     network: VideoViT,
+    dataset: Dataset[dict[str, Tensor]],
     sampling: SamplingConfig,
     views: ClipViews | None,
     *,
@@ -175,20 +182,19 @@ def _fit(
         multi_label=multi_label,
     )
     config = plan.length.of(plan.config, len(clips.train))
-    with _frozen_in_half_precision(network, config):
-        return fit(
-            objective,
-            ClipDataset(clips.train, sampling, plan.augmentation),
-            config,
-            folder=folder,
-            validation=None if views is None else _validation(network, sampling, views, config),
-            weights=balance_draws(labels) if balance == "draws" else None,
-            resume=resume,
-            accelerator=device if device == "auto" else str(choose_device(device)),
-            title="recognizer",
-            settings=_settings(plan, clips),
-            memory_advice=_MEMORY_ADVICE,
-        )
+    return fit(
+        objective,
+        dataset,
+        config,
+        folder=folder,
+        validation=None if views is None else _validation(network, sampling, views, config),
+        weights=balance_draws(labels) if balance == "draws" else None,
+        resume=resume,
+        accelerator=device if device == "auto" else str(choose_device(device)),
+        title="recognizer",
+        settings=_settings(plan, clips),
+        memory_advice=_MEMORY_ADVICE,
+    )
 
 
 _HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -210,6 +216,40 @@ def _frozen_in_half_precision(network: VideoViT, config: FitConfig) -> Generator
         yield
     finally:
         network.backbone.float().load_state_dict(exact)
+
+
+def _cached(
+    plan: TrainingPlan,
+    clips: ClipList,
+    network: VideoViT,
+    identity: BackboneIdentity,
+    sampling: SamplingConfig,
+    device: torch.device,
+    tell: Callable[[str], None],
+) -> CachedClips:
+    """The training clips from a folder of what the frozen blocks make of them, worked out where it is missing."""
+    assert plan.cache is not None
+    if network.first_trained_block == 0:
+        raise OptionError(
+            f"--cache has nothing to keep: all {len(network.blocks)} blocks are trained or adapted. Give --blocks "
+            "with fewer, or --method head"
+        )
+    pooled = network.config is None
+    dtype = _HALF.get(plan.config.precision, torch.float32)
+    about = PrefixIdentity(identity.hash, network.first_trained_block, sampling, dtype, pooled)
+    # A head's features follow from how they were read as well.
+    folder = plan.cache / network.readout if pooled else plan.cache
+    cache = PrefixCache(folder, about, views=plan.cache_views)
+
+    def compute(frames: Tensor) -> Tensor:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            return network.forward_prefix(normalize(frames.to(device), sampling)).to(dtype)
+
+    network.to(device).eval()
+    with progress_line("filling the cache", total=len(clips), unit="clips", quiet=not is_main_process()) as line:
+        made = cache.fill(clips, compute, line=line)
+    tell(f"cache: {made} of {len(clips) * plan.cache_views} views worked out, the others found in {plan.cache}")
+    return CachedClips(clips, cache)
 
 
 def _read_clips(data: ClipData, seed: int, tell: Callable[[str], None]) -> _Clips:
@@ -305,7 +345,7 @@ def _settings(plan: TrainingPlan, clips: _Clips) -> dict[str, Any]:
         "sampling": asdict(plan.sampling),
         "augmentation": asdict(plan.augmentation),
         "initialize": plan.initialize,
-        "cache": plan.cache is not None,
+        "cache_views": plan.cache_views if plan.cache is not None else None,
     }
     return json.loads(json.dumps(settings, default=str))
 

@@ -122,6 +122,7 @@ class TrainingPlan:
         length: how long.
         initialize: a recognizer whose adapters (or backbone, where it was trained too) training starts from.
         cache: folder that keeps what the frozen blocks before the first adapted one make of each clip.
+        cache_views: places in time at which each clip is kept there.
     """
 
     data: ClipData
@@ -132,3 +133,9 @@ class TrainingPlan:
     length: RunLength = field(default_factory=RunLength)
     initialize: str | Path | None = None
     cache: Path | None = None
+    cache_views: int = 1
+
+    def __post_init__(self) -> None:
+        unvaried = AugmentationConfig(crop="center")
+        if self.cache is not None and self.augmentation != unvaried:
+            raise OptionError("cache keeps clips as they are, which cannot be varied. Choose --crop center alone")
