@@ -151,3 +151,11 @@ def test_blocks_that_are_not_run_are_sound(block):
         command = shlex.split(line, comments=True)
         if command[0] == "muybridge":
             app.parse_args(command[1:], exit_on_error=False, print_error=False)
+
+
+def test_readme_names_real_commands():
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("muybridge ")]
+    assert lines
+    for line in lines:
+        app.parse_args(shlex.split(line, comments=True)[1:], exit_on_error=False, print_error=False)
