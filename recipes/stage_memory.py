@@ -49,12 +49,13 @@ from muybridge.data.feature_bank import FeatureBank, FeatureBankWriter
 from muybridge.data.sampling import Draw
 from muybridge.models.acar import ACARHead
 from muybridge.models.acar_actors import ContextMap
+from muybridge.models.slowfast import SlowFast
 from muybridge.stage import Scene, SceneSpec, blind_ceiling, num_siblings, stage_labels
 from muybridge.training.fit import FitConfig
 
-WIDTH, HEIGHT = 128, 72
+WIDTH, HEIGHT = 128, 96
 RATE = 2
-SECONDS = 32.0
+SECONDS = 13.0
 WINDOW = 10.0
 LABELS = stage_labels("memory")
 WAITING = 0  # the first column of LABELS; answers follow
@@ -67,8 +68,8 @@ def clips_of(seeds: range, siblings: int) -> Clips:
     for seed in seeds:
         for sibling in range(siblings):
             spec = SceneSpec(
-                seed=seed, sibling=sibling, scenario="memory", actors=2, width=WIDTH, height=HEIGHT,
-                rate=Fraction(RATE), duration_seconds=SECONDS, figure_share=0.6, period_seconds=19.0,
+                seed=seed, sibling=sibling, scenario="memory", actors=3, width=WIDTH, height=HEIGHT,
+                rate=Fraction(RATE), duration_seconds=SECONDS, figure_share=0.7,
             )  # fmt: skip
             assert spec.delay_seconds <= WINDOW < spec.period - spec.delay_seconds
             starts = range(0, spec.num_frames - TRUNK.frames + 1, RATE)
@@ -173,19 +174,28 @@ def largest_difference_of_siblings(logits: Tensor, clips: Clips) -> float:
     return float(differences[answering[:, 0]].max())
 
 
+def training_clips(seed: int, options: argparse.Namespace) -> Clips:
+    first = 1 + seed * 100_000
+    path = options.out / f"seed{seed}" / "train.npz"
+    return Clips.cached(path, lambda: clips_of(range(first, first + options.scenes), 1))
+
+
+def trunk_of(seed: int, options: argparse.Namespace) -> SlowFast:
+    """The trunk trained on the scenes of this seed."""
+    clips = training_clips(seed, options)
+    config = FitConfig(steps=options.trunk_steps, batch_size=16, learning_rate=2e-3, weight_decay=0.01,
+                       warmup_steps=30, schedule="cosine", clip_norm=1.0, seed=seed, save_every=100)  # fmt: skip
+    data, folder = ClipData(clips, waiting_or_answering(clips)), options.out / f"seed{seed}" / "trunk"
+    return train_trunk(data, 2, config, folder, weights=draw_weights(clips))
+
+
 def prove(seed: int, options: argparse.Namespace) -> dict[str, float]:
     folder: Path = options.out / f"seed{seed}"
-    first = 1 + seed * 100_000
-    training = Clips.cached(folder / "train.npz", lambda: clips_of(range(first, first + options.scenes), 1))
-    first += HELD_OUT
-    held_out = Clips.cached(folder / "test.npz", lambda: clips_of(range(first, first + options.held_out), 3))
+    training = training_clips(seed, options)
     weights = draw_weights(training)
-    trunk = train_trunk(
-        ClipData(training, waiting_or_answering(training)), 2,
-        FitConfig(steps=options.trunk_steps, batch_size=16, learning_rate=2e-3, weight_decay=0.01, warmup_steps=30,
-                  schedule="cosine", clip_norm=1.0, seed=seed, save_every=100),
-        folder / "trunk", weights=weights,
-    )  # fmt: skip
+    first = HELD_OUT + 1 + seed * 100_000
+    held_out = Clips.cached(folder / "test.npz", lambda: clips_of(range(first, first + options.held_out), 3))
+    trunk = trunk_of(seed if options.trunk_seed is None else options.trunk_seed, options)
     maps = [context_maps(trunk, clips.frames) for clips in (training, held_out)]
     figures: dict[str, float] = {"seed": seed}
     config = FitConfig(steps=options.head_steps, batch_size=32, learning_rate=1e-3, weight_decay=0.01,
@@ -216,9 +226,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/stage_memory"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--scenes", type=int, default=100)
-    parser.add_argument("--held-out", type=int, default=12, help="layouts, three scenes each")
-    parser.add_argument("--trunk-steps", type=int, default=200)
+    parser.add_argument("--trunk-seed", type=int, help="take the trunk of this seed for all, in half the time")
+    parser.add_argument("--scenes", type=int, default=240)
+    parser.add_argument("--held-out", type=int, default=24, help="layouts, three scenes each")
+    parser.add_argument("--trunk-steps", type=int, default=400)
     parser.add_argument("--head-steps", type=int, default=600)
     options = parser.parse_args()
     torch.set_num_threads(1)

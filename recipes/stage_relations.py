@@ -119,19 +119,28 @@ def largest_difference_of_siblings(logits: Tensor, actors: int) -> float:
     return float((scenes - scenes[:, :1]).abs().max())
 
 
+def training_clips(seed: int, options: argparse.Namespace) -> Clips:
+    first = 1 + seed * 100_000
+    path = options.out / f"seed{seed}" / "train.npz"
+    return Clips.cached(path, lambda: clips_of(range(first, first + options.scenes), 1))
+
+
+def trunk_of(seed: int, options: argparse.Namespace) -> SlowFast:
+    """The trunk trained on the scenes of this seed."""
+    clips = training_clips(seed, options)
+    config = FitConfig(steps=options.trunk_steps, batch_size=16, learning_rate=2e-3, weight_decay=0.01,
+                       warmup_steps=50, schedule="cosine", clip_norm=1.0, seed=seed, save_every=100)  # fmt: skip
+    return train_trunk(
+        ClipData(clips, own_actions(clips)), PERFORMED + 2, config, options.out / f"seed{seed}" / "trunk"
+    )
+
+
 def prove(seed: int, options: argparse.Namespace) -> dict[str, float]:
     folder: Path = options.out / f"seed{seed}"
-    first = 1 + seed * 100_000
-    training = Clips.cached(folder / "train.npz", lambda: clips_of(range(first, first + options.scenes), 1))
-    first += HELD_OUT
+    training = training_clips(seed, options)
+    first = HELD_OUT + 1 + seed * 100_000
     held_out = Clips.cached(folder / "test.npz", lambda: clips_of(range(first, first + options.held_out), 4))
-    trunk = train_trunk(
-        ClipData(training, own_actions(training)),
-        PERFORMED + 2,
-        FitConfig(steps=options.trunk_steps, batch_size=16, learning_rate=2e-3, weight_decay=0.01, warmup_steps=50,
-                  schedule="cosine", clip_norm=1.0, seed=seed, save_every=100),
-        folder / "trunk",
-    )  # fmt: skip
+    trunk = trunk_of(seed if options.trunk_seed is None else options.trunk_seed, options)
     train_maps, test_maps = MapData(trunk, training, mirror=True), MapData(trunk, held_out, mirror=False)
     figures: dict[str, float] = {"seed": seed}
     config = FitConfig(steps=options.head_steps, batch_size=32, learning_rate=1e-3, weight_decay=0.01,
@@ -154,6 +163,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/stage_relations"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--trunk-seed", type=int, help="take the trunk of this seed for all, in half the time")
     parser.add_argument("--scenes", type=int, default=1200)
     parser.add_argument("--held-out", type=int, default=100, help="layouts, four scenes each")
     parser.add_argument("--trunk-steps", type=int, default=400)
