@@ -11,6 +11,7 @@ recognizer the few that its file asks for. `--model none` leaves the recognizer 
 
 import argparse
 import csv
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -92,27 +93,21 @@ def classical_scores(data: Path, windows: Sequence[Window]) -> torch.Tensor:
 
 def window_frames(path: Path, start: float, end: float) -> list[NDArray[np.uint8]]:
     """Grey frames of a window, `SHORT_SIDE` pixels high or wide."""
-    frames: list[NDArray[np.uint8]] = []
     source = (
         FrameFolder(pictures_in(path), short_side=SHORT_SIDE)
         if path.is_dir()
         else VideoReader(path, short_side=SHORT_SIDE)
     )
     with source as reader:
-        for frame in reader:
-            if frame.pts_seconds >= end:
-                break
-            # Half a frame of slack, because 30 frames a second are to become 15.
-            if frame.pts_seconds >= start + (len(frames) - 0.25) / RATE:
-                frames.append(np.asarray(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)))
-    return frames
+        frames = reader.frames_at_seconds([float(t) for t in np.arange(start, end - 1e-6, 1 / RATE)])
+    return [np.asarray(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)) for frame in frames]
 
 
 def moves_of(frames: Sequence[NDArray[np.uint8]]) -> list[float]:
     """How far each of `CAMERA_MOVES` moves the picture, as a root mean square over it, in its widths."""
     height, width = frames[0].shape
     total = np.zeros(4)
-    for before, after in zip(frames, frames[1:], strict=False):
+    for before, after in itertools.pairwise(frames):
         step = similarity(before, after)
         if step is not None:
             total += step
@@ -127,10 +122,10 @@ def moves_of(frames: Sequence[NDArray[np.uint8]]) -> list[float]:
 
 def similarity(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.float64] | None:
     """How the picture went on: right, down (in widths and heights), log of its growth, radians clockwise."""
-    points = cv2.goodFeaturesToTrack(before, 400, 0.003, 6)
+    points = cv2.goodFeaturesToTrack(before, 200, 0.003, 8)
     if points is None or len(points) < 8:
         return None
-    options = {"winSize": (21, 21), "maxLevel": 4}
+    options = {"winSize": (21, 21), "maxLevel": 5}
     there, found, _ = cv2.calcOpticalFlowPyrLK(before, after, points, np.zeros_like(points), **options)
     back, _, _ = cv2.calcOpticalFlowPyrLK(after, before, there, np.zeros_like(points), **options)
     kept = (found.ravel() == 1) & (np.abs(back - points).reshape(-1, 2).max(axis=1) < 1)
