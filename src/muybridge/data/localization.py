@@ -360,7 +360,8 @@ def collate_boxes(items: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     Returns:
         "frames" (B, T, 3, H, W) uint8, padded at the right and bottom; "sizes" (B, 2) int64 height and width before
         padding; "boxes" (B, P, 4) float32 fractions of the padded frame; "targets" (B, P, K); "present" (B, P) bool;
-        "index" (B,); with banks "bank" (B, M, C, h, w) float16 and "in_bank" (B, M) bool.
+        "index" (B,); with banks "bank" (B, M, C, h, w) float16, "in_bank" (B, M) bool and "bank_grid" (B, 2) int64,
+        rows and columns before padding.
     """
     sizes = torch.tensor([tuple(item["frames"].shape[-2:]) for item in items])
     height, width = (int(side) for side in sizes.amax(0))
@@ -377,10 +378,16 @@ def collate_boxes(items: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     }
     if "bank" in items[0]:
         batch["bank"] = _padded([item["bank"] for item in items])
+        batch["bank_grid"] = torch.tensor([tuple(item["bank"].shape[-2:]) for item in items])
         batch["in_bank"] = _padded([torch.ones(len(item["bank"]), dtype=torch.bool) for item in items])
     return batch
 
 
 def _padded(parts: Sequence[Tensor]) -> Tensor:
-    most = max(1, *(len(part) for part in parts)) if parts else 1
-    return torch.stack([F.pad(part, [0, 0] * (part.ndim - 1) + [0, most - len(part)]) for part in parts])
+    """One tensor of all, each axis as long as the longest and at least 1, zeros at its end."""
+    most = [max(1, *sides) for sides in zip(*(part.shape for part in parts), strict=True)]
+    padding = [
+        [side for axis in range(part.ndim - 1, -1, -1) for side in (0, most[axis] - part.shape[axis])]
+        for part in parts
+    ]
+    return torch.stack([F.pad(part, pad) for part, pad in zip(parts, padding, strict=True)])

@@ -166,7 +166,7 @@ class Localizer:
     @property
     def fingerprint(self) -> str:
         """Identifies the network by its trained tensors and its image model; feature banks carry it."""
-        digest = hashlib.sha256("" if self.backbone is None else self.backbone.hash.encode())
+        digest = hashlib.sha256((self.backbone.hash if self.backbone else "").encode())
         for name, tensor in sorted(localizer_state(self.network).items()):
             digest.update(f"{name} {tuple(tensor.shape)}".encode())
             digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

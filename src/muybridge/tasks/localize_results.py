@@ -309,7 +309,7 @@ def as_supervision(people: People, labels: LabelMap, width: int, height: int) ->
         from supervision import Detections  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise MissingExtra("supervision.Detections", extra="people") from error
-    known = np.isfinite(people.actions).all(1) if len(people) else np.zeros(0, bool)
+    known = ~np.isnan(people.actions).any(axis=1)
     actions = np.where(known[:, None], people.actions, 0)
     best = actions.argmax(1) if len(people) else np.zeros(0, int)
     return Detections(

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from muybridge.training.fit import FitResult, Validation, fit, is_main_process
 from muybridge.training.history import read_history
 from muybridge.training.localizer import (
     BuiltLocalizer,
+    LocalizerConfig,
     LocalizerObjective,
     balance_actions,
     batch_logits,
@@ -95,7 +96,7 @@ def train(
     tell(f"{len(data.train)} key frames with {people} boxes to train on, {len(data.held_out)} held out")
     _tell_rare_classes(data, tell)
     torch.manual_seed(plan.config.seed)
-    built = build_localizer(plan.model, len(data.labels))
+    built = build_localizer(_fitting_the_bank(plan.model, data.banks), len(data.labels))
     if plan.initialize is not None:
         _start_from(built, plan.initialize)
     described = describe_localizer(built)
@@ -174,6 +175,19 @@ def split_key_frames(
     count = min(max(1, round(len(videos) * fraction)), len(videos) - 1)
     chosen = {videos[i] for i in np.random.default_rng(seed).permutation(len(videos))[:count].tolist()}
     return [f for f in frames if f.video not in chosen], [f for f in frames if f.video in chosen]
+
+
+def _fitting_the_bank(model: LocalizerConfig, banks: Mapping[str, FeatureBank] | None) -> LocalizerConfig:
+    """The model with as many channels in its relations as the banks' maps have, which it attends to."""
+    if not banks or model.head == "baseline":
+        return model
+    name, bank = next(iter(banks.items()))
+    channels = bank.window(0.0, before=0.0, after=0.0).maps.shape[1]
+    if model.hidden not in (0, channels):
+        raise ModelMismatch(
+            f"hidden={model.hidden}, but the bank of {name!r} has maps of {channels} channels. Leave --hidden out"
+        )
+    return replace(model, hidden=channels)
 
 
 def _tell_rare_classes(data: _Data, tell: Callable[[str], None]) -> None:

@@ -327,9 +327,10 @@ def batch_logits(network: ACARNet, sampling: KeyFrameSampling, batch: Mapping[st
     context = network.context(clips, sizes if padded else None)
     bank = None
     if "bank" in batch:
-        bank = bank_window(
-            network, context, [m[kept] for m, kept in zip(batch["bank"], batch["in_bank"], strict=True)]
-        )
+        grids = batch["bank_grid"].tolist()
+        entries = zip(batch["bank"], batch["in_bank"], grids, strict=True)
+        maps = [each[kept][..., :rows, :columns] for each, kept, (rows, columns) in entries]
+        bank = bank_window(network, context, maps)
     return network.head(context, actors, bank)
 
 
