@@ -25,8 +25,10 @@ evaluate = App(name="evaluate", help="Measure a model, or a file of predictions,
 app.command(evaluate)
 app.command("muybridge.apps.recognize:recognize", help="Say what happens in videos, and when.")
 app.command("muybridge.apps.export:export", help="Write a recognizer as ONNX or torch.export.")
+app.command("muybridge.apps.localize:localize", help="Say who does what in videos, where and when.")
 app.command("muybridge.apps.stylize:stylize", help="Paint pictures and videos in the style of any image.")
 app.command("muybridge.apps.stylize:styles", help="List the built-in styles.")
+app.command("muybridge.apps.write_bank:write_bank", name="write-bank", help="Write feature banks of videos.")
 app.command("muybridge.apps.stage:stage", help="Write labelled videos of a procedural world.")
 train.command(
     "muybridge.apps.train_stylizer:train_stylizer", name="stylizer", help="Train Avatar-Net on photographs."
@@ -34,9 +36,17 @@ train.command(
 train.command(
     "muybridge.apps.train_recognizer:train_recognizer", name="recognizer", help="Teach an image model your own clips."
 )
+train.command(
+    "muybridge.apps.train_localizer:train_localizer", name="localizer", help="Teach a model who does what in videos."
+)
 
 evaluate.command(
     "muybridge.apps.evaluate:evaluate_recognizer", name="recognizer", help="Score a recognizer on labelled clips."
+)
+evaluate.command(
+    "muybridge.apps.evaluate_localizer:evaluate_localizer",
+    name="localizer",
+    help="Score a localizer on annotated videos.",
 )
 evaluate.command(
     "muybridge.apps.evaluate_ava:evaluate_ava", name="ava", help="Score a CSV of detections by AVA's frame-mAP."
