@@ -246,7 +246,9 @@ def detected_boxes(frames: Sequence[KeyFrame], detections: Annotations, *, min_s
     for row in np.flatnonzero(sound).tolist():
         key = (chosen.videos[chosen.video[row]], round(float(chosen.time_seconds[row]), 6))
         rows.setdefault(key, []).append(row)
-    return [boxes.numpy()[rows.get((frame.video, round(frame.seconds, 6)), [])] for frame in frames]
+    found = [boxes.numpy()[rows.get((frame.video, round(frame.seconds, 6)), [])] for frame in frames]
+    # A file that gives a row for each action of a person gives their box several times.
+    return [each[np.sort(np.unique(each, axis=0, return_index=True)[1])] for each in found]
 
 
 def read_key_clip(file: VideoFile, seconds: NDArray[np.float64], size: tuple[int, int]) -> Tensor:

@@ -104,7 +104,8 @@ class DetectedPeople:
         boxes, rows = sound_boxes(np.asarray(found.boxes, np.float32), width, height)
         confident = scores[rows] >= self._min_score
         boxes, rows = boxes[confident], rows[confident]
-        return Sighting(boxes, self._tracker.update(boxes, scores[rows]), scores[rows])
+        pixels = boxes * np.array([width, height, width, height], np.float32)
+        return Sighting(boxes, self._tracker.update(pixels, scores[rows], seconds=seconds), scores[rows])
 
     def _failed(self, seconds: float, error: Exception) -> None:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -145,9 +146,12 @@ class GivenPeople:
         distinct = np.unique(times)
         if (people == NO_PERSON).any():
             people = people.copy()
+            # A person's shape counts for the tracker, where the frame's is known.
+            size = next(iter(annotations.frame_sizes.values()), (1, 1))
+            pixels = boxes * np.array([*size, *size], np.float32)
             for time in distinct.tolist():
                 now = times == time
-                people[now] = tracker.update(boxes[now], scores[now])
+                people[now] = tracker.update(pixels[now], scores[now], seconds=time)
         self._step = float(np.median(np.diff(distinct))) if len(distinct) > 1 else 1.0
         self._tracks: dict[int, tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]] = {}
         for person in np.unique(people).tolist():
