@@ -31,6 +31,7 @@ _COLOURS: tuple[Colour, ...] = (
 )
 _DARK = (12, 12, 16)
 _PLATE_SHARE = 0.78
+_LETTERS = 0.75  # smaller than those of a caption, since each person has some
 _MOST_WITH_ACTIONS = 25  # beyond so many people words would hide the picture; identities stay
 _MOST_WITH_IDENTITY = 80
 
@@ -66,7 +67,7 @@ def draw_people(frame: RGB, people: Sequence[BoxLabel], *, most_actions: int = 3
     height, width = frame.shape[:2]
     image = Image.fromarray(np.ascontiguousarray(frame))
     draw = ImageDraw.Draw(image)
-    size = text_size(height)
+    size = max(9, round(text_size(height) * _LETTERS))
     thickness = max(1, round(height / 300))
     # Nearer people, whose boxes end lower, are drawn over those behind.
     ordered = sorted(people, key=lambda person: person.box_xyxy[3])
@@ -74,45 +75,66 @@ def draw_people(frame: RGB, people: Sequence[BoxLabel], *, most_actions: int = 3
         _outline(draw, person, thickness)
     if len(people) > _MOST_WITH_IDENTITY:
         return np.asarray(image)
-    lines = most_actions if len(people) <= _MOST_WITH_ACTIONS else 0
+    most = most_actions if len(people) <= _MOST_WITH_ACTIONS else 0
     taken: list[Rectangle] = []
     for person in reversed(ordered):
-        plate = _plate(person.identity, tuple(person.actions[:lines]), size)
-        left, top = _place(person.box_xyxy, plate.size, (width, height), taken)
+        others = [_rounded(other.box_xyxy) for other in people if other is not person]
+        # Where there is no room for all lines, the likeliest action alone may have it, or at last the identity.
+        for lines in sorted({most, min(most, 1), 0}, reverse=True):
+            plate = _plate(person.identity, tuple(person.actions[:lines]), size)
+            (left, top), covers = _place(person.box_xyxy, plate.size, (width, height), taken, others)
+            if not covers:
+                break
         taken.append((left, top, left + plate.width, top + plate.height))
         image.paste(plate, (left, top), plate)
     return np.asarray(image)
 
 
 def _outline(draw: ImageDraw.ImageDraw, person: BoxLabel, thickness: int) -> None:
-    left, top, right, bottom = (round(edge) for edge in person.box_xyxy)
-    right, bottom = max(right, left), max(bottom, top)
+    left, top, right, bottom = _rounded(person.box_xyxy)
     for grown, colour in ((thickness, _DARK), (0, person_colour(person.identity))):
         outer = (left - grown, top - grown, right + grown, bottom + grown)
         draw.rectangle(outer, outline=colour, width=thickness + 2 * grown)
 
 
-def _place(
-    box: tuple[float, float, float, float], plate: tuple[int, int], frame: tuple[int, int], taken: list[Rectangle]
-) -> tuple[int, int]:
-    """Upper left corner of a plate; within the frame as far as it fits, and off other plates where there is room."""
+def _rounded(box: tuple[float, float, float, float]) -> Rectangle:
     left, top, right, bottom = (round(edge) for edge in box)
+    return left, top, max(right, left), max(bottom, top)
+
+
+def _place(
+    box: tuple[float, float, float, float],
+    plate: tuple[int, int],
+    frame: tuple[int, int],
+    taken: Sequence[Rectangle],
+    others: Sequence[Rectangle],
+) -> tuple[tuple[int, int], bool]:
+    """Upper left corner of a plate, within the frame as far as it fits; and whether it covers another plate.
+
+    Args:
+        taken: plates that are there.
+        others: boxes of other people, covered only where no place is free of them.
+    """
+    left, top, right, bottom = _rounded(box)
     width, height = plate
     corners = [
         (left, top - height),
-        (left, top),
         (right - width, top - height),
         (left, bottom),
+        (right - width, bottom),
         (right, top),
         (left - width, top),
+        (left, top),
         (left, bottom - height),
     ]
     inside = [(_within(x, width, frame[0]), _within(y, height, frame[1])) for x, y in corners]
-    overlaps = [sum(_overlap((x, y, x + width, y + height), other) for other in taken) for x, y in inside]
+    places = [(x, y, x + width, y + height) for x, y in inside]
+    plates = [sum(_overlap(place, other) for other in taken) for place in places]
+    people = [sum(_overlap(place, other) for other in others) for place in places]
     # A plate that had to be moved into the frame is farther from its box.
     moved = [abs(x - a) + abs(y - b) for (x, y), (a, b) in zip(inside, corners, strict=True)]
-    best = min(range(len(corners)), key=lambda i: (overlaps[i] > 0, overlaps[i], moved[i] > 0, i))
-    return inside[best]
+    best = min(range(len(corners)), key=lambda i: (plates[i], moved[i] > 0, people[i], i))
+    return inside[best], plates[best] > 0
 
 
 def _within(start: int, length: int, limit: int) -> int:

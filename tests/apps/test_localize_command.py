@@ -1,0 +1,103 @@
+"""The commands of localizing, typed as a user types them."""
+
+import json
+
+import pytest
+
+from muybridge.apps.cli import main
+from muybridge.apps.durations import parse_seconds
+from muybridge.data.ava import write_ava
+from muybridge.data.label_maps import write_label_map
+from muybridge.errors import OptionError
+from tests.tasks.localized_videos import LABELS, noise_frames, small_localizer, two_people, write_frames
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Two videos of 1.6 s, their annotations, labels and a model; also the working folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "videos").mkdir()
+    for seed, name in enumerate(("one", "two")):
+        write_frames(tmp_path / "videos" / f"{name}.mp4", noise_frames(16, seed=seed))
+    from muybridge.data.annotation_files import join_annotations
+
+    write_ava("truth.csv", join_annotations([two_people(name, [0.0, 1.0]) for name in ("one", "two")]))
+    write_label_map("labels.pbtxt", LABELS)
+    small_localizer().save("model.safetensors")
+    return tmp_path
+
+
+def run(command: str) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(command.split())
+    return stopped.value.code
+
+
+def test_a_folder_is_localized_into_a_folder(folder, capsys) -> None:
+    options = "--boxes truth.csv --every 500ms --format ava cvat -o out --device cpu"
+    code = run(f"localize videos --model model.safetensors {options}")
+    assert code == 0
+    said = capsys.readouterr().out.split()
+    expected = [f"out/{name}{suffix}" for name in ("one", "two") for suffix in (".csv", ".xml", ".html", ".mp4")]
+    assert said == expected
+    assert sorted(path.name for path in (folder / "out").iterdir()) == sorted(
+        e.removeprefix("out/") for e in expected
+    )
+
+
+def test_a_broken_video_among_others_costs_only_itself(folder, capsys) -> None:
+    (folder / "videos" / "broken.mp4").write_bytes(b"not a video")
+    code = run("localize videos -m model.safetensors --boxes truth.csv --no-video --no-report --device cpu")
+    said = capsys.readouterr()
+    assert code == 2
+    assert "skipped" in said.err
+    assert said.out.split() == ["videos/one.localized.json", "videos/two.localized.json"]
+
+
+def test_training_measuring_and_a_bank_from_the_command_line(folder, capsys) -> None:
+    shared = "--videos videos --labels labels.pbtxt --steps 1 --workers 0 --device cpu --frames 4 --short-side 64 --batch-size 2"
+    assert run(f"train localizer truth.csv -o first.safetensors {shared}") == 0
+    assert "frame_mAP" in capsys.readouterr().out
+    bank = "write-bank videos -m first.safetensors --boxes truth.csv -o banks --device cpu"
+    assert run(bank) == 0
+    assert capsys.readouterr().out.split() == ["banks/one.safetensors", "banks/two.safetensors"]
+    second = "train localizer truth.csv -o second.safetensors --banks banks --bank-after 0s"
+    assert run(f"{second} {shared}") == 0
+    capsys.readouterr()
+    measure = "evaluate localizer truth.csv --videos videos -m second.safetensors --banks banks --device cpu"
+    assert run(f"{measure} -o scores.json --report page.html --predictions p.csv") == 0
+    assert "frame-mAP" in capsys.readouterr().out
+    scores = json.loads((folder / "scores.json").read_text())
+    assert 0 <= scores["frame_mAP"] <= 1
+    assert scores["frames"]["protocol"] == "ava-2019"
+    # The CSV scores the same without model and video.
+    assert run("evaluate ava --truth truth.csv --predictions p.csv --labels labels.pbtxt --json") == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["mean_average_precision"] == pytest.approx(scores["frame_mAP"])
+    assert run("localize videos/one.mp4 -m second.safetensors --boxes truth.csv --device cpu") == 2
+    assert "--bank-model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("localize videos -m none.safetensors --boxes truth.csv", "none.safetensors"),
+        ("localize videos -m model.safetensors --boxes none.csv", "none.csv"),
+        ("localize videos -m model.safetensors --boxes truth.csv --every fast", "--every"),
+        ("localize videos -m model.safetensors --boxes truth.csv --threshold 3", "threshold"),
+        ("localize videos -m model.safetensors --detector nobody", "nobody"),
+        ("localize nowhere -m model.safetensors --boxes truth.csv", "nowhere"),
+        ("train localizer truth.csv --videos labels --labels labels.pbtxt -o m.safetensors", "no folder of videos"),
+    ],
+)
+def test_mistakes_are_one_line(folder, capsys, arguments, told) -> None:
+    assert run(arguments) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+
+
+def test_lengths_of_time() -> None:
+    assert [parse_seconds("--every", text) for text in ("2", "2s", "500ms", "0.5s")] == [2, 2, 0.5, 0.5]
+    with pytest.raises(OptionError, match="--every 'soon'"):
+        parse_seconds("--every", "soon")
