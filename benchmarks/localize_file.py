@@ -2,7 +2,8 @@
 
     python benchmarks/localize_file.py VIDEO --model FILE [--boxes FILE | --detector NAME] [--seconds 10]
 
-Stages are timed in the processor time of the thread that runs them, so that waiting does not count. The same work is
+Stages are timed in the processor time of the thread that runs them, so that waiting does not count; what FFmpeg does
+in threads of its own, for reading and writing, does not count either. The same work is
 done twice, one stage after another and with reading, drawing and writing in threads beside the model, as
 `muybridge localize` does; both wall times are of this run.
 """

@@ -55,7 +55,8 @@ def test_a_broken_video_among_others_costs_only_itself(folder, capsys) -> None:
 
 
 def test_training_measuring_and_a_bank_from_the_command_line(folder, capsys) -> None:
-    shared = "--videos videos --labels labels.pbtxt --steps 1 --workers 0 --device cpu --frames 4 --short-side 64 --batch-size 2"
+    shared = "--videos videos --labels labels.pbtxt --steps 1 --workers 0 --device cpu --batch-size 2"
+    shared += " --frames 4 --short-side 64"
     assert run(f"train localizer truth.csv -o first.safetensors {shared}") == 0
     assert "frame_mAP" in capsys.readouterr().out
     bank = "write-bank videos -m first.safetensors --boxes truth.csv -o banks --device cpu"

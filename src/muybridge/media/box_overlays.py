@@ -80,11 +80,13 @@ def draw_people(frame: RGB, people: Sequence[BoxLabel], *, most_actions: int = 3
     for person in reversed(ordered):
         others = [_rounded(other.box_xyxy) for other in people if other is not person]
         # Where there is no room for all lines, the likeliest action alone may have it, or at last the identity.
-        for lines in sorted({most, min(most, 1), 0}, reverse=True):
+        lines = most
+        while True:
             plate = _plate(person.identity, tuple(person.actions[:lines]), size)
             (left, top), covers = _place(person.box_xyxy, plate.size, (width, height), taken, others)
-            if not covers:
+            if not (covers and lines):
                 break
+            lines = 1 if lines > 1 else 0
         taken.append((left, top, left + plate.width, top + plate.height))
         image.paste(plate, (left, top), plate)
     return np.asarray(image)

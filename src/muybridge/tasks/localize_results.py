@@ -308,8 +308,8 @@ def as_supervision(people: People, labels: LabelMap, width: int, height: int) ->
     try:
         from supervision import Detections  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise MissingExtra("supervision.Detections", extra="people") from error
-    known = ~np.isnan(people.actions).any(axis=1)
+        raise MissingExtra("supervision.Detections", extra="detect") from error
+    known = np.logical_not(np.isnan(people.actions).any(axis=1))
     actions = np.where(known[:, None], people.actions, 0)
     best = actions.argmax(1) if len(people) else np.zeros(0, int)
     return Detections(
