@@ -72,7 +72,14 @@ def recognize(
     from muybridge.media.outputs import check_writable
     from muybridge.media.sources import output_paths
     from muybridge.tasks.recognize import Recognizer
-    from muybridge.tasks.recognize_files import FileAnswer, RecognizeJob, clip_sources, recognize_file, write_overlay
+    from muybridge.tasks.recognize_files import (
+        FileAnswer,
+        RecognizeJob,
+        check_overlays,
+        clip_sources,
+        recognize_file,
+        write_overlay,
+    )
     from muybridge.tasks.recognize_windows import WindowConfig
 
     config = WindowConfig(_seconds("--window", window), _seconds("--step", step))
@@ -81,6 +88,8 @@ def recognize(
     if out is not None:
         check_writable(out)
     overlays = output_paths(sources, overlay, suffix_of_stem="recognized") if overlay else [Path()] * len(sources)
+    if overlay is not None:
+        check_overlays(overlays)
     recognizer = Recognizer.from_pretrained(
         model, device=device, backbone_weights=backbone_weights, precision=precision
     )

@@ -13,7 +13,7 @@ from muybridge.media.pipeline import BackgroundWriter, prefetch
 from muybridge.media.shots import SHORT_SIDE, ShotDetector
 from muybridge.media.sources import Source, expand_sources, natural_order
 from muybridge.media.video_reader import DEFAULT_RATE, Frame, VideoReader
-from muybridge.media.video_writer import VideoWriter, exact_time_base
+from muybridge.media.video_writer import VIDEO_SUFFIXES_WRITTEN, VideoWriter, exact_time_base
 from muybridge.progress import ProgressLine, progress_line
 from muybridge.tasks.recognize import Recognizer
 from muybridge.tasks.recognize_windows import (
@@ -192,6 +192,19 @@ def open_source(source: Source, *, short_side: int | None = None) -> VideoReader
     if source.kind == "video" and source.path.is_dir():
         return FrameFolder(pictures_in(source.path), short_side=short_side)
     return VideoReader(source.location, short_side=short_side)
+
+
+def check_overlays(targets: Iterable[Path]) -> None:
+    """Refuse, before any work, files that no video can be written to.
+
+    Raises:
+        OptionError: a suffix that is not of a video.
+    """
+    for target in targets:
+        if target.suffix.lower() not in VIDEO_SUFFIXES_WRITTEN:
+            raise OptionError(
+                f"cannot write a video as {target.name!r}: use one of {', '.join(VIDEO_SUFFIXES_WRITTEN)}"
+            )
 
 
 def write_overlay(answer: FileAnswer, source: Source, target: Path, *, top: int = 3, quiet: bool = False) -> None:

@@ -138,10 +138,12 @@ def _plan(window: float, step: float, shots: Sequence[tuple[float, float]]) -> I
         if isinf(end):
             yield from ((start + number * step, start + number * step + window) for number in count())
         whole = max(0, int((end - start - window) / step + 1e-6))
-        for number in range(whole + 1):
-            yield start + number * step, min(start + number * step + window, end)
-        rest = start + whole * step + window
-        if end - rest > _SHORTEST_REST * window:
+        last = start + whole * step + window
+        is_covered = end - last <= _SHORTEST_REST * window  # but for a little, which the last window takes with it
+        for number in range(whole):
+            yield start + number * step, start + number * step + window
+        yield start + whole * step, end if is_covered else last
+        if not is_covered:
             yield end - window, end
 
 
@@ -191,7 +193,7 @@ def _hand_out(
 ) -> Tensor | None:
     """Give the frame on display until `until` to all windows that want it."""
     for window in waiting:
-        while len(window.pictures) < sampling.frames and window.wanted[len(window.pictures)] < until:
+        while len(window.pictures) < sampling.frames and window.wanted[len(window.pictures)] < until - _TOUCHING:
             if crop is None:
                 crop = crop_views(torch.from_numpy(shown.image).permute(2, 0, 1)[None], sampling)[0][0]
             window.pictures.append(crop)
