@@ -52,6 +52,15 @@ def test_a_pickle_is_refused_and_not_executed(tmp_path, dump):
     assert not trap.exists()
 
 
+def test_no_length_of_header_looks_like_a_pickle(tmp_path):
+    path, lengths = tmp_path / "model.safetensors", set()
+    for letters in range(600, 1500, 4):
+        Artifact("stylize", {}, {"x": torch.zeros(1)}, provenance={"note": "n" * letters}).save(path)
+        lengths.add(path.read_bytes()[:2])
+        load_artifact(path, task="stylize")
+    assert {b"\x80\x03", b"\x80\x04", b"\x80\x05"} <= lengths  # those that pickles begin with
+
+
 def test_nan_weights_are_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     Artifact("stylize", {}, {"a": torch.tensor([1.0, float("nan")])}).save(path)

@@ -108,6 +108,9 @@ def _refuse_pickle(path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(16)
     # A zip archive (torch.save today), a pickle protocol marker, or the legacy tar of torch.
+    # A safetensors file begins with the length of its JSON header, which may happen to look like the second.
+    if start[8:9] == b"{":
+        return
     if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
         raise UnsafeModelFile(
             f"{path} is a pickle, which can execute code when opened. It was refused. "

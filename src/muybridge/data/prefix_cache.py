@@ -40,14 +40,14 @@ class PrefixIdentity:
         blocks: how many blocks ran: the first adapted one's index.
         sampling: which frames are read, and how.
         dtype: of the numbers.
-        pooled: whether only the read-out is kept, as for a head alone.
+        pooled: name of the read-out where only that is kept, as for a head alone; empty for all tokens.
     """
 
     backbone_hash: str
     blocks: int
     sampling: SamplingConfig
     dtype: torch.dtype = torch.float32
-    pooled: bool = False
+    pooled: str = ""
 
 
 class PrefixCache:

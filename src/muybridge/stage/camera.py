@@ -42,6 +42,7 @@ class CameraClipConfig:
         roll: degrees turned.
         shake: how far a hand strays, in widths of the picture, in any move.
         movers: most things that move in front.
+        followed: share of these that the camera keeps in view, as a film does with whom it follows; they are larger.
         noise: largest standard deviation of the sensor's noise in grey levels.
         light: largest change of contrast, and of brightness, as a share.
     """
@@ -54,6 +55,7 @@ class CameraClipConfig:
     roll: tuple[float, float] = (7, 32)
     shake: tuple[float, float] = (0.0, 0.012)
     movers: int = 2
+    followed: float = 0.0
     noise: float = 5.0
     light: float = 0.25
 
@@ -212,12 +214,14 @@ def _add_mover(
     frames: list[Image.Image], source: RGB, path: CameraPath, random: np.random.Generator, config: CameraClipConfig
 ) -> None:
     """Pastes one thing into all frames: it goes its own straight way, and the camera's move shifts it too."""
-    side = int(config.width * random.uniform(0.15, 0.45))
+    follows = config.followed > 0 and random.random() < config.followed
+    side = int(config.width * (random.uniform(0.3, 0.85) if follows else random.uniform(0.15, 0.45)))
     thing = _cut_out(source, side, random)
     time = np.linspace(-0.5, 0.5, config.frames)[:, None]
     aspect = config.height / config.width
-    place = random.uniform(-0.5, 0.5, 2) * (1, aspect) + random.normal(0, 0.5, 2) * time
-    nearness = random.uniform(1.0, 1.5)
+    reach, way = (0.25, 0.08) if follows else (0.5, 0.5)
+    place = random.uniform(-reach, reach, 2) * (1, aspect) + random.normal(0, way, 2) * time
+    nearness = random.uniform(0.0, 0.2) if follows else random.uniform(1.0, 1.5)
     inverse = np.linalg.inv(path.axes())
     seen = ((inverse @ (place - nearness * (path.centre - path.centre.mean(axis=0)))[..., None])[..., 0] + (
         0.5, 0.5 * aspect)) * config.width  # fmt: skip

@@ -23,6 +23,7 @@ from muybridge.data.splits import split_by_group
 from muybridge.errors import ModelMismatch, OptionError, TrainingError
 from muybridge.evaluation.report_page import Facts, Part, Text, write_report_page
 from muybridge.media.outputs import check_writable
+from muybridge.models.backbones import fuse_attention
 from muybridge.models.st_adapter import AdapterConfig, VideoViT
 from muybridge.models.st_adapter_sets import load_trained_state
 from muybridge.pretrained import BackboneIdentity
@@ -114,6 +115,8 @@ def train(
     sampling = plan.sampling.for_backbone(network.backbone)
     views = ClipViews(clips.held_out, sampling, ViewConfig(), keep_bytes=_KEPT_BYTES) if clips.held_out else None
     folder = out.with_suffix(".training")
+    if plan.config.precision == "bf16-mixed" and choose_device(device).type == "cpu":
+        fuse_attention(network.backbone, fused=False)
     with _frozen_in_half_precision(network, plan.config):
         dataset: Dataset[dict[str, Tensor]] = ClipDataset(clips.train, sampling, plan.augmentation)
         if plan.cache is not None:
@@ -234,12 +237,11 @@ def _cached(
             f"--cache has nothing to keep: all {len(network.blocks)} blocks are trained or adapted. Give --blocks "
             "with fewer, or --method head"
         )
-    pooled = network.config is None
+    # A head's features follow from how they were read as well.
+    pooled = network.readout if network.config is None else ""
     dtype = _HALF.get(plan.config.precision, torch.float32)
     about = PrefixIdentity(identity.hash, network.first_trained_block, sampling, dtype, pooled)
-    # A head's features follow from how they were read as well.
-    folder = plan.cache / network.readout if pooled else plan.cache
-    cache = PrefixCache(folder, about, views=plan.cache_views)
+    cache = PrefixCache(plan.cache, about, views=plan.cache_views)
 
     def compute(frames: Tensor) -> Tensor:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):

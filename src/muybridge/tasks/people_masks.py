@@ -1,0 +1,196 @@
+"""Masks of chosen people over time, made from boxes: for painting only those who do something, or all but them.
+
+first pass: video ── detector, tracker ── who is where (and, with a localizer, doing what)
+second pass: time ── the people of this moment ── those chosen ── soft shapes in their boxes ── mask
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muybridge.errors import OptionError
+from muybridge.media.masks import Mask
+from muybridge.media.video_reader import Frame
+from muybridge.tasks.localize_people import PeopleSource
+from muybridge.tasks.localize_results import LocalizeResult, Moment, People, ShownPeople
+
+# A person's share of the mask comes and goes over this time, so that one uncertain moment does not flash.
+_FADE_SECONDS = 0.4
+_SQUARENESS = 4.0  # exponent of the superellipse that fills a box: 2 is an ellipse, infinity the box
+
+
+@dataclass(frozen=True)
+class PeopleChoice:
+    """Whom a mask covers.
+
+    Attributes:
+        ids: people by the number that `muybridge localize` shows; empty for everybody.
+        actions: of these people, only those who do one of these things; empty for whatever they do.
+        threshold: least probability of an action.
+        all_but: cover everything else instead.
+        grow: by how much of its size a box is widened on each side.
+        softness: width of the soft edge, as a share of the box.
+    """
+
+    ids: frozenset[int] = frozenset()
+    actions: tuple[str, ...] = ()
+    threshold: float = 0.3
+    all_but: bool = False
+    grow: float = 0.08
+    softness: float = 0.35
+
+    def __post_init__(self) -> None:
+        if self.grow < 0 or not self.softness > 0:
+            raise OptionError(f"grow={self.grow} and softness={self.softness}: choose 0 or more, and above 0")
+
+
+def parse_people(texts: Sequence[str]) -> frozenset[int]:
+    """ "person" for everybody (an empty set), "person=2" or "person=2,5" for some.
+
+    Raises:
+        OptionError: anything else.
+    """
+    ids: set[int] = set()
+    for text in texts:
+        kind, equals, numbers = text.partition("=")
+        if kind.strip() not in ("person", "people") or (equals and not numbers.strip()):
+            raise OptionError(f"--who {text!r} names nobody. Write person, person=2 or person=2,5")
+        try:
+            ids |= {int(number) for number in numbers.split(",") if number.strip()}
+        except ValueError as error:
+            raise OptionError(f"--who {text!r}: people are numbered. Write such as person=2") from error
+    return frozenset(ids)
+
+
+def look_for_people(frames: Iterable[Frame], people: PeopleSource, *, every: float = 0.2) -> list[Moment]:
+    """Who is where, looked at every so many seconds; actions are not worked out."""
+    looks: list[Moment] = []
+    due = float("-inf")
+    for frame in frames:
+        seconds = float(frame.pts_seconds)
+        if seconds < due - 1e-6:
+            continue
+        due = seconds + every
+        sighting = people.look(frame.image, seconds)
+        if sighting is not None:
+            nothing = np.zeros((len(sighting.ids), 0), np.float32)
+            looks.append(Moment(seconds, People(sighting.boxes, sighting.ids, sighting.scores, nothing)))
+    return looks
+
+
+class WhoIsShown(Protocol):
+    """Asked with times that do not fall."""
+
+    def at(self, seconds: float) -> People:
+        """The people of this time."""
+        ...
+
+
+class PeopleMask:
+    """A mask over time, as `muybridge.media.masks.MaskTrack` is one.
+
+    Args:
+        shown: who is where at a time.
+        action_names: (K,) of the columns of `People.actions`; empty where actions are not known.
+
+    Raises:
+        OptionError: an action that is none of `action_names`.
+    """
+
+    def __init__(self, shown: WhoIsShown, choice: PeopleChoice, action_names: Sequence[str] = ()) -> None:
+        unknown = [name for name in choice.actions if name not in action_names]
+        if unknown:
+            known = ", ".join(action_names) or "none, since no localizer was given"
+            raise OptionError(f"--doing {unknown[0]!r} is no action that is known here. There are: {known}")
+        self._shown, self._choice = shown, choice
+        self._columns = [list(action_names).index(name) for name in choice.actions]
+        self._shares: dict[int, float] = {}
+        self._boxes: dict[int, NDArray[np.float32]] = {}
+        self._seconds: float | None = None
+
+    @classmethod
+    def of_looks(cls, looks: Sequence[Moment], choice: PeopleChoice) -> "PeopleMask":
+        """From `look_for_people`."""
+        return cls(_shown_people(looks, (), every=1.0, num_classes=0), choice)
+
+    @classmethod
+    def of_result(cls, result: LocalizeResult, choice: PeopleChoice) -> "PeopleMask":
+        """From a localizer's answer."""
+        names = result.labels.names
+        shown = _shown_people(result.looks, result.key_frames, every=result.every, num_classes=len(names))
+        return cls(shown, choice, names)
+
+    def at(self, seconds: Fraction, height: int, width: int) -> Mask:
+        """(height, width) float32 in [0, 1]; 1 where the chosen people are, falling off softly."""
+        now = float(seconds)
+        people = self._shown.at(now)
+        chosen = self._chosen(people)
+        present = dict(zip(people.ids.tolist(), people.boxes, strict=True))
+        step = 1.0 if self._seconds is None else abs(now - self._seconds) / _FADE_SECONDS
+        self._seconds = now
+        mask = np.zeros((height, width), np.float32)
+        for person in set(self._shares) | chosen:
+            if person in present:
+                self._boxes[person] = present[person]
+            share = self._shares.get(person, 0.0)
+            share = min(1.0, share + step) if person in chosen else max(0.0, share - step)
+            if share == 0.0:
+                self._shares.pop(person, None)
+                continue
+            self._shares[person] = share
+            paint_box(mask, self._boxes[person], self._choice, share)
+        return 1 - mask if self._choice.all_but else mask
+
+    def _chosen(self, people: People) -> set[int]:
+        chosen: set[int] = set()
+        for row, person in enumerate(people.ids.tolist()):
+            if self._choice.ids and person not in self._choice.ids:
+                continue
+            if self._columns:
+                best = float(people.actions[row, self._columns].max())
+                if not best >= self._choice.threshold:  # also where it is not known
+                    continue
+            chosen.add(person)
+        return chosen
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _shown_people(
+    looks: Sequence[Moment], key_frames: Sequence[Moment], *, every: float, num_classes: int
+) -> ShownPeople:
+    shown = ShownPeople(every, num_classes)
+    for look in looks:
+        shown.add_look(look)
+    for key in key_frames:
+        shown.add_key(key)
+    return shown
+
+
+def paint_box(mask: Mask, box: NDArray[np.float32], choice: PeopleChoice, share: float) -> None:
+    """Raise a mask (H, W) to `share` within a superellipse in the grown box, falling off over the soft edge.
+
+    Args:
+        box: x1 y1 x2 y2 as fractions of the frame.
+    """
+    height, width = mask.shape
+    x1, y1, x2, y2 = (float(v) for v in box)
+    half_w, half_h = (x2 - x1) * (0.5 + choice.grow) * width, (y2 - y1) * (0.5 + choice.grow) * height
+    middle_x, middle_y = (x1 + x2) / 2 * width, (y1 + y2) / 2 * height
+    reach_x, reach_y = half_w * (1 + choice.softness), half_h * (1 + choice.softness)
+    left, right = max(0, int(middle_x - reach_x)), min(width, int(np.ceil(middle_x + reach_x)) + 1)
+    top, bottom = max(0, int(middle_y - reach_y)), min(height, int(np.ceil(middle_y + reach_y)) + 1)
+    if left >= right or top >= bottom:
+        return
+    across = np.abs((np.arange(left, right) + 0.5 - middle_x) / max(half_w, 1.0)) ** _SQUARENESS
+    down = np.abs((np.arange(top, bottom) + 0.5 - middle_y) / max(half_h, 1.0)) ** _SQUARENESS
+    radius = (across[None, :] + down[:, None]) ** (1 / _SQUARENESS)
+    edge = np.clip((1 + choice.softness - radius) / choice.softness, 0, 1)
+    soft = (edge * edge * (3 - 2 * edge) * share).astype(np.float32)
+    part = mask[top:bottom, left:right]
+    np.maximum(part, soft, out=part)
