@@ -231,6 +231,15 @@ def test_a_bank_by_another_model_is_refused(video, banked) -> None:
         reader(writer, BankSpan(), bank_writer=other)
 
 
+def test_a_video_without_people_has_an_empty_bank(video, banked, tmp_path) -> None:
+    writer, _, boxes = banked
+    path = tmp_path / "nobody.safetensors"
+    assert writer.write_bank(video, path, boxes=two_people("yard", [])) == 0
+    model = reader(writer, BankSpan(2.0, 2.0))
+    result = model(video, boxes=boxes, bank=FeatureBank(path, model=writer.fingerprint))
+    assert np.isfinite(result.key_frames[0].people.actions).all()
+
+
 def test_a_model_that_reads_a_bank_asks_for_one(video, banked) -> None:
     writer, path, boxes = banked
     with pytest.raises(OptionError, match="--bank-model"):

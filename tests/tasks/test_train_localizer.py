@@ -199,6 +199,23 @@ def test_cvat_with_interpolated_occluded_and_outside_boxes(folder, tmp_path) -> 
     assert found == {0.0: [0, 10, 20, 50], 0.5: [20, 10, 40, 50], 1.0: [40, 10, 60, 50]}
 
 
+@pytest.mark.parametrize(
+    ("eighths", "people", "scores"),
+    [
+        (("0", "0"), [0, 0], None),
+        (("3", "1"), [3, 1], None),
+        (("1", "1"), None, [1, 1]),
+        (("0.5", "1"), None, [0.5, 1]),
+    ],
+)
+def test_the_eighth_column_of_boxes_is_a_person_or_a_score(tmp_path, eighths, people, scores) -> None:
+    rows_of_file = [f"a,{time},0.1,0.1,0.5,0.9,3,{last}" for time, last in enumerate(eighths)]
+    (tmp_path / "boxes.csv").write_text("\n".join(rows_of_file))
+    boxes = read_boxes(tmp_path / "boxes.csv", [])
+    assert (None if boxes.person is None else boxes.person.tolist()) == people
+    assert (None if boxes.score is None else boxes.score.tolist()) == scores
+
+
 def test_boxes_may_come_as_mot(folder, tmp_path) -> None:
     annotations = replace(annotations_of(rows("a")), frame_sizes={"a": (96, 64)}).in_pixels()
     write_mot(tmp_path / "a.txt", annotations, rate_fps=10)

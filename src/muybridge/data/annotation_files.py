@@ -124,7 +124,8 @@ def _read_csv(path: Path, labels: LabelMap | None, rates: _Rates) -> Annotations
     if labels is not None:
         return read_ava(path, eighth="person")
     eighths = [row[7] for _, row in csv_rows(path) if len(row) == 8]
-    are_people = bool(eighths) and all(text.isdecimal() for text in eighths) and len(set(eighths)) > 1
+    # A lone 1 everywhere may be either, and does no harm as a score.
+    are_people = all(text.isdecimal() for text in eighths) and not set(eighths) <= {"1"}
     return read_ava(path, eighth="person" if are_people else "score")
 
 
