@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from muybridge.tasks.tracks import Tracker
 
 from muybridge.artifacts import load_artifact
 from muybridge.data.annotations import Annotations
@@ -17,6 +16,7 @@ from muybridge.tasks.evaluate_localizer import logits_of, predict_key_frames
 from muybridge.tasks.localize import Localizer
 from muybridge.tasks.localize_people import DetectedPeople
 from muybridge.tasks.localize_stream import LocalizeConfig
+from muybridge.tasks.tracks import Tracker
 from tests.tasks.localized_videos import LABELS, MovingPeople, noise_frames, small_localizer, two_people, write_frames
 
 TRUNKS = ("slowfast", "muybridge_vit")

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from muybridge.tasks.tracks import Tracker
 
 from muybridge.tasks.localize_people import GivenPeople, sound_boxes
+from muybridge.tasks.tracks import Tracker
 from tests.tasks.localized_videos import annotations_of, two_people
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
