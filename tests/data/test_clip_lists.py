@@ -1,14 +1,12 @@
 """Folders and lists of clips: who is in which class, split and group, and what is refused."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from muybridge.data.clip_lists import ClipEntry, ClipList, read_clip_list
 from muybridge.data.label_maps import LabelMap
-from muybridge.data.splits import k_folds, split_by_group
-from muybridge.errors import AnnotationError, MissingInput, OptionError
+from muybridge.errors import AnnotationError, MissingInput
 
 
 def touch(path: Path) -> Path:
@@ -106,53 +104,6 @@ def test_a_clip_that_stands_twice_counts_once_and_is_told(tmp_path):
     assert "1 clips stand twice" in clips.notes[0]
 
 
-def test_kinetics(tmp_path):
-    cut, whole = touch(tmp_path / "abseiling" / "-3B32lodo2M_000059_000069.mp4"), touch(tmp_path / "zorb" / "xyz.mp4")
-    (tmp_path / "train.csv").write_text(
-        "label,youtube_id,time_start,time_end,split,is_cc\n"
-        "abseiling,-3B32lodo2M,59,69,train,0\nzorb,xyz,4,14,validate,0\nzorb,gone,0,10,train,0\n",
-        encoding="utf-8",
-    )
-    lists = read_clip_list(tmp_path / "train.csv")
-    first, missing = lists["train"].entries
-    assert (first.path, first.group, first.start_seconds) == (cut, "-3B32lodo2M", None)
-    assert missing.path == tmp_path / "gone_000000_000010.mp4"
-    assert lists["val"].entries == (ClipEntry(whole, (1,), "xyz", 4.0, 14.0),)
-
-
-def test_something_something(tmp_path):
-    touch(tmp_path / "78687.webm")
-    items = [
-        {
-            "id": "78687",
-            "label": "holding potato next to vicks",
-            "template": "Holding [something] next to [something]",
-        },
-        {"id": "42326", "label": "stacking cups", "template": "Stacking [number of] [something]"},
-    ]
-    (tmp_path / "something-something-v2-train.json").write_text(json.dumps(items), encoding="utf-8")
-    clips = read_clip_list(tmp_path / "something-something-v2-train.json")["train"]
-    assert names_of(clips) == {
-        "Holding something next to something": ["78687.webm"],
-        "Stacking number of something": ["42326.webm"],
-    }
-
-
-def test_ucf101(tmp_path):
-    (tmp_path / "classInd.txt").write_text("1 Archery\n2 BabyCrawling\n", encoding="utf-8")
-    (tmp_path / "trainlist01.txt").write_text("Archery/v_Archery_g08_c01.avi 1\n", encoding="utf-8")
-    (tmp_path / "testlist01.txt").write_text(
-        "Archery/v_Archery_g01_c01.avi\nBabyCrawling/v_BabyCrawling_g01_c02.avi\n", encoding="utf-8"
-    )
-    lists = read_clip_list(tmp_path / "trainlist01.txt", root=Path("/ucf"))
-    assert [e.path.as_posix() for e in lists["train"].entries] == ["/ucf/Archery/v_Archery_g08_c01.avi"]
-    assert names_of(lists["test"]) == {
-        "Archery": ["v_Archery_g01_c01.avi"],
-        "BabyCrawling": ["v_BabyCrawling_g01_c02.avi"],
-    }
-    assert lists["train"].entries[0].group == "v_Archery_g08"
-
-
 @pytest.mark.parametrize(
     ("files", "message"),
     [
@@ -174,6 +125,9 @@ def test_folders_that_cannot_be_meant(tmp_path, files, message):
         ("a.mp4\n", "line 1"),
         ("a.mp4,run\nb.mp4,fly\n", "line 2: 'fly' is no class"),
         ("path,label,start\na.mp4,run,soon\n", "'soon' is no number of seconds"),
+        ("path,label,start,end\na.mp4,run,4,3\n", "line 2: the clip ends at 3.0 s, before it begins"),
+        ("a.mp4,run\na.mp4,sit\n", r"line 2: .*a.mp4 is 'sit', but 'run' before \(line 1\)"),
+        ("path,label\na.mp4,run\nb.mp4,\n", "line 3: .*b.mp4 has no label"),
         ("", "names no clip"),
     ],
 )
@@ -181,6 +135,37 @@ def test_lists_that_cannot_be_meant(tmp_path, text, message):
     (tmp_path / "list.csv").write_text(text, encoding="utf-8")
     with pytest.raises(AnnotationError, match=message):
         read_clip_list(tmp_path / "list.csv", labels=LabelMap(("run", "sit"), (0, 1)))
+
+
+def test_a_list_with_spaces_only_has_headers_and_labels_of_several_words_too(tmp_path):
+    (tmp_path / "list.txt").write_text("path label\nmy clips/a 1.mp4 jump high\nb.MKV sit\n", encoding="utf-8")
+    clips = read_clip_list(tmp_path / "list.txt")["all"]
+    assert names_of(clips) == {"jump high": ["a 1.mp4"], "sit": ["b.MKV"]}
+
+
+def test_a_clip_in_both_parts_of_a_split_is_told(tmp_path):
+    (tmp_path / "list.csv").write_text(
+        "path,label,split\na.mp4,x,train\nb.mp4,y,train\na.mp4,x,val\n", encoding="utf-8"
+    )
+    lists = read_clip_list(tmp_path / "list.csv")
+    assert (len(lists["train"]), len(lists["val"])) == (2, 1)
+    assert "1 clips of" in lists["val"].notes[0]
+    assert "more than one of train, val" in lists["val"].notes[0]
+
+
+def test_a_class_of_the_name_train(tmp_path):
+    for name in ("train/1.mp4", "car/2.mp4"):
+        touch(tmp_path / name)
+    assert names_of(read_clip_list(tmp_path)["all"]) == {"car": ["2.mp4"], "train": ["1.mp4"]}
+    touch(tmp_path / "val" / "deeper" / "3.mp4")
+    with pytest.raises(AnnotationError, match=r"holds both .* 'car': parts of a split, or classes"):
+        read_clip_list(tmp_path)
+
+
+def test_other_folders_beside_train_and_val_are_no_classes(tmp_path):
+    for name in ("train/a/1.mp4", "val/a/2.mp4", "annotations/list.csv"):
+        touch(tmp_path / name)
+    assert sorted(read_clip_list(tmp_path)) == ["train", "val"]
 
 
 def test_nothing_there(tmp_path):
@@ -192,47 +177,3 @@ def test_given_files_of_the_dark_clips(real_data):
     lists = read_clip_list(real_data / "clips" / "dark_actions")
     assert lists["train"].class_counts() == [25] * 6
     assert lists["val"].class_counts() == [17, 15, 15, 16, 17, 16]
-
-
-# ---- splits ----
-
-
-def clips_of(groups: dict[str, list[int]]) -> ClipList:
-    entries = [
-        ClipEntry(Path(f"{group}_{number}.mp4"), (label,), group)
-        for group, labels in groups.items()
-        for number, label in enumerate(labels)
-    ]
-    return ClipList(tuple(entries), LabelMap(("a", "b"), (0, 1)))
-
-
-def test_groups_stay_whole_and_classes_in_proportion():
-    clips = clips_of({f"film {i}": [0, 0, 1] if i % 2 else [1, 1, 0, 0] for i in range(40)})
-    train, held_out = split_by_group(clips, fraction=0.25, seed=5)
-    groups = [{entry.group for entry in part.entries} for part in (train, held_out)]
-    assert not groups[0] & groups[1]
-    assert set(train.entries) | set(held_out.entries) == set(clips.entries)
-    for counts, whole in zip(held_out.class_counts(), clips.class_counts(), strict=True):
-        assert abs(counts / whole - 0.25) < 0.04
-
-
-def test_the_seed_decides_and_repeats():
-    clips = clips_of({f"{i}": [i % 2] for i in range(50)})
-    first, again, other = (split_by_group(clips, seed=seed)[1].entries for seed in (1, 1, 2))
-    assert first == again != other
-
-
-def test_every_clip_is_held_out_once():
-    clips = clips_of({f"{i}": [i % 2] * (1 + i % 3) for i in range(31)})
-    held_out = [entry for _, part in k_folds(clips, folds=5, seed=0) for entry in part.entries]
-    assert sorted(held_out, key=str) == sorted(clips.entries, key=str)
-
-
-def test_a_class_from_one_source_cannot_be_split():
-    with pytest.raises(AnnotationError, match="class 'b' come from one source"):
-        split_by_group(clips_of({"1": [0, 0], "2": [0], "3": [1, 1, 1]}))
-
-
-def test_a_share_that_is_none():
-    with pytest.raises(OptionError, match="fraction=1"):
-        split_by_group(clips_of({"1": [0, 1], "2": [0, 1]}), fraction=1)

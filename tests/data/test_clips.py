@@ -1,7 +1,6 @@
 """Which frames a clip is made of, read from files whose frames show their own numbers."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from muybridge.data.clip_augmentation import AugmentationConfig, augment
+from muybridge.data.clip_augmentation import AugmentationConfig
 from muybridge.data.clip_lists import ClipEntry, ClipList
-from muybridge.data.clip_sampling import SamplingConfig, ViewConfig, crop_views, normalize, resize_to_cover
+from muybridge.data.clip_sampling import SamplingConfig, ViewConfig, resize_to_cover
 from muybridge.data.clips import ClipDataset, check_clips, load_views, read_clip
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.sampling import Draw
@@ -69,10 +68,15 @@ def test_training_draws_all_starts(film, config):
 
 
 @pytest.mark.parametrize("config", [PLAIN, replace(PLAIN, stride=5)])
-@pytest.mark.parametrize("random", [None, np.random.default_rng(0)])
-def test_a_clip_that_is_too_short_repeats_its_last_frame(tmp_path, config, random):
+def test_a_short_clip_is_padded_with_its_last_frame_in_tests_and_the_last_sampled_one_in_training(tmp_path, config):
     path = write_clip(tmp_path / "short.mp4", 7)
-    assert numbers(read_clip(path, config, random=random)) == [0, 5, 6, 6]
+    assert numbers(read_clip(path, config)) == [0, 5, 6, 6]
+    assert numbers(read_clip(path, config, random=np.random.default_rng(0))) == [0, 5, 5, 5]
+
+
+def test_padding_stays_within_the_clips_bounds(film):
+    assert numbers(read_clip(film, PLAIN, start=1.0, end=1.5)) == [25, 30, 35, 37]
+    assert numbers(read_clip(film, PLAIN, start=1.0, end=1.4)) == [25, 30, 34, 34]  # 1.4 s shows the frame after it
 
 
 def test_bounds_within_a_file(film):
@@ -115,76 +119,7 @@ def test_a_video_stored_on_its_side_is_turned(tmp_path):
     assert read_clip(path, PLAIN).shape == (4, 3, WIDTH, HEIGHT)
 
 
-def test_normalisation_matches_the_formula():
-    frames = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8)
-    config = replace(PLAIN, mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 2.0))
-    for channel, (mean, std) in enumerate(((0.1, 0.5), (0.2, 0.25), (0.3, 2.0))):
-        wanted = (frames[:, channel].double() / 255 - mean) / std
-        torch.testing.assert_close(normalize(frames, config)[:, channel].double(), wanted, rtol=0, atol=1e-6)
-
-
-def test_the_contract_survives_json():
-    config = SamplingConfig(frames=3, mode="segments", size=(96, 128), stride=None)
-    assert SamplingConfig.from_json(json.loads(json.dumps(asdict(config)))) == config
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"frames": 0},
-        {"rate": 0.0},
-        {"stride": 0},
-        {"mode": "sparse"},
-        {"interpolation": "magic"},
-        {"resize_short_side": 9},
-    ],
-)
-def test_settings_out_of_range_name_themselves(change):
-    with pytest.raises(OptionError, match=next(iter(change))):
-        replace(PLAIN, **change)
-
-
-# ---- augmentation ----
-
-
-def moving_square() -> torch.Tensor:
-    clip = torch.zeros(4, 3, 60, 80, dtype=torch.uint8)
-    clip[:, :, 20:40, 30:50] = 200
-    return clip
-
-
-@pytest.mark.parametrize("crop", ["jitter", "random_resized"])
-def test_all_frames_get_the_same_operations(crop):
-    config = AugmentationConfig(crop=crop, flip=True, rand_augment=4, color=0.5)
-    sampling = replace(PLAIN, size=(48, 48))
-    results = []
-    for seed in range(30):
-        clip, _ = augment(moving_square(), config, sampling, np.random.default_rng(seed))
-        assert clip.shape == (4, 3, 48, 48)
-        assert clip.dtype == torch.uint8
-        for frame in clip[1:]:  # the frames were equal, so they still are
-            torch.testing.assert_close(frame, clip[0], rtol=0, atol=0)
-        results.append(clip)
-    assert len({tuple(clip.flatten().tolist()) for clip in results}) > 20
-
-
-def test_augmentation_repeats_with_its_seed_and_leaves_the_global_generator():
-    config = AugmentationConfig(rand_augment=2, color=0.4, flip=True)
-    torch.manual_seed(7)
-    expected = torch.rand(1)
-    torch.manual_seed(7)
-    first, again = (augment(moving_square(), config, PLAIN, np.random.default_rng(3))[0] for _ in range(2))
-    torch.testing.assert_close(first, again, rtol=0, atol=0)
-    torch.testing.assert_close(torch.rand(1), expected, rtol=0, atol=0)
-
-
-def test_a_random_crop_is_what_torch_makes_of_that_part():
-    frames = torch.randint(0, 256, (2, 3, 60, 80), dtype=torch.uint8)
-    sampling = replace(PLAIN, size=(60, 80))
-    clip, mirrored = augment(frames, AugmentationConfig(crop="center"), sampling, np.random.default_rng(0))
-    torch.testing.assert_close(clip, frames, rtol=0, atol=0)
-    assert not mirrored
-    torch.testing.assert_close(crop_views(frames, sampling)[0], frames, rtol=0, atol=0)
+# ---- the data set ----
 
 
 def test_labels_that_tell_left_from_right_change_in_the_mirror(tmp_path):
@@ -204,14 +139,6 @@ def test_labels_that_tell_left_from_right_change_in_the_mirror(tmp_path):
         seen.add(int(item["labels"]))
         assert int(data[Draw(1, seed)]["labels"]) == 2
     assert seen == {0, 1}
-
-
-def test_a_mirror_that_goes_one_way_is_refused():
-    with pytest.raises(OptionError, match="Give both"):
-        AugmentationConfig(flipped_labels={"pan left": "pan right"})
-
-
-# ---- the data set ----
 
 
 def test_several_labels_become_a_row(film):
@@ -236,6 +163,52 @@ def test_broken_clips_are_named_counted_and_left_out(film, tmp_path, capsys):
     for path in (empty, torn, gone):
         assert str(path) in told
     assert "4 of 11 clips cannot be read" in told
+
+
+@pytest.mark.parametrize("name", ["cut.mp4", "cut.mkv"])
+def test_a_file_that_was_cut_short_is_left_out_where_the_clip_needs_what_is_gone(tmp_path, capsys, name):
+    path = write_clip(tmp_path / name, 100, faststart=name.endswith("mp4"), options={"crf": "1"})
+    entries = (
+        ClipEntry(path, (0,), "whole"),
+        ClipEntry(path, (1,), "begin", end_seconds=0.4),
+        ClipEntry(path, (1,), "end", start_seconds=3.0),
+    )
+    clips = ClipList(entries, LabelMap(("a", "b"), (0, 1)))
+    assert check_clips(clips) == (clips, [])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    with progress_line("looking", total=3, unit="clips") as line:
+        kept, broken = check_clips(clips, line)
+    assert [entry.group for entry in kept.entries] == ["begin"]
+    assert [entry.group for entry in broken] == ["whole", "end"]
+    assert "is cut short: it should last 4.0" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_last_picture_that_is_held_for_long_is_no_cut(tmp_path):
+    pts = [*range(20), 200]
+    path = write_clip(tmp_path / "held.mp4", 21, pts=pts, time_base=Fraction(1, 25))
+    clips = ClipList((ClipEntry(path, (0,), "a"),), LabelMap(("a",), (0,)))
+    assert check_clips(clips) == (clips, [])
+
+
+def test_mirrors_that_would_make_labels_wrong_are_refused(film):
+    entries = (ClipEntry(film, (0,), "a"),)
+    sided = ClipList(entries, LabelMap(("pan left", "pan right", "static"), (0, 1, 2)))
+    with pytest.raises(OptionError, match="'pan left' the wrong way round"):
+        ClipDataset(sided, PLAIN, AugmentationConfig(flip=True))
+    with pytest.raises(OptionError, match="'pan lefft', which is no class"):
+        swapped = {"pan lefft": "pan right", "pan right": "pan lefft"}
+        ClipDataset(sided, PLAIN, AugmentationConfig(flip=True, flipped_labels=swapped))
+    swapped = {"pan left": "pan right", "pan right": "pan left"}
+    assert len(ClipDataset(sided, PLAIN, AugmentationConfig(flip=True, flipped_labels=swapped))) == 1
+    plain = ClipList(entries, LabelMap(("bright", "cleft", "outright"), (0, 1, 2)))
+    assert len(ClipDataset(plain, PLAIN, AugmentationConfig(flip=True))) == 1
+
+
+def test_items_repeat_with_their_draw_and_differ_with_its_seed(film):
+    data = ClipDataset(ClipList((ClipEntry(film, (0,), "a"),), LabelMap(("a",), (0,))), PLAIN)
+    first, again, other = (data[Draw(0, seed)]["frames"] for seed in (4, 4, 5))
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    assert numbers(first) != numbers(other)
 
 
 def test_not_one_clip_can_be_read(tmp_path):

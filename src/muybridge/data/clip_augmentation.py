@@ -32,9 +32,9 @@ class AugmentationConfig:
         flip: whether clips are mirrored half of the time. Wrong where labels tell left from right.
         flipped_labels: which class a class becomes in the mirror, both ways, such as {"pan left": "pan right",
             "pan right": "pan left"}.
-        rand_augment: operations that RandAugment does to a clip; 0 for none. The paper's recipe for
-            Something-Something has 4.
-        magnitude: of these operations, 0 to 10, with a deviation of 0.5 from clip to clip.
+        rand_augment: draws of RandAugment; each does one operation to the whole clip, or with probability 1/2
+            nothing, as in timm's form of it. 0 for none; the paper's recipe for Something-Something has 4.
+        magnitude: of these operations, 0 to 10, each time with a deviation of 0.5.
         color: strength of random brightness, contrast and saturation, 0 to 1.
     """
 
@@ -88,9 +88,11 @@ def augment(
         # torchvision draws from torch's global generator, which is left as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random.integers(2**31)))
-            if config.rand_augment:
-                magnitude = round(float(np.clip(random.normal(config.magnitude, 0.5), 0, 10)) / 10 * (_BINS - 1))
-                clip = v2.RandAugment(config.rand_augment, magnitude, _BINS)(clip)
+            for _ in range(config.rand_augment):
+                magnitude = float(np.clip(random.normal(config.magnitude, 0.5), 0, 10))
+                if random.random() < 0.5:
+                    bins = round(magnitude / 10 * (_BINS - 1))
+                    clip = v2.RandAugment(1, bins, _BINS, InterpolationMode.BILINEAR)(clip)
             if config.color:
                 clip = v2.ColorJitter(config.color, config.color, config.color)(clip)
     return clip.contiguous(), mirrored

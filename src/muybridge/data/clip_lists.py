@@ -27,15 +27,20 @@ _SPLIT_NAMES = {
     "testing": "test",
 }  # fmt: skip
 _COLUMNS = {
-    "path": ("path", "video", "file", "filename", "clip", "video_path"),
-    "label": ("label", "labels", "class", "action", "category"),
+    "path": ("path", "video", "file", "filename", "clip", "video_path", "clip_path", "file_path", "filepath"),
+    "label": ("label", "labels", "class", "action", "category", "class_name", "label_name"),
     "group": ("group", "source", "subject", "scene"),
     "start": ("start", "start_seconds", "time_start"),
     "end": ("end", "end_seconds", "time_end"),
     "split": ("split", "subset", "set"),
 }
+# In a list without tabs or commas, the path ends with the suffix of a video.
+_PATH_AND_LABEL = re.compile(rf"(.+?\.(?:{'|'.join(s[1:] for s in sorted(VIDEO_SUFFIXES))}))\s+(.+)", re.IGNORECASE)
 # Clips cut from one source, by the names that data sets are known to use: UCF101, and Kinetics with its two times.
 _KNOWN_GROUPS = (re.compile(r"(.+_g\d+)_c\d+"), re.compile(r"(.+)_\d{6}_\d{6}"))
+
+
+_Place = tuple[Path, float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,8 @@ def read_clip_list(
 ) -> dict[str, ClipList]:
     """All clips of a data set by split: train, val and test where the source has them, else "all".
 
-    - A folder with a folder for each class; or folders train, val, test with these.
+    - A folder with a folder for each class; or folders train, val, test with these. ("train" with clips of its own
+      beside other classes is a class.)
     - CSV or TSV with a header that names path and label, and perhaps group, start, end, split; several labels are
       separated by "|". Without a header: path, label.
     - Text: a path and a label in each line, parted by a tab, a comma or a space; paths may hold spaces.
@@ -108,8 +114,8 @@ def read_clip_list(
 
     Raises:
         MissingInput: no such file or folder.
-        AnnotationError: no clip in it, a class that `labels` does not have, a folder of a class without clips, a
-            line that breaks the format.
+        AnnotationError: no clip in it, a class that `labels` does not have, a folder of a class without clips, one
+            clip with two classes that are not several labels of it, a line that breaks the format.
     """
     source = Path(source)
     if not source.exists():
@@ -130,7 +136,14 @@ def _rows_of_folder(folder: Path) -> list[Row]:
     splits = {
         child: _SPLIT_NAMES[child.name.lower()] for child in _folders(folder) if child.name.lower() in _SPLIT_NAMES
     }
-    if splits:
+    others = [child for child in _folders(folder) if child not in splits] if splits else []
+    classes_beside = [child.name for child in others if any(map(_is_clip, child.rglob("*")))]
+    if classes_beside and not all(any(map(_is_clip, child.iterdir())) for child in splits):
+        raise AnnotationError(
+            f"{folder} holds both {next(iter(splits)).name!r} and {classes_beside[0]!r}: parts of a split, or "
+            "classes? Move one kind into a folder of its own"
+        )
+    if splits and not classes_beside:
         return [row for child, split in splits.items() for row in _rows_of_class_folders(child, split)]
     return _rows_of_class_folders(folder, "")
 
@@ -181,7 +194,7 @@ def _rows_of_list(path: Path, root: Path) -> list[Row]:
 def _rows_of_table(path: Path, lines: Sequence[tuple[int, str]], root: Path) -> list[Row]:
     first = lines[0][1]
     delimiter = next((mark for mark in ("\t", ",", ";") if mark in first), None)
-    header = [cell.strip().lower() for cell in next(csv.reader([first], delimiter=delimiter or ","))]
+    header = [cell.strip().lower() for cell in _cells(first, delimiter)]
     columns = _columns(header)
     if columns is None:
         columns = {"path": 0, "label": 1}
@@ -189,12 +202,18 @@ def _rows_of_table(path: Path, lines: Sequence[tuple[int, str]], root: Path) -> 
         lines = lines[1:]
     rows: list[Row] = []
     for number, line in lines:
-        cells = next(csv.reader([line], delimiter=delimiter)) if delimiter else line.rsplit(maxsplit=1)
-        cells = [cell.strip() for cell in cells]
+        cells = _cells(line, delimiter)
         if len(cells) <= max(columns["path"], columns["label"]):
             raise AnnotationError(f"{path}, line {number}: {line!r} is not a path and a label. Correct the line")
         rows.append(_row_of_cells(path, number, cells, columns, root))
     return rows
+
+
+def _cells(line: str, delimiter: str | None) -> list[str]:
+    if delimiter:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+    found = _PATH_AND_LABEL.fullmatch(line.strip())
+    return [found[1], found[2]] if found else line.rsplit(maxsplit=1)
 
 
 def _columns(header: Sequence[str]) -> dict[str, int] | None:
@@ -214,13 +233,16 @@ def _row_of_cells(path: Path, number: int, cells: list[str], columns: Mapping[st
             raise AnnotationError(f"{path}, line {number}: {name} {cell(name)!r} is no number of seconds") from error
 
     split = cell("split").lower()
+    start, end = seconds("start"), seconds("end")
+    if end is not None and end <= (start or 0.0):
+        raise AnnotationError(f"{path}, line {number}: the clip ends at {end} s, before it begins. Correct the line")
     return Row(
         root / cell("path"),
         tuple(part.strip() for part in cell("label").split("|") if part.strip()),
         split=_SPLIT_NAMES.get(split, split),
         group=cell("group"),
-        start=seconds("start"),
-        end=seconds("end"),
+        start=start,
+        end=end,
         line=number,
     )
 
@@ -235,29 +257,53 @@ def _by_split(
     columns = {name: column for column, name in enumerate(classes.names)}
     # Lists may number the classes as the label map does.
     by_id = {str(number): column for number, column in zip(classes.ids, classes.names, strict=True)}
-    multi_label = any(len(row.labels) != 1 for row in rows)
+    multi_label = _have_several_labels(source, rows)
     result: dict[str, list[ClipEntry]] = {}
-    seen: set[tuple[Path, float | None, float | None, str]] = set()
+    first_of: dict[_Place, Row] = {}
+    seen: set[tuple[_Place, str]] = set()
     repeated = 0
     for row in rows:
         unknown = [name for name in row.labels if name not in columns and name not in by_id]
         if unknown:
-            where = f", line {row.line}" if row.line else ""
             raise AnnotationError(
-                f"{source}{where}: {unknown[0]!r} is no class of the {len(classes)} known ones "
+                f"{_where(source, row)}: {unknown[0]!r} is no class of the {len(classes)} known ones "
                 f"({', '.join(classes.names[:5])}{', ...' if len(classes) > 5 else ''}). Correct the list or the "
                 "classes"
             )
-        key = (row.path, row.start, row.end, row.split)
-        if key in seen:
+        place = (row.path, row.start, row.end)
+        first = first_of.setdefault(place, row)
+        if set(first.labels) != set(row.labels):
+            raise AnnotationError(
+                f"{_where(source, row)}: {row.path} is {'|'.join(row.labels)!r}, but {'|'.join(first.labels)!r} "
+                f"before{f' (line {first.line})' if first.line else ''}. Correct one, or write both as 'a|b' in one "
+                "line"
+            )
+        if (place, row.split) in seen:
             repeated += 1
             continue
-        seen.add(key)
+        seen.add((place, row.split))
         of_row = tuple(columns[name if name in columns else by_id[name]] for name in row.labels)
         entry = ClipEntry(row.path, of_row, row.group or _group(row.path, pattern), row.start, row.end)
         result.setdefault(row.split or "all", []).append(entry)
     notes = (f"{repeated} clips stand twice in {source} and are used once",) if repeated else ()
+    shared = len(seen) - len(first_of)
+    if shared:
+        notes += (f"{shared} clips of {source} are in more than one of {', '.join(result)}: scores will flatter",)
     return {split: ClipList(tuple(entries), classes, multi_label, notes) for split, entries in result.items()}
+
+
+def _where(source: Path, row: Row) -> str:
+    return f"{source}, line {row.line}" if row.line else str(source)
+
+
+def _have_several_labels(source: Path, rows: Sequence[Row]) -> bool:
+    """Whether clips may have several labels, or none, which some clip with several must show."""
+    if any(len(row.labels) > 1 for row in rows):
+        return True
+    bare = next((row for row in rows if not row.labels), None)
+    if bare is not None:
+        raise AnnotationError(f"{_where(source, bare)}: {bare.path} has no label. Give it one, or take it out")
+    return False
 
 
 def _label_map(rows: Sequence[Row]) -> LabelMap:

@@ -18,6 +18,9 @@ from muybridge.errors import OptionError
 
 SamplingMode = Literal["dense", "segments"]
 
+# A frame on display so long before a clip's end is the clip's last one, at any frame rate below 1,000 a second.
+_LAST_MOMENT_SECONDS = 1e-3
+
 
 @dataclass(frozen=True)
 class SamplingConfig:
@@ -103,7 +106,8 @@ def sample_seconds(
 ) -> NDArray[np.float64]:
     """Times (T,) in seconds of the frames to read from a clip that lasts from `start` to `end`.
 
-    A clip shorter than what is asked for repeats its last moment. `stride` is not looked at: see `sample_indices`.
+    A clip shorter than what is asked for is filled up: in a test with its last frame, in training with the last one
+    sampled, as the paper's code does. `stride` is not looked at: see `sample_indices`.
 
     Args:
         random: for training; None for a test.
@@ -115,7 +119,11 @@ def sample_seconds(
         return start + (np.arange(config.frames) + places.clip(0, 0.999)) * duration / config.frames
     slack = max(duration - config.frames / config.rate, 0.0)
     begin = start + slack * (random.random() if random is not None else view)
-    return np.minimum(begin + np.arange(config.frames) / config.rate, end)
+    seconds = begin + np.arange(config.frames) / config.rate
+    last = max(start, end - _LAST_MOMENT_SECONDS)
+    return np.where(
+        seconds <= last, seconds, last if random is None else seconds[max(0, (seconds <= last).sum() - 1)]
+    )
 
 
 def sample_indices(
@@ -123,12 +131,15 @@ def sample_indices(
 ) -> NDArray[np.int64]:
     """Indices (T,) of every `stride`-th frame among `count` frames from `first` on; arguments as `sample_seconds`.
 
-    A clip shorter than what is asked for repeats its last frame.
+    A clip shorter than what is asked for is filled up, as there.
     """
     stride = config.stride or 1
     slack = max(count - ((config.frames - 1) * stride + 1), 0)
     begin = int(random.integers(0, slack + 1)) if random is not None else round(slack * view)
-    return first + np.minimum(begin + np.arange(config.frames) * stride, count - 1)
+    places = begin + np.arange(config.frames) * stride
+    # The last place sampled is the last one on the grid that the clip still has.
+    last = count - 1 if random is None else places[places < count][-1]
+    return first + np.minimum(places, last)
 
 
 def temporal_views(count: int) -> list[float]:

@@ -1,8 +1,8 @@
 """Clips as training data, and their views in tests. Only the frames that are needed are decoded."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +22,16 @@ from muybridge.data.clip_sampling import (
     temporal_views,
 )
 from muybridge.data.sampling import Draw
-from muybridge.errors import BrokenMedia, InputError
+from muybridge.errors import BrokenMedia, InputError, OptionError
 from muybridge.media.frame_folder import FrameFolder, pictures_in
-from muybridge.media.video_reader import FrameSource, VideoReader
+from muybridge.media.video_reader import DEFAULT_RATE, FrameSource, VideoReader
 from muybridge.progress import ProgressLine
 
 Pictures = NDArray[np.uint8]
+# Classes that become another one in the mirror.
+_TELLS_SIDES = re.compile(r"(?<![a-z])(left|right|(anti|counter-?)?clockwise)(?![a-z])", re.IGNORECASE)
+# A file that lacks no more than this share of its stated frames and time is whole: headers round.
+_MAY_LACK = 0.1
 
 
 @dataclass(frozen=True)
@@ -77,14 +81,35 @@ def read_clip(
 
 def _bounds(reader: FrameSource, path: Path, start: float | None, end: float | None) -> tuple[float, float]:
     """Start and end of the clip in seconds; the end as the file states it, or as its frames do."""
-    duration = reader.info.duration_seconds
-    if duration is None:
-        last = reader.timestamps()[-1] if isinstance(reader, VideoReader) else Fraction(0)
-        duration = last + 1 / (reader.info.average_rate or Fraction(25))
+    return _within(_duration(reader), path, start, end)
+
+
+def _within(duration: float, path: Path, start: float | None, end: float | None) -> tuple[float, float]:
     first = max(start or 0.0, 0.0)
     if first >= duration:
-        raise BrokenMedia(f"{path} lasts {float(duration):.2f} s, but the clip begins at {first:.2f} s")
-    return first, min(end if end is not None else float(duration), float(duration))
+        raise BrokenMedia(
+            f"{path} lasts {duration:.2f} s, but the clip begins at {first:.2f} s. Correct the list, or get the "
+            "whole video"
+        )
+    return first, min(end if end is not None else duration, duration)
+
+
+def _duration(reader: FrameSource) -> float:
+    if reader.info.duration_seconds is not None or not isinstance(reader, VideoReader):
+        return float(reader.info.duration_seconds or 0)
+    return float(reader.timestamps()[-1] + 1 / (reader.info.average_rate or DEFAULT_RATE))
+
+
+def _readable_until(reader: FrameSource, duration: float) -> float:
+    """The stated end in seconds, or where the frames end in a file that was cut short; decodes nothing."""
+    stated = reader.info.num_frames
+    if not stated or not isinstance(reader, VideoReader):
+        return duration
+    times = reader.timestamps()
+    there = float(times[-1] + 1 / (reader.info.average_rate or DEFAULT_RATE)) if times else 0.0
+    # Both, since a variable rate may hold its last picture for long, and counts may be guessed from a rate.
+    lacks_both = len(times) < (1 - _MAY_LACK) * stated and there < (1 - _MAY_LACK) * duration
+    return there if lacks_both else duration
 
 
 def _by_stride(
@@ -98,7 +123,7 @@ def _by_stride(
     if isinstance(reader, VideoReader):
         times = np.array([float(t) for t in reader.timestamps()])
     else:
-        times = np.arange(reader.info.num_frames or 1) / float(reader.info.average_rate or 25)
+        times = np.arange(reader.info.num_frames or 1) / float(reader.info.average_rate or DEFAULT_RATE)
     begin = int(np.searchsorted(times, first - 1e-6))
     count = max(1, int(np.searchsorted(times, last - 1e-6)) - begin)
     indices = sample_indices(config, min(begin, len(times) - 1), count, random=random, view=view)
@@ -158,6 +183,10 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
     (classes,) float32, "index": () int64}. Indexed by `Draw`, whose seed decides all that is random.
 
     A clip that cannot be read raises `InputError` with its name; see `check_clips` for finding such ones before.
+
+    Raises:
+        OptionError: the augmentation mirrors clips of a class that tells left from right by its name, and does not
+            say what becomes of it; or it names a class that there is not.
     """
 
     def __init__(
@@ -165,11 +194,7 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
     ) -> None:
         self.clips, self.sampling = clips, sampling
         self.augmentation = augmentation or AugmentationConfig()
-        names = clips.classes.names
-        self._mirror = list(range(len(names)))
-        for name, mirrored in self.augmentation.flipped_labels.items():
-            if name in names and mirrored in names:
-                self._mirror[names.index(name)] = names.index(mirrored)
+        self._mirror = _mirrored_columns(clips.classes.names, self.augmentation)
 
     def __len__(self) -> int:
         return len(self.clips.entries)
@@ -187,6 +212,26 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         }
 
 
+def _mirrored_columns(names: Sequence[str], augmentation: AugmentationConfig) -> list[int]:
+    """Which column each class becomes in the mirror."""
+    if not augmentation.flip:
+        return list(range(len(names)))
+    swapped = augmentation.flipped_labels
+    for name in swapped:
+        if name not in names:
+            raise OptionError(
+                f"flipped_labels names {name!r}, which is no class of {', '.join(names[:5])}"
+                f"{', ...' if len(names) > 5 else ''}. Correct the name"
+            )
+    sided = [name for name in names if _TELLS_SIDES.search(name) and name not in swapped]
+    if sided:
+        raise OptionError(
+            f"flip=True would show the class {sided[0]!r} the wrong way round. Say in flipped_labels which class it "
+            "becomes in the mirror (itself, if none), or leave flip off"
+        )
+    return [names.index(swapped.get(name, name)) for name in names]
+
+
 def encode_labels(labels: Sequence[int], classes: int, *, multi_label: bool) -> Tensor:
     """() int64, or (classes,) float32 of 0 and 1 where clips may have several labels."""
     if not multi_label:
@@ -199,18 +244,18 @@ def encode_labels(labels: Sequence[int], classes: int, *, multi_label: bool) -> 
 def check_clips(clips: ClipList, line: ProgressLine | None = None) -> tuple[ClipList, list[ClipEntry]]:
     """Open every clip: those that can be read, and those that cannot, each named in a note with the reason.
 
+    A file is opened once, its first frame decoded, and its packets counted, which finds files that were cut short.
+    Damage in the middle of a file shows only when all of it is decoded, and is not looked for.
+
     Raises:
         InputError: not a single clip can be read.
     """
     kept: list[ClipEntry] = []
     broken: list[BrokenClip] = []
+    looked_at: dict[Path, _Extent | InputError] = {}
     for entry in clips.entries:
         try:
-            reader = open_clip(entry.path)
-            try:
-                _bounds(reader, entry.path, entry.start_seconds, entry.end_seconds)
-            finally:
-                reader.close()
+            _require_readable(entry, looked_at)
             kept.append(entry)
         except InputError as error:
             broken.append(BrokenClip(entry, str(error)))
@@ -224,3 +269,37 @@ def check_clips(clips: ClipList, line: ProgressLine | None = None) -> tuple[Clip
     if broken and line is not None:
         line.note(f"{len(broken)} of {len(clips.entries)} clips cannot be read and are left out")
     return replace(clips, entries=tuple(kept)), [clip.entry for clip in broken]
+
+
+@dataclass(frozen=True)
+class _Extent:
+    """How long a file says it is, and until when its frames are there, in seconds."""
+
+    duration: float
+    readable_until: float
+
+
+def _require_readable(entry: ClipEntry, looked_at: dict[Path, _Extent | InputError]) -> None:
+    if entry.path not in looked_at:
+        try:
+            looked_at[entry.path] = _look_at(entry.path)
+        except InputError as error:
+            looked_at[entry.path] = error
+    extent = looked_at[entry.path]
+    if isinstance(extent, InputError):
+        raise extent
+    _, end = _within(extent.duration, entry.path, entry.start_seconds, entry.end_seconds)
+    if end > extent.readable_until:
+        raise BrokenMedia(
+            f"{entry.path} is cut short: it should last {extent.duration:.2f} s and ends at "
+            f"{extent.readable_until:.2f} s. Copy or download it again"
+        )
+
+
+def _look_at(path: Path) -> _Extent:
+    reader = open_clip(path)
+    try:
+        duration = _duration(reader)
+        return _Extent(duration, _readable_until(reader, duration))
+    finally:
+        reader.close()
