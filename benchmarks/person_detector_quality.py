@@ -23,7 +23,7 @@ from torchvision.ops import box_iou
 from muybridge.tasks.detectors import Detections, load_detector
 
 SURE, MATCH = 0.5, 0.5
-THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
+THRESHOLDS = (0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65)
 
 
 def judge(found: Detections, boxes: torch.Tensor, sure: torch.Tensor, threshold: float) -> tuple[int, int, int]:
@@ -52,10 +52,7 @@ def judge(found: Detections, boxes: torch.Tensor, sure: torch.Tensor, threshold:
 def scores_of(rows: Sequence[Mapping[str, Any]], found: Sequence[Detections], threshold: float) -> dict[str, float]:
     """Precision and recall over all frames."""
     counts = np.array(
-        [
-            judge(each, row["boxes"], row["scores"] >= SURE, threshold)
-            for row, each in zip(rows, found, strict=True)
-        ]
+        [judge(each, row["boxes"], row["scores"] >= SURE, threshold) for row, each in zip(rows, found, strict=True)]
     ).reshape(-1, 3)
     right, wrong, neither = counts.sum(0).tolist()
     truth = sum(int((row["scores"] >= SURE).sum()) for row in rows)
@@ -99,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--labels", type=Path, default=Path("runs/person/held_out.pt"))
     parser.add_argument("--detector", default="person")
-    parser.add_argument("--threshold", type=float, default=0.3)
+    parser.add_argument("--threshold", type=float, default=0.5)
     parser.add_argument("--every", type=int, default=1, help="look at one frame of so many")
     parser.add_argument("--pictures", type=Path)
     args = parser.parse_args()

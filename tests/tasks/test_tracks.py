@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from muybridge.data.annotations import AnnotationRows
 from muybridge.errors import AnnotationError, OptionError
 from muybridge.tasks.tracks import Tracker, TrackerConfig, _assign, action_tubes
@@ -27,7 +28,9 @@ def test_two_who_pass_each_other_keep_their_identities() -> None:
     # 60 pixels of speed a second each, in opposite directions; one is twice as far away from the camera.
     left = [box(50 + 4 * t) for t in range(30)]
     right = [box(166 - 4 * t, y=90, height=80) for t in range(30)]
-    seen = follow(Tracker(rate=15), [[a, b] if t % 2 else [b, a] for t, (a, b) in enumerate(zip(left, right, strict=True))])
+    seen = follow(
+        Tracker(rate=15), [[a, b] if t % 2 else [b, a] for t, (a, b) in enumerate(zip(left, right, strict=True))]
+    )
     assert [ids if t % 2 else ids[::-1] for t, ids in enumerate(seen)] == [[1, 0]] * 30
 
 

@@ -147,9 +147,7 @@ def cell_centres(size: Sequence[int], *, device: torch.device | None = None) -> 
     strides: list[Tensor] = []
     for stride in STRIDES:
         rows, columns = (-(-side // stride) for side in size)
-        y, x = torch.meshgrid(
-            torch.arange(rows, device=device), torch.arange(columns, device=device), indexing="ij"
-        )
+        y, x = torch.meshgrid(torch.arange(rows, device=device), torch.arange(columns, device=device), indexing="ij")
         centres.append((torch.stack([x, y], dim=-1).reshape(-1, 2) + 0.5) * stride)
         strides.append(torch.full((rows * columns,), float(stride), device=device))
     return torch.cat(centres), torch.cat(strides)

@@ -146,7 +146,13 @@ def kept_classes(known: Sequence[str], wanted: Sequence[str] | None, *, detector
 
 
 def detections(
-    boxes_xyxy: Tensor, scores: Tensor, labels: Tensor, *, keep: dict[int, int], size: tuple[int, int], min_score: float
+    boxes_xyxy: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    *,
+    keep: dict[int, int],
+    size: tuple[int, int],
+    min_score: float,
 ) -> Detections:
     """One frame's answer in the common form: wanted classes, sure enough, cut at the frame's edge, surest first.
 
