@@ -15,8 +15,6 @@ import torch
 from muybridge.models.acar import ACARNet
 from muybridge.models.acar_actors import Actors, ContextMap, Grouping
 from muybridge.models.slowfast import SlowFast
-from muybridge.stage import blind_ceiling
-from muybridge.training.fit import FitConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,46 +66,6 @@ def test_only_relations_tell_the_siblings_of_a_relation_scene_apart(recipes, tru
     assert scale > 1e-3 and alike < 1e-4 * scale
     apart, scale = difference(recipes.shared.acar_head)
     assert apart > 1e-2 * scale
-
-
-@pytest.mark.slow
-def test_the_bank_gives_what_a_clip_cannot(recipes, trunk, tmp_path, monkeypatch):
-    """Answering figures only, an untrained trunk, untrained maps in the bank: only the second head learns."""
-    torch.set_num_threads(1)
-    memory = recipes.memory
-    monkeypatch.setattr(memory, "WIDTH", 80)
-    monkeypatch.setattr(memory, "HEIGHT", 48)
-    training, held_out = memory.clips_of(range(70), 1), memory.clips_of(range(1000, 1012), 3)
-    labels = memory.LABELS
-    torch.manual_seed(0)
-    writer = recipes.shared.acar_head(len(labels))
-    maps, banks = {}, {}
-    for name, clips in (("train", training), ("test", held_out)):
-        maps[name] = recipes.shared.context_maps(trunk, clips.frames)
-        banks[name] = memory.write_banks(writer, clips, maps[name], tmp_path / "banks" / name, "untrained")
-    config = FitConfig(
-        steps=250, batch_size=16, learning_rate=2e-3, warmup_steps=20, schedule="cosine", clip_norm=1.0
-    )
-    precision = {}
-    for name in ("none", "bank"):
-        data = {}
-        for part, clips in (("train", training), ("test", held_out)):
-            chosen = np.flatnonzero(memory.answers(clips))
-            few = recipes.shared.Clips(**{key: value[chosen] for key, value in vars(clips).items()})
-            few.present[few.targets[..., memory.WAITING] > 0] = False
-            data[part] = memory.MemoryData(few, maps[part][chosen], banks[part] if name == "bank" else None)
-        torch.manual_seed(1)
-        objective = recipes.shared.HeadObjective(recipes.shared.acar_head(len(labels)), labels.exclusive)
-        recipes.shared.train(objective, data["train"], config, tmp_path / name, collate=memory.collate)
-        logits = memory.logits_of(objective, data["test"])
-        if name == "none":
-            everybody = memory.logits_of(objective, memory.MemoryData(held_out, maps["test"]))
-            assert memory.largest_difference_of_siblings(everybody, held_out) < 1e-3 * float(everybody.std())
-        report = recipes.shared.frame_map(data["test"].clips, recipes.shared.probabilities(logits, labels), labels)
-        precision[name] = recipes.shared.mean_precision(report, "answer ")
-    ceiling = blind_ceiling("memory")
-    assert ceiling - 0.05 < precision["none"] < ceiling + 0.05
-    assert precision["bank"] > ceiling + 0.25
 
 
 def test_a_window_is_read_from_the_scene_of_its_clip(recipes, trunk, tmp_path):
