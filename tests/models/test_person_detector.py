@@ -1,6 +1,7 @@
 """The network's geometry, and the assignment of cells against a naive loop."""
 
 import torch
+
 from muybridge.models.person_detector import STRIDES, PersonDetector, cell_centres
 from muybridge.training.person_detector import LEVEL_SIDES, PersonDetectorObjective, assign_cells
 

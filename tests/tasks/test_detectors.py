@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from muybridge.errors import MissingExtra, MissingInput, OptionError, UnsafeModelFile
 from muybridge.media.video_reader import VideoReader
 from muybridge.models.person_detector import PersonDetector
 from muybridge.tasks.detector_person import BuiltInDetector
 from muybridge.tasks.detector_torchvision import TorchvisionDetector
 from muybridge.tasks.detectors import DetectionFailed, detections, load_detector
-from torch import nn
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ through a sigmoid; score = objectness^0.6 * share^0.4. `yolo` is that of one-sta
 import ast
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, get_args, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -87,7 +87,7 @@ class OnnxDetector:
         picture, scale = self._prepare(frame)
         try:
             outputs = self._session.run(None, {self._input.name: picture})
-        except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no base class of their own
+        except Exception as error:
             reason = str(error).strip().splitlines()[0]
             raise DetectionFailed(f"{self._source} failed on a frame of {width} x {height}: {reason}") from error
         tensors = [torch.from_numpy(np.asarray(output, np.float32)) for output in outputs]
@@ -195,5 +195,5 @@ def _session(path: Path, device: str) -> Any:
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no base class of their own
+    except Exception as error:
         raise ModelError(f"{path} is not a readable ONNX file: {str(error).strip().splitlines()[0]}") from error

@@ -7,8 +7,8 @@ from urllib.error import URLError
 import numpy as np
 import torch
 from torch import nn
-from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.models import detection as torchvision_detection
+from torchvision.models import get_model, get_model_weights, list_models
 
 from muybridge.errors import MissingInput, ModelError
 from muybridge.tasks.detectors import (
