@@ -74,6 +74,6 @@ def test_a_box_that_is_seen_often_is_learned() -> None:
 def test_what_is_frozen_keeps_its_statistics() -> None:
     network = PersonDetector()
     network.stages.requires_grad_(False)
-    objective = PersonDetectorObjective(network).train()
+    PersonDetectorObjective(network).train()
     assert not any(module.training for module in network.stages.modules())
     assert network.heads.training and network.stem.training

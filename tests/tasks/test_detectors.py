@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from muybridge.errors import MissingExtra, MissingInput, OptionError, UnsafeModelFile
+from muybridge.errors import MissingExtra, MissingInput, ModelError, OptionError, UnsafeModelFile
 from muybridge.media.video_reader import VideoReader
 from muybridge.models.person_detector import PersonDetector
 from muybridge.tasks.detector_person import BuiltInDetector
@@ -70,6 +70,14 @@ def test_a_network_gone_to_nan_is_told_of() -> None:
     detector = BuiltInDetector(network, short_side=64, device="cpu")
     with pytest.raises(DetectionFailed, match="NaN"):
         detector(np.zeros((1, 64, 64, 3), np.uint8))
+
+
+def test_an_onnx_file_that_is_none(tmp_path) -> None:
+    (tmp_path / "noise.onnx").write_bytes(b"not a network at all")
+    with pytest.raises(ModelError, match="noise.onnx is not a readable ONNX file"):
+        load_detector(tmp_path / "noise.onnx")
+    with pytest.raises(MissingInput, match=r"nowhere\.onnx"):
+        load_detector(tmp_path / "nowhere.onnx")
 
 
 class _Fixed(nn.Module):

@@ -1,10 +1,7 @@
 """A small anchor-free detector of one class: a ShuffleNetV2 (arXiv 1807.11164), a pyramid, a head for each level.
 
     frame ── stem /4 ── stage /8 ─┬─ /16 ─┬─ /32
-                                  P3 ◄─── P4 ◄── P5        each: a logit and l, t, r, b in every cell (FCOS, 1904.01355)
-
-The smaller half of ShuffleNetV2 0.5x's last stage's features costs what one 5x5 depthwise layer does, so that the
-whole is 0.3 M numbers and runs at ten frames a second and more on one CPU core.
+                                  P3 ◄─── P4 ◄── P5        a logit and four sides in each cell (FCOS, 1904.01355)
 
 Letters of shapes: N frames, H and W the frame's size (multiples of 32), A cells of all levels, C channels.
 """

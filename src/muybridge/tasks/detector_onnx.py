@@ -141,7 +141,7 @@ class OnnxDetector:
         found: list[Layout] = [layout for layout in get_args(Layout) if fits[layout] and stated in (None, layout)]
         if not found:
             raise ModelError(
-                f"{self._source} has outputs {outputs}, which are not of the layout {stated or 'of any detector known'}"
+                f"{self._source} has outputs {outputs}, which no layout fits: {stated or get_args(Layout)}"
             )
         return found[0]
 
@@ -177,6 +177,22 @@ def _fastestdet(outputs: list[Tensor]) -> _Raw:
     boxes = torch.cat([centre - sides / 2, centre + sides / 2], -1).reshape(-1, 4)
     scores = grid[..., :1] ** 0.6 * grid[..., 5:] ** 0.4
     return boxes, scores.reshape(len(boxes), -1)
+
+
+def _onnx_errors() -> tuple[type[Exception], ...]:
+    """onnxruntime's own errors, which have no base class of theirs."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.InvalidProtobuf,
+        state.NoModel,
+        state.NotImplemented,
+        state.RuntimeException,
+        state.EPFail,
+    )
 
 
 def _session(path: Path, device: str) -> Any:

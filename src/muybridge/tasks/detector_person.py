@@ -85,7 +85,7 @@ class BuiltInDetector:
             ModelError, UnsafeModelFile: the file cannot be read.
         """
         artifact = load_artifact(find_model(name_or_path, built_in=BUILT_IN, task=TASK), task=TASK)
-        sizes = {
+        sizes: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in artifact.architecture.items()
         }
         try:

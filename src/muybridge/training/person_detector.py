@@ -76,8 +76,8 @@ def assign_cells(boxes: Tensor, sure: Tensor, size: tuple[int, int]) -> Tensor:
 class PersonDetectorObjective(nn.Module):
     """`muybridge.training.fit.Objective` of the person detector.
 
-    A batch has `frames` (N, 3, H, W) uint8 RGB, `boxes` (N, P, 4) xyxy in pixels padded with zeros, and `kind` (N, P):
-    1 a person, 0 a region to leave out, -1 padding.
+    A batch has `frames` (N, 3, H, W) uint8 RGB, `boxes` (N, P, 4) xyxy in pixels, padded with zeros, and `kind` (N,
+    P): 1 a person, 0 a region to leave out, -1 padding.
 
     Parts of the network whose parameters are all frozen keep their running statistics too.
     """
