@@ -74,7 +74,7 @@ def test_a_network_gone_to_nan_is_told_of() -> None:
 
 def test_an_onnx_file_that_is_none(tmp_path) -> None:
     (tmp_path / "noise.onnx").write_bytes(b"not a network at all")
-    with pytest.raises(ModelError, match="noise.onnx is not a readable ONNX file"):
+    with pytest.raises(ModelError, match=r"noise\.onnx is not a readable ONNX file"):
         load_detector(tmp_path / "noise.onnx")
     with pytest.raises(MissingInput, match=r"nowhere\.onnx"):
         load_detector(tmp_path / "nowhere.onnx")

@@ -10,6 +10,7 @@ through a sigmoid; score = objectness^0.6 * share^0.4. `yolo` is that of one-sta
 """
 
 import ast
+import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -87,7 +88,7 @@ class OnnxDetector:
         picture, scale = self._prepare(frame)
         try:
             outputs = self._session.run(None, {self._input.name: picture})
-        except Exception as error:
+        except _onnx_errors() as error:
             reason = str(error).strip().splitlines()[0]
             raise DetectionFailed(f"{self._source} failed on a frame of {width} x {height}: {reason}") from error
         tensors = [torch.from_numpy(np.asarray(output, np.float32)) for output in outputs]
@@ -181,18 +182,9 @@ def _fastestdet(outputs: list[Tensor]) -> _Raw:
 
 def _onnx_errors() -> tuple[type[Exception], ...]:
     """onnxruntime's own errors, which have no base class of theirs."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    return (
-        state.Fail,
-        state.InvalidArgument,
-        state.InvalidGraph,
-        state.InvalidProtobuf,
-        state.NoModel,
-        state.NotImplemented,
-        state.RuntimeException,
-        state.EPFail,
-    )
+    state: Any = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+    names = "Fail InvalidArgument InvalidGraph InvalidProtobuf NoModel NotImplemented RuntimeException EPFail"
+    return tuple(getattr(state, name) for name in names.split())
 
 
 def _session(path: Path, device: str) -> Any:
@@ -211,5 +203,5 @@ def _session(path: Path, device: str) -> Any:
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:
+    except _onnx_errors() as error:
         raise ModelError(f"{path} is not a readable ONNX file: {str(error).strip().splitlines()[0]}") from error
