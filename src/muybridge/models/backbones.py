@@ -23,8 +23,15 @@ from muybridge.errors import ModelError, ModelMismatch, OptionError, UnsafeModel
 
 def _muybridge_vit(**options: Any) -> VisionTransformer:
     """A small ViT: 12 x 192 x 192 weights a block make it 3.7 M, so that adapters on it train on a CPU."""
-    sizes = {"img_size": 112, "patch_size": 16, "embed_dim": 192, "depth": 8, "num_heads": 3, "num_classes": 0}
-    model = VisionTransformer(**{"dynamic_img_size": True, **sizes, **options})
+    sizes: dict[str, Any] = {
+        "img_size": 112,
+        "patch_size": 16,
+        "embed_dim": 192,
+        "depth": 8,
+        "num_heads": 3,
+        "num_classes": 0,
+    }
+    model: Any = VisionTransformer(**{"dynamic_img_size": True, **sizes, **options})
     model.pretrained_cfg = {
         "input_size": (3, 112, 112),
         "mean": IMAGENET_DEFAULT_MEAN,
@@ -136,7 +143,7 @@ def fuse_attention(backbone: nn.Module, fused: bool) -> None:
     """
     for module in backbone.modules():
         if isinstance(getattr(module, "fused_attn", None), bool):
-            module.fused_attn = fused  # pyright: ignore[reportAttributeAccessIssue]
+            cast(Any, module).fused_attn = fused
 
 
 def drop_classifier(backbone: nn.Module) -> None:
