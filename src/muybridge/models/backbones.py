@@ -23,7 +23,8 @@ from muybridge.errors import ModelError, ModelMismatch, OptionError, UnsafeModel
 
 def _muybridge_vit(**options: Any) -> VisionTransformer:
     """A small ViT: 12 x 192 x 192 weights a block make it 3.7 M, so that adapters on it train on a CPU."""
-    sizes: dict[str, Any] = {
+    settings: dict[str, Any] = {
+        "dynamic_img_size": True,
         "img_size": 112,
         "patch_size": 16,
         "embed_dim": 192,
@@ -31,7 +32,8 @@ def _muybridge_vit(**options: Any) -> VisionTransformer:
         "num_heads": 3,
         "num_classes": 0,
     }
-    model: Any = VisionTransformer(**{"dynamic_img_size": True, **sizes, **options})
+    settings |= options
+    model: Any = VisionTransformer(**settings)
     model.pretrained_cfg = {
         "input_size": (3, 112, 112),
         "mean": IMAGENET_DEFAULT_MEAN,
