@@ -12,8 +12,8 @@ photos/natural, less one in eight, which are kept for testing what is built on t
 tell what the distilled VGG-19 sees there (relu4_1 and relu5_1 of the undistorted crop), the class token learns the
 class. Light, contrast, colour and noise of the crop vary, so that the features do not hang on them.
 
-Held out: photos/small64's validation set, 3,000 photographs, measured at the end and at every --validate-every steps;
-the last weights are kept, not the best ones.
+Held out: photos/small64's validation set, 3,000 photographs, measured at the end only. The
+last weights are kept.
 """
 
 import argparse

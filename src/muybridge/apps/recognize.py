@@ -68,6 +68,7 @@ def recognize(
         bfloat16 is about twice as fast on machines that know it.
     """
     from muybridge.apps import batch
+    from muybridge.apps.durations import parse_seconds
     from muybridge.apps.recognize_output import write_answers
     from muybridge.media.outputs import check_writable
     from muybridge.media.sources import output_paths
@@ -82,7 +83,9 @@ def recognize(
     )
     from muybridge.tasks.recognize_windows import WindowConfig
 
-    config = WindowConfig(_seconds("--window", window), _seconds("--step", step))
+    config = WindowConfig(
+        parse_seconds("--window", window) if window else None, parse_seconds("--step", step) if step else None
+    )
     sources = clip_sources(inputs)
     _check_live(sources, {"--out": out is not None, "--overlay": overlay is not None, "--shots": shots})
     if out is not None:
@@ -149,16 +152,3 @@ def _follow(job: "RecognizeJob", source: "Source", format: Format) -> list[str]:
         except KeyboardInterrupt:
             pass
         return list(reader.notes)
-
-
-def _seconds(option: str, text: str) -> float | None:
-    """2, 2s or 500ms as seconds."""
-    from muybridge.errors import OptionError
-
-    if not text:
-        return None
-    number, factor = (text[:-2], 0.001) if text.endswith("ms") else (text.removesuffix("s"), 1.0)
-    try:
-        return float(number) * factor
-    except ValueError as error:
-        raise OptionError(f"{option} {text!r} is no length of time. Write such as 2s or 500ms") from error
