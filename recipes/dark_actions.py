@@ -39,6 +39,7 @@ from muybridge.data.splits import k_folds
 from muybridge.evaluation.classification import OrderReport, frame_orders
 from muybridge.media.outputs import atomic_output
 from muybridge.media.video_reader import VideoReader
+from muybridge.models.backbones import fuse_attention
 from muybridge.models.st_adapter import AdapterConfig, VideoViT
 from muybridge.models.st_adapter_sets import load_trained_state, trained_state
 from muybridge.pretrained import load_backbone
@@ -214,6 +215,7 @@ def changes(frames: Tensor) -> Tensor:
 
 def make_model(method: str, settings: Settings, num_classes: int) -> VideoViT:
     backbone, _ = load_backbone()
+    fuse_attention(backbone, fused=False)  # trains in 0.6 of the time in bfloat16 on a CPU
     adapters = AdapterConfig(width=settings.width, kernel=settings.kernel, blocks=settings.blocks)
     initial: Recognizer | None = None
     if settings.init and method == "adapters":
