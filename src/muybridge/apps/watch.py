@@ -1,0 +1,183 @@
+"""`muybridge watch`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from muybridge.media.sources import Source
+    from muybridge.tasks.localize import Localizer
+
+Precision = Literal["float32", "bfloat16"]
+
+
+def watch(
+    input: str,
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(alias="-o")] = None,
+    show: bool | None = None,
+    model: str = "camera",
+    labels: bool = True,
+    people: bool = True,
+    actions: bool = True,
+    localizer: str | None = None,
+    detector: str | None = None,
+    style: Annotated[list[str] | None, Parameter(alias="-s", negative=())] = None,
+    strength: float = 1.0,
+    temporal: bool = True,
+    size: int = 480,
+    top: int = 3,
+    window: str = "",
+    step: str = "",
+    threshold: float = 0.3,
+    min_score: float = 0.5,
+    every: str = "1s",
+    look_every: str = "100ms",
+    speed: float | None = None,
+    seconds: str = "",
+    every_frame: Annotated[bool, Parameter(negative=())] = False,
+    backbone_weights: Path | None = None,
+    device: str = "auto",
+    precision: Precision = "float32",
+) -> int:
+    """Watch a camera or a film with people, what they do and what happens over the picture, painted if you like.
+
+    What is slow skips frames and never falls behind; a line says how many and how late. q, Esc, closing the window
+    or Ctrl-C ends it, and a file that was being written is kept.
+
+    Parameters
+    ----------
+    input
+        A video, a folder of frames, a stream address, a capture device such as /dev/video0, or 0 for short.
+    out
+        A video to write, .mp4, .mov or .mkv, without sound.
+    show
+        Open a window; the default where no file is written.
+    model
+        Says what happens: camera (built in: what the camera does), a .safetensors file of a recognizer, or
+        OWNER/NAME on the Hugging Face hub.
+    labels
+        Say what happens.
+    people
+        Look for people and follow them.
+    actions
+        Say what each person does, where there is a localizer.
+    localizer
+        A .safetensors file, or OWNER/NAME on the Hugging Face hub; by default the built-in one, if there is one.
+    detector
+        What finds people: a name or file that `muybridge.tasks.detectors` knows; by default the built-in one.
+    style
+        Paint the picture: a picture, a built-in style (see `muybridge styles`), or a saved style. Several mix evenly.
+    strength
+        Of the painting, from 0, the photograph, to 1, the style alone.
+    temporal
+        Keep the painting steady by carrying it along the motion, which takes about twice as long.
+    size
+        Short side in pixels that larger frames are scaled down to; 0 keeps their own. Painting is quicker on less.
+    top
+        How many labels of what happens are drawn.
+    window
+        Length of the stretch of time that a label is about, such as 2s. By default as long as the clips the model was
+        trained on; a causal model answers for each frame.
+    step
+        Time from one label to the next; by default half a window.
+    threshold
+        Actions less probable are not drawn.
+    min_score
+        Boxes that the detector is less sure of are not people.
+    every
+        Time from one moment at which actions are told to the next.
+    look_every
+        Least time from one look for people to the next.
+    speed
+        Of a film: 1 is its own, 0.5 half of it. A camera or stream is taken as it comes, unless this is given.
+    seconds
+        Stop after so much of the source, such as 30s.
+    every_frame
+        Leave no frame of a film out, however long it takes.
+    backbone_weights
+        File of the image model's weights of --model, where its name does not bring them.
+    device
+        auto, cpu, cuda, cuda:1, mps.
+    precision
+        bfloat16 is about twice as fast on machines that know it; for --model and --localizer.
+    """
+    from muybridge.apps.durations import parse_seconds
+    from muybridge.errors import OptionError
+    from muybridge.tasks.detectors import load_detector
+    from muybridge.tasks.localize_stream import LocalizeConfig
+    from muybridge.tasks.recognize import Recognizer
+    from muybridge.tasks.recognize_windows import WindowConfig
+    from muybridge.tasks.stylize import StylizeConfig, Stylizer
+    from muybridge.tasks.temporal import TemporalConfig
+    from muybridge.tasks.watch_files import WatchJob, watch_source
+
+    if localizer is not None and not (people and actions):
+        raise OptionError("--localizer says what people do: leave out --no-people and --no-actions")
+    windows = WindowConfig(
+        parse_seconds("--window", window) if window else None, parse_seconds("--step", step) if step else None
+    )
+    localize = LocalizeConfig(
+        every=parse_seconds("--every", every),
+        look_every=parse_seconds("--look-every", look_every),
+        min_score=min_score,
+        threshold=threshold,
+    )
+    stylize = StylizeConfig(strength=strength)
+    is_shown = out is None if show is None else show
+    if out is None and not is_shown:
+        raise OptionError("with --no-show there is nobody to watch. Name a file with -o")
+    source = _one_source(input, out)
+    stylizer = Stylizer.from_pretrained(device=device) if style else None
+    recognizer = (
+        Recognizer.from_pretrained(model, device=device, backbone_weights=backbone_weights, precision=precision)
+        if labels
+        else None
+    )
+    job = WatchJob(
+        recognizer=recognizer,
+        detector=load_detector(detector or "person", device=device) if people else None,
+        localizer=_localizer(localizer, device, precision) if people and actions else None,
+        stylizer=stylizer,
+        styles=[stylizer.encode_style(name) for name in style or ()] if stylizer else [],
+        stylize=stylize,
+        temporal=TemporalConfig() if temporal else None,
+        windows=windows,
+        localize=localize,
+        top=top,
+        size=size,
+        speed=speed,
+        seconds=parse_seconds("--seconds", seconds) if seconds else None,
+        every_frame=every_frame,
+    )
+    for note in watch_source(job, source, out=out, show=is_shown):
+        print(f"muybridge: {note}", file=sys.stderr, flush=True)  # noqa: T201
+    if out is not None:
+        print(out)  # noqa: T201
+    return 0
+
+
+def _one_source(name: str, out: Path | None) -> "Source":
+    """The input; refused where it is several, or the file to write."""
+    from muybridge.errors import OptionError
+    from muybridge.media.sources import output_paths
+    from muybridge.tasks.recognize_files import check_overlays, clip_sources
+
+    sources = clip_sources([name])
+    if len(sources) > 1:
+        raise OptionError(f"{name} names {len(sources)} videos, and one can be watched at a time. Name one")
+    if out is not None:
+        check_overlays([out])
+        output_paths(sources, out, suffix_of_stem="watched")
+    return sources[0]
+
+
+def _localizer(name: str | None, device: str, precision: Precision) -> "Localizer | None":
+    """The one that was named, else the built-in one, if there is one."""
+    from muybridge.tasks.localize import BUILT_IN, Localizer
+
+    chosen = name or next(iter(BUILT_IN), None)
+    return None if chosen is None else Localizer.from_pretrained(chosen, device=device, precision=precision)
