@@ -194,7 +194,9 @@ def open_scaled(source: Source, short_side: int) -> tuple[VideoReader | FrameFol
     info = reader.info
     short = min(info.width, info.height)
     scale = Fraction(short_side, short) if short_side else Fraction(1)
-    width, height = (max(2, round(side * min(scale, 1) / 2) * 2) for side in (info.width, info.height))
+    width, height = (
+        max(2, min(side // 2 * 2, round(side * min(scale, 1) / 2) * 2)) for side in (info.width, info.height)
+    )
     if (width, height) == (info.width, info.height):
         return reader, (width, height)
     reader.close()

@@ -109,19 +109,19 @@ class StreamLabelPart:
         self._rate = steady_sampling(recognizer.sampling, frame_rate).rate
         self._image: RGB = np.zeros((1, 1, 3), np.uint8)
         self._answers = recognizer.stream(self._images())
-        self._due = -float("inf")
+        self._due: float | None = None
 
     def see(self, frame: Frame) -> None:
         """Nothing: the model has a memory of its own."""
 
     def is_due(self, frame: Frame) -> bool:
         """At the rate of the model's sampling."""
-        return float(frame.pts_seconds) >= self._due - _TOUCHING
+        return self._due is None or float(frame.pts_seconds) >= self._due - _TOUCHING
 
     def work(self, frame: Frame) -> Prediction:
         """Its `seconds` are the frame's."""
         seconds = float(frame.pts_seconds)
-        self._due = max(self._due + 1 / self._rate, seconds)
+        self._due = max((seconds if self._due is None else self._due) + 1 / self._rate, seconds)
         self._image = frame.image
         return replace(next(self._answers), seconds=seconds)
 
