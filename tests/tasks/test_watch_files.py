@@ -1,7 +1,9 @@
 """From a source to a file and a window: what comes out, what ends it, and that nothing half-written is left."""
 
 import _thread
+import re
 import threading
+import urllib.request
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from muybridge.tasks.localize_stream import LocalizeConfig
 from muybridge.tasks.recognize_windows import WindowConfig
 from muybridge.tasks.stylize import StylizeConfig
 from muybridge.tasks.watch_files import WatchJob, open_scaled, watch_source
+from tests.media.test_frame_server import next_picture
 from tests.media.test_newest_frame import TestClock
 from tests.tasks.localized_videos import small_localizer
 from tests.tasks.test_recognize_files import Brightness
@@ -160,6 +163,24 @@ def test_so_many_seconds(tmp_path):
     assert numbers_in(tmp_path / "out.mp4") == [0, 1, 2, 3, 4]
     watch(WatchJob(seconds=0.5), source, tmp_path / "live.mp4")
     assert numbers_in(tmp_path / "live.mp4")[-1] == 4
+
+
+def test_a_page_shows_what_is_written(tmp_path, capsys):
+    """The browser looks while a part holds the film at its fifth look."""
+    source = write_film(tmp_path / "film.mp4")
+    seen = []
+
+    def look(count: int) -> None:
+        if count == 5:
+            address = re.search(r"http://127\.0\.0\.1:\d+/", capsys.readouterr().err)
+            assert address is not None
+            with urllib.request.urlopen(address[0] + "stream", timeout=20) as answer:
+                seen.append(next_picture(answer))
+
+    job = WatchJob(detector=Finder(look), every_frame=True, localize=LocalizeConfig(look_every=0.1))
+    watch_source(job, source, port=0)
+    assert round(float(seen[0][-8:, -8:].mean()) / 4) == 3  # the fourth frame was the last one shown
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
 
 # ---- what ends it ----

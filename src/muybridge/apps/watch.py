@@ -19,6 +19,7 @@ def watch(
     *,
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
     show: bool | None = None,
+    serve: int | None = None,
     model: str = "camera",
     labels: bool = True,
     people: bool = True,
@@ -55,7 +56,9 @@ def watch(
     out
         A video to write, .mp4, .mov or .mkv, without sound.
     show
-        Open a window; the default where no file is written.
+        Open a window; the default where no file is written and no page served.
+    serve
+        Port of a page with the picture, for this machine alone; for where there is no screen.
     model
         Says what happens: camera (built in: what the camera does), a .safetensors file of a recognizer, or
         OWNER/NAME on the Hugging Face hub.
@@ -127,9 +130,9 @@ def watch(
         threshold=threshold,
     )
     stylize = StylizeConfig(strength=strength)
-    is_shown = out is None if show is None else show
-    if out is None and not is_shown:
-        raise OptionError("with --no-show there is nobody to watch. Name a file with -o")
+    is_shown = (out is None and serve is None) if show is None else show
+    if out is None and serve is None and not is_shown:
+        raise OptionError("with --no-show there is nobody to watch. Name a file with -o, or a port with --serve")
     source = _one_source(input, out)
     stylizer = Stylizer.from_pretrained(device=device) if style else None
     recognizer = (
@@ -153,7 +156,7 @@ def watch(
         seconds=parse_seconds("--seconds", seconds) if seconds else None,
         every_frame=every_frame,
     )
-    for note in watch_source(job, source, out=out, show=is_shown):
+    for note in watch_source(job, source, out=out, show=is_shown, port=serve):
         print(f"muybridge: {note}", file=sys.stderr, flush=True)  # noqa: T201
     if out is not None:
         print(out)  # noqa: T201

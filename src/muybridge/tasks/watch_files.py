@@ -1,4 +1,4 @@
-"""From a source to a window and a file: what is watched is shown, written, or both."""
+"""From a source to a window, a page and a file: what is watched is shown, served, written, or all of it."""
 
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from muybridge.errors import OptionError
 from muybridge.media.frame_folder import FrameFolder
+from muybridge.media.frame_server import FrameServer
 from muybridge.media.newest_frame import Clock
 from muybridge.media.outputs import check_writable
 from muybridge.media.pipeline import BackgroundWriter, prefetch
@@ -107,13 +108,21 @@ class WatchJob:
 
 
 def watch_source(
-    job: WatchJob, source: Source, *, out: Path | None, show: bool, quiet: bool = False, clock: Clock | None = None
+    job: WatchJob,
+    source: Source,
+    *,
+    out: Path | None = None,
+    show: bool = False,
+    port: int | None = None,
+    quiet: bool = False,
+    clock: Clock | None = None,
 ) -> list[str]:
     """Watch one source until its end, the time that was asked for, Ctrl-C, or the end of the window.
 
     Args:
         out: a video to write, without sound: a film that is left early would have too much of it.
         show: open a window.
+        port: serve a page with the picture to this machine; None for none.
 
     Returns:
         What was shown, dropped, and how late, and what was lost, in sentences for the user.
@@ -134,6 +143,11 @@ def watch_source(
         total = None if live or job.seconds else info.num_frames
         line = stack.enter_context(progress_line(source.relative.name, total=total, unit="frames", quiet=quiet))
         window = stack.enter_context(Window(f"muybridge: {source.relative.name}")) if show else None
+        server = None
+        if port is not None:
+            server = stack.enter_context(FrameServer(f"muybridge: {source.relative.name}", port))
+            line.note(f"muybridge: the picture is at {server.address}")
+        screens = [screen for screen in (window, server) if screen is not None]
         background = None
         if out is not None:
             background = stack.enter_context(_background_writer(reader, size, out, stack))
@@ -151,18 +165,14 @@ def watch_source(
         with closing(frames):
             try:
                 for watched in frames:
-                    _put_out(watched, window, background)
+                    for screen in screens:
+                        screen.show(watched.frame.image)
+                    if background is not None:
+                        background.put(watched.frame)
                     _tell(watch, line, delay=not job.every_frame)
             except KeyboardInterrupt:
                 pass  # the way to end it: what was watched until then is the result
         return [watch.report.line(delay=not job.every_frame), *watch.notes, *reader.notes]
-
-
-def _put_out(watched: WatchedFrame, window: Window | None, background: BackgroundWriter[Frame] | None) -> None:
-    if window is not None:
-        window.show(watched.frame.image)
-    if background is not None:
-        background.put(watched.frame)
 
 
 def _tell(watch: Watch, line: ProgressLine, *, delay: bool) -> None:
