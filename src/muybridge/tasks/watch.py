@@ -251,7 +251,8 @@ class Watch:
             idle: called about every 10 ms from this thread; the watching ends when it says False.
 
         Raises:
-            MuybridgeError, or whatever failed in a part or the reader. All threads have ended by then.
+            MuybridgeError: what failed in a part or in the reader, like any other exception of theirs; all threads
+                have ended by then.
         """
         workers = [_Worker(part) for part in self._parts]
         painter = next((worker for worker in workers if isinstance(worker.part, PaintPart)), None)
