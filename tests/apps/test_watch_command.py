@@ -54,7 +54,7 @@ def test_a_localizer_of_ones_own_and_a_style(run):
     write_noise(Path("clip.mp4"), 1.0, size=(96, 64))
     code, _, err = run(
         "clip.mp4", "-o", "out.mp4", "--every-frame", "--localizer", "mine.safetensors", "--every", "500ms",
-        "--style", "ember", "--no-temporal", "--no-labels", "--seconds", "300ms",
+        "--style", "ember", "--no-temporal", "--paint-size", "48", "--no-labels", "--seconds", "300ms",
     )  # fmt: skip
     assert code == 0
     assert "actions " in err and "painting " in err and "labels" not in err

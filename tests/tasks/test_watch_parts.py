@@ -162,3 +162,17 @@ def test_painting_is_that_of_the_frames_it_was_given(stylizer, photo, painting, 
     for got, wanted in zip(painted.values(), expected, strict=True):
         np.testing.assert_array_equal(got.image, wanted.image)
         assert (got.pts_seconds, got.index) == (wanted.pts_seconds, wanted.index)
+
+
+def test_painting_smaller_keeps_the_size_of_the_frame(stylizer, photo, painting) -> None:
+    style = stylizer.encode_style(painting, size=64)
+    config = StylizeConfig(size=40)
+    frame = Frame(photo, Fraction(3), 7)
+    painted = PaintPart(stylizer, [style], config=config).work(frame)
+    small = stylizer(photo, style, config=config)
+    assert small.shape == (40, 54, 3)
+    assert (painted.image.shape, painted.pts_seconds, painted.index) == (photo.shape, 3, 7)
+    # Enlarged and made small again by plain means over blocks, both agree.
+    back = torch.from_numpy(painted.image).permute(2, 0, 1)[None].float()
+    back = torch.nn.functional.interpolate(back, (40, 54), mode="area")[0].permute(1, 2, 0).numpy()
+    assert np.abs(back - small).mean() < 0.35 * np.abs(small - small.mean((0, 1))).mean()

@@ -29,6 +29,7 @@ def watch(
     style: Annotated[list[str] | None, Parameter(alias="-s", negative=())] = None,
     strength: float = 1.0,
     temporal: bool = True,
+    paint_size: int = 240,
     size: int = 480,
     top: int = 3,
     window: str = "",
@@ -77,9 +78,12 @@ def watch(
     strength
         Of the painting, from 0, the photograph, to 1, the style alone.
     temporal
-        Keep the painting steady by carrying it along the motion, which takes about twice as long.
+        Keep the painting steady by carrying it along the motion, which takes longer.
+    paint_size
+        Short side in pixels at which is painted; the painting is enlarged to --size. 0 paints at that size, which
+        takes longer with its square.
     size
-        Short side in pixels that larger frames are scaled down to; 0 keeps their own. Painting is quicker on less.
+        Short side in pixels that larger frames are scaled down to; 0 keeps their own.
     top
         How many labels of what happens are drawn.
     window
@@ -129,7 +133,7 @@ def watch(
         min_score=min_score,
         threshold=threshold,
     )
-    stylize = StylizeConfig(strength=strength)
+    stylize = StylizeConfig(strength=strength, size=paint_size)
     is_shown = (out is None and serve is None) if show is None else show
     if out is None and serve is None and not is_shown:
         raise OptionError("with --no-show there is nobody to watch. Name a file with -o, or a port with --serve")

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from muybridge.errors import OptionError
+from muybridge.media.images import resize_image
 from muybridge.media.newest_frame import FrameHistory
 from muybridge.media.video_reader import Frame
 from muybridge.tasks.localize import Localizer
@@ -240,6 +241,8 @@ class ActionPart:
 class PaintPart:
     """The picture in a style; every frame that it has time for.
 
+    Frames keep their size: those painted smaller, as `config.size` says, are enlarged again.
+
     Args:
         styles: several mix evenly.
         temporal: None paints each frame alone.
@@ -271,7 +274,11 @@ class PaintPart:
     def work(self, frame: Frame) -> Frame:
         """The painted frame, with the time of the one it was made of."""
         self._frame = frame
-        return next(self._painted)
+        painted = next(self._painted)
+        height, width = frame.image.shape[:2]
+        if painted.image.shape == frame.image.shape:
+            return painted
+        return replace(painted, image=resize_image(painted.image, width, height))
 
     def _frames(self) -> Iterator[Frame]:
         while self._frame is not None:
