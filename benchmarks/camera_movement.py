@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from muybridge.data.clip_sampling import ViewConfig
 from muybridge.data.clips import load_views
 from muybridge.evaluation.classification import ClassificationReport, classification_report
 from muybridge.media.frame_folder import FrameFolder, pictures_in
@@ -74,12 +73,14 @@ def read_windows(path: Path) -> list[Window]:
 
 
 def recognizer_scores(recognizer: Recognizer, data: Path, windows: Sequence[Window]) -> torch.Tensor:
-    """(N, 9) float32, what users get from the same stretch: one view, the file's own sampling."""
+    """(N, 9) float32, what users get from the same stretch: the file's own sampling and views."""
     columns = [recognizer.labels.names.index(move) for move in CAMERA_MOVES]
     rows = []
     for window in windows:
-        clip = load_views(data / window.video, recognizer.sampling, ViewConfig(), start=window.start, end=window.end)
-        rows.append(recognizer.probabilities(clip)[0].cpu()[columns])
+        clip = load_views(
+            data / window.video, recognizer.sampling, recognizer.views, start=window.start, end=window.end
+        )
+        rows.append(recognizer.probabilities(clip).mean(dim=0)[columns])
     return torch.stack(rows)
 
 

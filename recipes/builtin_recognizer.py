@@ -33,7 +33,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from muybridge.data.clip_sampling import SamplingConfig
+from muybridge.data.clip_sampling import SamplingConfig, ViewConfig
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.sampling import Draw
 from muybridge.models.backbones import fuse_attention
@@ -138,11 +138,13 @@ def start_from(objective: CameraObjective, checkpoint: Path) -> None:
 
 
 def ship(args: argparse.Namespace, model: VideoViT, identity: BackboneIdentity, result: dict[str, Any]) -> None:
-    """Write the model file. Eight frames spread over a window: a clip of the training has no length of its own."""
+    """Write the model file. Eight frames spread over a window: a clip of the training has no length of its own.
+    Three crops: things that move seldom fill the whole picture."""
     Recognizer(
         model,
         LabelMap(CAMERA_MOVES, tuple(range(len(CAMERA_MOVES)))),
         SamplingConfig(frames=8, mode="segments", size=(112, 112), interpolation="bilinear"),
+        views=ViewConfig(spatial=3),
         backbone=identity,
         device="cpu",
         provenance={

@@ -110,7 +110,15 @@ def model(weights, tmp_path_factory):
 
 def test_a_file_is_measured_as_the_recognizer_answers(clips, model, weights, tmp_path):
     views = ViewConfig(temporal=2, spatial=3)
-    measured = evaluate(model, clips, views=views, device="cpu", backbone_weights=weights, report=tmp_path / "r.html")
+    measured = evaluate(
+        model,
+        clips,
+        temporal_views=2,
+        spatial_views=3,
+        device="cpu",
+        backbone_weights=weights,
+        report=tmp_path / "r.html",
+    )
     recognizer = Recognizer.from_pretrained(model, device="cpu", backbone_weights=weights)
     for entry, probabilities in zip(measured.clips.entries, measured.probabilities, strict=True):
         torch.testing.assert_close(recognizer(entry.path, views=views).probabilities, probabilities)

@@ -89,6 +89,26 @@ def test_views_are_averaged(recognizer, film):
     torch.testing.assert_close(recognizer(film, views=views).probabilities, each.mean(0), rtol=0, atol=1e-6)
 
 
+def test_the_files_own_views_are_the_default(weights, tmp_path):
+    make(weights, "run", "sit").save(tmp_path / "one.safetensors")
+    assert Recognizer.from_pretrained(tmp_path / "one.safetensors", backbone_weights=weights).views == ViewConfig()
+    wide = make(weights, "run", "sit")
+    wide.views = ViewConfig(spatial=3)
+    wide.save(tmp_path / "wide.safetensors")
+    again = Recognizer.from_pretrained(tmp_path / "wide.safetensors", backbone_weights=weights, device="cpu")
+    pictures = np.zeros((4, 32, 144, 3), np.uint8)  # dark, grey noise and white, side by side
+    pictures[:, :, 48:96] = np.random.default_rng(0).integers(0, 256, (4, 32, 48, 3), np.uint8)
+    pictures[:, :, 96:] = 255
+    frames = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    thirds = torch.stack([frames[..., left : left + 48] for left in (0, 48, 96)])
+    each = again.model(normalize(thirds, SAMPLING)).softmax(dim=-1).detach()
+    torch.testing.assert_close(again(pictures).probabilities, each.mean(0), rtol=0, atol=1e-6)
+    film = (Frame(picture, Fraction(place, 5), place) for place, picture in enumerate(pictures))
+    (window,) = window_predictions(again, film, WindowConfig(0.8, 0.8))
+    torch.testing.assert_close(window.prediction.probabilities, each.mean(0), rtol=0, atol=1e-6)
+    assert (each - each.mean(0)).abs().max() > 1e-4
+
+
 def test_a_batch_answers_as_one_by_one(recognizer, film):
     array = np.random.default_rng(0).integers(0, 256, (6, 50, 60, 3), np.uint8)
     together = recognizer.batch([film, array])
@@ -241,6 +261,7 @@ class Numbers:
     sampling = replace(SAMPLING, size=(48, 72))
     labels = LabelMap(("a", "b", "c", "d"), (0, 1, 2, 3))
     multi_label = False
+    views = ViewConfig()
 
     def probabilities(self, clips: torch.Tensor) -> torch.Tensor:
         shown = [[number_in(frame.permute(1, 2, 0).numpy()) for frame in clip] for clip in clips]

@@ -15,8 +15,8 @@ def evaluate_recognizer(
     model: Annotated[str, Parameter(alias="-m")],
     split: str | None = None,
     root: Path | None = None,
-    temporal_views: int = 1,
-    spatial_views: int = 1,
+    temporal_views: int | None = None,
+    spatial_views: int | None = None,
     order: bool = True,
     batch_size: int = 8,
     workers: int = 0,
@@ -39,9 +39,9 @@ def evaluate_recognizer(
     root
         Folder that the paths in a list are relative to.
     temporal_views
-        Places in time that a clip is looked at.
+        Places in time that a clip is looked at, by default as the model file says.
     spatial_views
-        1 looks at the centre, 3 at both ends of the long side too.
+        1 looks at the centre, 3 at both ends of the long side too; by default as the model file says.
     order
         Also measure the clips with their frames shuffled, backwards, and by one frame alone.
     batch_size
@@ -59,7 +59,6 @@ def evaluate_recognizer(
     """
     from rich.console import Console
 
-    from muybridge.data.clip_sampling import ViewConfig
     from muybridge.media.outputs import atomic_output, check_writable
     from muybridge.tasks.evaluate_recognizer import evaluate
     from muybridge.tasks.recognizer_report import console_tables
@@ -72,7 +71,8 @@ def evaluate_recognizer(
         data,
         split=split,
         root=root,
-        views=ViewConfig(temporal=temporal_views, spatial=spatial_views),
+        temporal_views=temporal_views,
+        spatial_views=spatial_views,
         orders=order,
         batch_size=batch_size,
         workers=workers,

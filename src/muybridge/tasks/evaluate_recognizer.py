@@ -197,7 +197,8 @@ def evaluate(
     *,
     split: str | None = None,
     root: Path | None = None,
-    views: ViewConfig | None = None,
+    temporal_views: int | None = None,
+    spatial_views: int | None = None,
     orders: bool = True,
     batch_size: int = 8,
     workers: int = 0,
@@ -213,7 +214,8 @@ def evaluate(
         split: which of the data's splits. "held-out" draws again the clips that training held out of undivided
             data. By default test, else val, else all.
         root: folder that paths in a list are relative to.
-        views: in time and space, averaged.
+        temporal_views, spatial_views: places in time and space that a clip is looked at; the answers are averaged.
+            By default as the model file says.
         orders: also measure clips shuffled, reversed, and by one frame.
         report: a page to write.
 
@@ -231,7 +233,11 @@ def evaluate(
     clips = replace(clips, multi_label=recognizer.multi_label)
     with progress_line("looking at clips", total=len(clips), unit="clips") as line:
         clips, left_out = check_clips(clips, line)
-    views_of_clips = ClipViews(clips, recognizer.sampling, views or ViewConfig())
+    views = ViewConfig(
+        recognizer.views.temporal if temporal_views is None else temporal_views,
+        recognizer.views.spatial if spatial_views is None else spatial_views,
+    )
+    views_of_clips = ClipViews(clips, recognizer.sampling, views)
     evaluation = evaluate_views(
         recognizer.logits,
         views_of_clips,

@@ -87,6 +87,7 @@ class Recognizer:
     Attributes:
         labels: the classes.
         sampling: which frames the model sees, and how.
+        views: how often a clip is looked at where nothing else is asked for; the answers are averaged.
         backbone: identity of the frozen image model.
         multi_label: whether a clip may have several labels.
         provenance: data, steps and plan of the training.
@@ -100,6 +101,7 @@ class Recognizer:
         sampling: SamplingConfig,
         *,
         backbone: BackboneIdentity,
+        views: ViewConfig | None = None,
         multi_label: bool = False,
         device: str = "auto",
         precision: Precision = "float32",
@@ -110,6 +112,7 @@ class Recognizer:
             raise ModelMismatch(f"{len(labels)} labels stand beside a head of {model.num_classes} classes")
         self.model = model.to(choose_device(device)).eval()
         self.labels, self.sampling, self.backbone = labels, sampling, backbone
+        self.views = views or ViewConfig()
         self.multi_label = multi_label
         self.precision: Precision = precision
         self.provenance, self.scores = dict(provenance or {}), dict(scores or {})
@@ -149,6 +152,7 @@ class Recognizer:
             LabelMap(tuple(contract["labels"]), tuple(contract["ids"])),
             SamplingConfig.from_json(contract["sampling"]),
             backbone=identity,
+            views=_views(contract),
             multi_label=contract["multi_label"],
             device=device,
             precision=precision,
@@ -226,6 +230,7 @@ class Recognizer:
             LabelMap(tuple(contract["labels"]), tuple(contract["ids"])),
             SamplingConfig.from_json(contract["sampling"]),
             backbone=self.backbone,
+            views=_views(contract),
             multi_label=contract["multi_label"],
             device=str(self.device),
             precision=self.precision,
@@ -249,6 +254,7 @@ class Recognizer:
             "ids": list(self.labels.ids),
             "multi_label": self.multi_label,
             "sampling": asdict(self.sampling),
+            "views": asdict(self.views),
             "backbone": {"name": self.backbone.name, "source": self.backbone.source, "hash": self.backbone.hash},
         }
         tensors = trained_state(self.model)
@@ -273,7 +279,7 @@ class Recognizer:
 
         Args:
             clip: a video file, a folder of frames, or frames (N, H, W, 3) uint8 RGB spread evenly over the clip.
-            views: how often to look, in time and space; the answers are averaged.
+            views: how often to look, in time and space; the answers are averaged. By default as the model file says.
 
         Raises:
             InputError: the clip cannot be read.
@@ -282,7 +288,7 @@ class Recognizer:
 
     def batch(self, clips: Sequence[Clip], *, views: ViewConfig | None = None) -> list[Prediction]:
         """What each of several clips shows, worked out together."""
-        loaded = [load_views(clip, self.sampling, views) for clip in clips]
+        loaded = [load_views(clip, self.sampling, views or self.views) for clip in clips]
         if not loaded:
             return []
         probabilities = self.probabilities(torch.cat(loaded))
@@ -413,6 +419,10 @@ class RecognizerBank:
             probabilities = columns.sigmoid() if own.multi_label else columns.softmax(dim=-1)
             answers.append(Prediction(own.labels.names, probabilities))
         return answers
+
+
+def _views(contract: Mapping[str, Any]) -> ViewConfig:
+    return ViewConfig(**contract.get("views", {}))  # files from before there was a choice have one view
 
 
 def _build(backbone: torch.nn.Module, architecture: Mapping[str, Any]) -> VideoViT:

@@ -80,7 +80,7 @@ class Span:
 
 @dataclass(eq=False)
 class _Pending:
-    """A window whose frames are still coming."""
+    """A window whose frames are still coming; of each picture, its crops (V, 3, height, width)."""
 
     start: float
     end: float
@@ -100,6 +100,8 @@ def window_predictions(
     """Answers in order of time, as soon as `batch_size` windows are complete. Each frame is read once, and no more
     pictures are held than overlapping windows need, at the size that the model sees.
 
+    The recognizer's views in space are averaged; for views in time, windows overlap.
+
     Args:
         frames: of one video, in order; may be endless.
         shots: (start, end) in seconds, in order; windows then lie within one shot each. A shot shorter than a window
@@ -109,7 +111,8 @@ def window_predictions(
     sampling = steady_sampling(recognizer.sampling, frame_rate)
     window, step = (config or WindowConfig()).resolved(sampling)
     complete: list[_Pending] = []
-    for pending in _filled(frames, _plan(window, step, shots or [(0.0, float("inf"))]), sampling):
+    plan = _plan(window, step, shots or [(0.0, float("inf"))])
+    for pending in _filled(frames, plan, sampling, recognizer.views.spatial):
         complete.append(pending)
         if len(complete) == batch_size:
             yield from _answers(recognizer, complete)
@@ -120,8 +123,9 @@ def window_predictions(
 def _answers(recognizer: Recognizer, windows: Sequence[_Pending]) -> Iterator[WindowPrediction]:
     if not windows:
         return
-    clips = torch.stack([torch.stack(w.pictures) for w in windows])
-    for window, row in zip(windows, recognizer.probabilities(clips), strict=True):
+    clips = torch.cat([torch.stack(w.pictures, dim=1) for w in windows])
+    rows = recognizer.probabilities(clips).unflatten(0, (len(windows), -1)).mean(dim=1)
+    for window, row in zip(windows, rows, strict=True):
         yield WindowPrediction(window.start, window.end, Prediction(recognizer.labels.names, row))
 
 
@@ -148,13 +152,13 @@ def _plan(window: float, step: float, shots: Sequence[tuple[float, float]]) -> I
 
 
 def _filled(
-    frames: Iterable[Frame], plan: Iterator[tuple[float, float]], sampling: SamplingConfig
+    frames: Iterable[Frame], plan: Iterator[tuple[float, float]], sampling: SamplingConfig, crops: int
 ) -> Iterator[_Pending]:
-    """Windows with their T pictures (3, height, width), each as soon as it is over."""
+    """Windows with their T pictures (crops, 3, height, width), each as soon as it is over."""
     upcoming = next(plan, None)
     waiting: deque[_Pending] = deque()
     shown: Frame | None = None
-    crop: Tensor | None = None  # of the frame on display, made once, when a window first needs it
+    views: Tensor | None = None  # of the frame on display, made once, when a window first needs it
     spacing, covered = float(1 / DEFAULT_RATE), 0.0
     for frame in frames:
         seconds = float(frame.pts_seconds)
@@ -163,15 +167,15 @@ def _filled(
             upcoming = next(plan, None)
         if shown is not None:
             spacing = seconds - float(shown.pts_seconds) or spacing
-            crop = _hand_out(waiting, shown, seconds, sampling, crop)
+            views = _hand_out(waiting, shown, seconds, sampling, crops, views)
         while waiting and waiting[0].end <= seconds + 1e-6:
             covered = waiting[0].end
             yield waiting.popleft()
-        shown, crop = frame, None
+        shown, views = frame, None
     if shown is None:
         return
     end = float(shown.pts_seconds) + spacing
-    _hand_out(waiting, shown, float("inf"), sampling, crop)
+    _hand_out(waiting, shown, float("inf"), sampling, crops, views)
     for window in waiting:
         # A window that the end of the video cuts short counts where a good part of it was not looked at yet.
         rest = end - max(covered, window.start)
@@ -189,15 +193,21 @@ def _pending(bounds: tuple[float, float], sampling: SamplingConfig) -> _Pending:
 
 
 def _hand_out(
-    waiting: Iterable[_Pending], shown: Frame, until: float, sampling: SamplingConfig, crop: Tensor | None
+    waiting: Iterable[_Pending],
+    shown: Frame,
+    until: float,
+    sampling: SamplingConfig,
+    crops: int,
+    views: Tensor | None,
 ) -> Tensor | None:
     """Give the frame on display until `until` to all windows that want it."""
     for window in waiting:
         while len(window.pictures) < sampling.frames and window.wanted[len(window.pictures)] < until - _TOUCHING:
-            if crop is None:
-                crop = crop_views(torch.from_numpy(shown.image).permute(2, 0, 1)[None], sampling)[0][0]
-            window.pictures.append(crop)
-    return crop
+            if views is None:
+                picture = torch.from_numpy(shown.image).permute(2, 0, 1)[None]
+                views = torch.cat(crop_views(picture, sampling, crops))
+            window.pictures.append(views)
+    return views
 
 
 def join_spans(
