@@ -2,11 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from muybridge.errors import OptionError
+
+if TYPE_CHECKING:
+    from muybridge.media.sources import Source
+    from muybridge.tasks.people_search import PeopleSearch
+
+_PEOPLE = Parameter(group="People", negative=())
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,12 @@ def stylize(
     size: int = 0,
     keep_colors: Annotated[bool, Parameter(negative=())] = False,
     mask: Annotated[list[str] | None, Parameter(negative=())] = None,
+    who: Annotated[list[str] | None, _PEOPLE] = None,
+    doing: Annotated[list[str] | None, _PEOPLE] = None,
+    all_but: Annotated[bool, _PEOPLE] = False,
+    localizer: Annotated[str | None, _PEOPLE] = None,
+    detector: Annotated[str | None, _PEOPLE] = None,
+    boxes: Annotated[Path | None, _PEOPLE] = None,
     model: str = "builtin",
     device: str = "auto",
     temporal: bool = True,
@@ -63,6 +75,19 @@ def stylize(
     mask
         A picture or video, white where to paint. One for all styles together, or one a style in their order. What
         no mask covers stays the photograph.
+    who
+        Paint only people: person for everybody, person=2 or person=2,5 for some. They have the numbers that
+        `muybridge localize` draws; a run says whom it found.
+    doing
+        Paint only people who do this, while they do it; several name several actions.
+    all_but
+        Paint everything but these people.
+    localizer
+        For --doing: the model that tells what people do, a .safetensors file or OWNER/NAME on the Hugging Face hub.
+    detector
+        What finds people: a name or file that `muybridge.tasks.detectors` knows; by default the built-in one.
+    boxes
+        A file of people's boxes in place of a detector: AVA CSV, MOT text, COCO or VIA JSON, CVAT XML.
     model
         builtin, a .safetensors file, or OWNER/NAME on the Hugging Face hub.
     device
@@ -91,6 +116,10 @@ def stylize(
     chosen = [_parse_style(text) for text in style]
     sources = expand_sources(inputs)
     targets = output_paths(sources, out, suffix_of_stem="stylized")
+    asked = _PeopleOptions(who or [], doing or [], all_but, localizer, detector, boxes)
+    if mask and asked.who_is_asked:
+        raise OptionError("--who and --doing make a mask of their own. Give them, or --mask")
+    people = _people(asked, sources, device)
     stylizer = Stylizer.from_pretrained(model, device=device)
     styles = [stylizer.encode_style(s.picture, projection=projection, size=style_size) for s in chosen]
     job = PaintJob(
@@ -100,8 +129,53 @@ def stylize(
         masks=mask or [],
         config=config,
         temporal=TemporalConfig(motion=motion) if temporal else None,
+        people=people,
     )
     return batch.run(sources, targets, lambda source, target: paint_file(job, source, target))
+
+
+@dataclass(frozen=True)
+class _PeopleOptions:
+    who: list[str]
+    doing: list[str]
+    all_but: bool
+    localizer: str | None
+    detector: str | None
+    boxes: Path | None
+
+    @property
+    def who_is_asked(self) -> bool:
+        return bool(self.who or self.doing)
+
+
+def _people(asked: _PeopleOptions, sources: "list[Source]", device: str) -> "PeopleSearch | None":
+    """What looks for the people to be painted; None where nobody asks for them."""
+    if not asked.who_is_asked:
+        idle = [name for name in ("all_but", "localizer", "detector", "boxes") if getattr(asked, name)]
+        if idle:
+            option = "--" + idle[0].replace("_", "-")
+            raise OptionError(f"{option} is about people, and nobody is asked for. Add --who person, or --doing")
+        return None
+    from muybridge.data.annotation_files import read_boxes
+    from muybridge.tasks.detectors import load_detector
+    from muybridge.tasks.localize import BUILT_IN, Localizer
+    from muybridge.tasks.people_masks import PeopleChoice, parse_people
+    from muybridge.tasks.people_search import PeopleSearch
+
+    choice = PeopleChoice(parse_people(asked.who), tuple(asked.doing), all_but=asked.all_but)
+    localizer = None
+    if asked.doing:
+        name = asked.localizer or next(iter(BUILT_IN), None)
+        if name is None:
+            raise OptionError("--doing needs a model that tells what people do. Name it with --localizer")
+        localizer = Localizer.from_pretrained(name, device=device)
+    elif asked.localizer is not None:
+        raise OptionError("--localizer tells what people do, and no action is asked for. Add --doing")
+    boxes = None
+    if asked.boxes is not None:
+        boxes = read_boxes(asked.boxes, [source.path for source in sources if source.kind == "video"])
+    detector = None if boxes is not None else load_detector(asked.detector or "person", device=device)
+    return PeopleSearch(choice, detector, localizer, boxes)
 
 
 def _parse_style(text: str) -> _StyleArgument:

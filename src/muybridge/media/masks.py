@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,14 @@ def fit_mask(mask: NDArray[np.generic], height: int, width: int, *, name: str) -
         return values
     resized = Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR)
     return np.clip(np.asarray(resized, dtype=np.float32), 0, 1)
+
+
+class TimedMask(Protocol):
+    """A mask over time. Asked with times that do not fall."""
+
+    def at(self, seconds: Fraction, height: int, width: int) -> Mask:
+        """The mask at a time: (height, width) float32 in [0, 1]."""
+        ...
 
 
 class MaskTrack:

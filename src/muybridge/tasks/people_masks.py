@@ -4,7 +4,7 @@ first pass: video ── detector, tracker ── who is where (and, with a loca
 second pass: time ── the people of this moment ── those chosen ── soft shapes in their boxes ── mask
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from muybridge.errors import OptionError
 from muybridge.media.masks import Mask
-from muybridge.media.video_reader import Frame
-from muybridge.tasks.localize_people import PeopleSource
 from muybridge.tasks.localize_results import LocalizeResult, Moment, People, ShownPeople
 
 # A person's share of the mask comes and goes over this time, so that one uncertain moment does not flash.
 _FADE_SECONDS = 0.4
+# Boxes follow their person's movement over such times: long enough that a standing person's mask stands still.
+_PLACE_SECONDS, _SIZE_SECONDS = 0.25, 0.5
+_MOST_ABSENCE = 1.0  # seconds for which a detector may miss someone who is there
+_LEAST_SIDE = 1e-3
 _SQUARENESS = 4.0  # exponent of the superellipse that fills a box: 2 is an ellipse, infinity the box
 
 
@@ -66,20 +68,12 @@ def parse_people(texts: Sequence[str]) -> frozenset[int]:
     return frozenset(ids)
 
 
-def look_for_people(frames: Iterable[Frame], people: PeopleSource, *, every: float = 0.2) -> list[Moment]:
-    """Who is where, looked at every so many seconds; actions are not worked out."""
-    looks: list[Moment] = []
-    due = float("-inf")
-    for frame in frames:
-        seconds = float(frame.pts_seconds)
-        if seconds < due - 1e-6:
-            continue
-        due = seconds + every
-        sighting = people.look(frame.image, seconds)
-        if sighting is not None:
-            nothing = np.zeros((len(sighting.ids), 0), np.float32)
-            looks.append(Moment(seconds, People(sighting.boxes, sighting.ids, sighting.scores, nothing)))
-    return looks
+def check_actions(choice: PeopleChoice, known: Sequence[str]) -> None:
+    """Raise OptionError if an action that was chosen is none of those known."""
+    for name in choice.actions:
+        if name not in known:
+            names = ", ".join(known) or "none, since no localizer was given"
+            raise OptionError(f"--doing {name!r} is no action that is known here. There are: {names}")
 
 
 class WhoIsShown(Protocol):
@@ -102,10 +96,7 @@ class PeopleMask:
     """
 
     def __init__(self, shown: WhoIsShown, choice: PeopleChoice, action_names: Sequence[str] = ()) -> None:
-        unknown = [name for name in choice.actions if name not in action_names]
-        if unknown:
-            known = ", ".join(action_names) or "none, since no localizer was given"
-            raise OptionError(f"--doing {unknown[0]!r} is no action that is known here. There are: {known}")
+        check_actions(choice, action_names)
         self._shown, self._choice = shown, choice
         self._columns = [list(action_names).index(name) for name in choice.actions]
         self._shares: dict[int, float] = {}
@@ -114,14 +105,16 @@ class PeopleMask:
 
     @classmethod
     def of_looks(cls, looks: Sequence[Moment], choice: PeopleChoice) -> "PeopleMask":
-        """From `look_for_people`."""
-        return cls(_shown_people(looks, (), every=1.0, num_classes=0), choice)
+        """From looks at people whose actions are not known."""
+        return cls(_shown_people(steady_looks(looks), (), every=1.0, num_classes=0), choice)
 
     @classmethod
     def of_result(cls, result: LocalizeResult, choice: PeopleChoice) -> "PeopleMask":
         """From a localizer's answer."""
         names = result.labels.names
-        shown = _shown_people(result.looks, result.key_frames, every=result.every, num_classes=len(names))
+        shown = _shown_people(
+            steady_looks(result.looks), result.key_frames, every=result.every, num_classes=len(names)
+        )
         return cls(shown, choice, names)
 
     def at(self, seconds: Fraction, height: int, width: int) -> Mask:
@@ -170,6 +163,68 @@ def _shown_people(
     for key in key_frames:
         shown.add_key(key)
     return shown
+
+
+def steady_looks(looks: Sequence[Moment]) -> list[Moment]:
+    """Looks in which boxes do not tremble: each person's are smoothed over time, and short absences filled.
+
+    A box is fitted by a line through those around it, so that who moves evenly is followed without lag. Its size
+    changes more slowly than its place.
+    """
+    times = np.array([look.seconds for look in looks])
+    rows: dict[int, list[tuple[int, int]]] = {}
+    for number, look in enumerate(looks):
+        for row, person in enumerate(look.people.ids.tolist()):
+            rows.setdefault(person, []).append((number, row))
+    steady: list[list[tuple[int, NDArray[np.float32], float]]] = [[] for _ in looks]
+    for person, seen in rows.items():
+        numbers = np.array([number for number, _ in seen])
+        boxes = np.stack([looks[number].people.boxes[row] for number, row in seen]).astype(np.float64)
+        scores = [float(looks[number].people.scores[row]) for number, row in seen]
+        gaps = np.flatnonzero(np.diff(times[numbers]) > _MOST_ABSENCE)
+        for part in np.split(np.arange(len(numbers)), gaps + 1):
+            present = np.arange(int(numbers[part[0]]), int(numbers[part[-1]]) + 1)
+            smooth = _smooth_boxes(times[numbers[part]], boxes[part], times[present])
+            for number, box in zip(present.tolist(), smooth.astype(np.float32), strict=True):
+                nearest = int(part[np.abs(numbers[part] - number).argmin()])
+                steady[number].append((person, box, scores[nearest]))
+    return [Moment(look.seconds, _people_of(found)) for look, found in zip(looks, steady, strict=True)]
+
+
+def _smooth_boxes(
+    times: NDArray[np.float64], boxes: NDArray[np.float64], at: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Boxes (k, 4) xyxy seen at times (k,) to those (m, 4) at other times."""
+    middles, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    middles = np.stack([_line_at(times, middles, time, _PLACE_SECONDS) for time in at.tolist()])
+    sides = np.stack([_line_at(times, sides, time, _SIZE_SECONDS) for time in at.tolist()])
+    sides = sides.clip(min=_LEAST_SIDE)
+    return np.concatenate([middles - sides / 2, middles + sides / 2], axis=1)
+
+
+def _line_at(
+    times: NDArray[np.float64], values: NDArray[np.float64], time: float, width: float
+) -> NDArray[np.float64]:
+    """Local linear regression (Cleveland 1979) with Gaussian weights of this width in seconds: (k, d) to (d,)."""
+    near = slice(*np.searchsorted(times, (time - 3 * width - _MOST_ABSENCE, time + 3 * width + _MOST_ABSENCE)))
+    away, values = times[near] - time, values[near]
+    weights = np.exp(-0.5 * (away / width) ** 2)
+    weights /= weights.sum()
+    mean_away, mean = weights @ away, weights @ values
+    spread = weights @ (away - mean_away) ** 2
+    if spread < 1e-9:
+        return mean
+    slope = (weights * (away - mean_away)) @ (values - mean) / spread
+    return mean - slope * mean_away
+
+
+def _people_of(found: Sequence[tuple[int, NDArray[np.float32], float]]) -> People:
+    return People(
+        np.array([box for _, box, _ in found], np.float32).reshape(-1, 4),
+        np.array([person for person, _, _ in found], np.int64),
+        np.array([score for _, _, score in found], np.float32),
+        np.zeros((len(found), 0), np.float32),
+    )
 
 
 def paint_box(mask: Mask, box: NDArray[np.float32], choice: PeopleChoice, share: float) -> None:

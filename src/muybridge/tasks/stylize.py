@@ -19,7 +19,7 @@ from torch import Tensor
 from muybridge.artifacts import Artifact, find_model, load_artifact, push_to_hub
 from muybridge.errors import InputError, ModelError, ModelMismatch, OptionError
 from muybridge.media.images import Picture, read_image
-from muybridge.media.masks import Mask, MaskTrack, fit_mask
+from muybridge.media.masks import Mask, MaskTrack, TimedMask, fit_mask
 from muybridge.media.video_reader import Frame
 from muybridge.models.avatar_net import (
     MIN_SIDE,
@@ -246,7 +246,7 @@ class Stylizer:
         styles: Any,
         *,
         weights: Sequence[float] | None = None,
-        masks: Sequence[MaskTrack] | None = None,
+        masks: Sequence[TimedMask] | None = None,
         config: StylizeConfig | None = None,
         temporal: TemporalConfig | Literal["default"] | None = "default",
         **options: Any,
@@ -327,7 +327,7 @@ class Stylizer:
         return painted[:, :, :H, :W]
 
     def _compose(
-        self, rgb: RGB, painted: Sequence[Tensor], tracks: Sequence[MaskTrack], seconds: Fraction
+        self, rgb: RGB, painted: Sequence[Tensor], tracks: Sequence[TimedMask], seconds: Fraction
     ) -> NDArray[np.float32]:
         """Painted layers under their masks, over the photograph: (H, W, 3) float32 in [0, 255]."""
         layers = [layer[0].permute(1, 2, 0).float().cpu().numpy() for layer in painted]

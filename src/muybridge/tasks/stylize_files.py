@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from muybridge.errors import OptionError
 from muybridge.media.images import read_image, resize_image, write_image
-from muybridge.media.masks import MaskTrack
+from muybridge.media.masks import MaskTrack, TimedMask
 from muybridge.media.outputs import check_writable
 from muybridge.media.pipeline import BackgroundWriter, prefetch
 from muybridge.media.sources import Source
@@ -15,6 +18,9 @@ from muybridge.media.video_writer import VideoWriter, exact_time_base
 from muybridge.progress import progress_line
 from muybridge.tasks.stylize import Style, StylizeConfig, Stylizer
 from muybridge.tasks.temporal import TemporalConfig
+
+if TYPE_CHECKING:  # detectors and localizers are for those who ask for people
+    from muybridge.tasks.people_search import PeopleSearch
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +31,10 @@ class PaintJob:
         weights: one a style, not normalised.
         masks: paths of pictures or videos; one for all styles, one a style, or none.
         temporal: None paints each frame alone.
+        people: who is painted, in place of masks; a video is then read twice.
+
+    Raises:
+        OptionError: masks and people.
     """
 
     stylizer: Stylizer
@@ -33,6 +43,11 @@ class PaintJob:
     masks: Sequence[str | Path]
     config: StylizeConfig
     temporal: TemporalConfig | None
+    people: "PeopleSearch | None" = None
+
+    def __post_init__(self) -> None:
+        if self.people is not None and self.masks:
+            raise OptionError("--who and --doing make a mask of their own. Give them, or --mask")
 
 
 def paint_file(job: PaintJob, source: Source, target: Path, *, quiet: bool = False) -> list[str]:
@@ -54,21 +69,31 @@ def paint_file(job: PaintJob, source: Source, target: Path, *, quiet: bool = Fal
 
 def _paint_picture(job: PaintJob, path: Path, target: Path) -> list[str]:
     picture = read_image(path)
-    painted = job.stylizer(picture, list(job.styles), weights=job.weights, masks=job.masks, config=job.config)
+    masks, notes = list[Any](job.masks), list[str]()
+    if job.people is not None:
+        mask, notes = job.people.in_picture(picture.rgb, path.name)
+        masks = [mask.at(Fraction(0), *picture.rgb.shape[:2])]
+    painted = job.stylizer(picture, list(job.styles), weights=job.weights, masks=masks, config=job.config)
     alpha = picture.alpha
     if alpha is not None and alpha.shape != painted.shape[:2]:
         alpha = resize_image(alpha, painted.shape[1], painted.shape[0])
     write_image(target, painted, alpha=alpha, icc_profile=picture.icc_profile)
-    return []
+    return notes
 
 
 def _paint_video(job: PaintJob, source: Source, target: Path, *, quiet: bool) -> list[str]:
+    notes: list[str] = []
     with ExitStack() as stack:
+        masks: list[TimedMask] = []
+        if job.people is not None:
+            people, notes = job.people.in_video(source, quiet=quiet)
+            masks.append(people)
+        for mask in job.masks:
+            track = MaskTrack(mask)
+            stack.callback(track.close)
+            masks.append(track)
         reader = stack.enter_context(VideoReader(source.location))
         info = reader.info
-        masks = [MaskTrack(mask) for mask in job.masks]
-        for mask in masks:
-            stack.callback(mask.close)
         total = info.num_frames if source.kind == "video" else None
         line = stack.enter_context(progress_line(source.relative.name, total=total, unit="frames", quiet=quiet))
         frames = prefetch(reader, depth=2)
@@ -101,7 +126,7 @@ def _paint_video(job: PaintJob, source: Source, target: Path, *, quiet: bool) ->
             # Only the user can end a live stream; what was painted until then is the result.
             if source.kind != "stream":
                 raise
-        notes = list(reader.notes)
+        notes += [note for note in reader.notes if note not in notes]
         if first.image.shape[0] % 2 or first.image.shape[1] % 2:
             notes.append(
                 f"{target} has an odd size, which H.264 stores as yuv444p; if a player refuses it, use an even --size"
