@@ -1,5 +1,6 @@
 """`muybridge watch`."""
 
+import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -160,6 +161,9 @@ def watch(
         seconds=parse_seconds("--seconds", seconds) if seconds else None,
         every_frame=every_frame,
     )
+    # What was imported lives to the end. Looking through it for garbage would stop the picture now and then, and take
+    # seconds at the end.
+    gc.freeze()
     for note in watch_source(job, source, out=out, show=is_shown, port=serve):
         print(f"muybridge: {note}", file=sys.stderr, flush=True)  # noqa: T201
     if out is not None:
