@@ -198,6 +198,17 @@ def test_any_size_grid_and_length(vit: nn.Module) -> None:
         each.release_backbone()
 
 
+def test_a_model_that_is_given_up_leaves_the_backbone_without_hooks(vit: nn.Module) -> None:
+    def hooks() -> int:
+        return sum(len(m._forward_pre_hooks) + len(m._forward_hooks) for m in vit.modules())
+
+    before = hooks()
+    model = VideoViT(vit, 4, adapters=AdapterConfig(width=6, placement="attention+mlp"))
+    assert hooks() > before
+    del model
+    assert hooks() == before
+
+
 @torch.no_grad()
 def test_a_non_square_grid_keeps_rows_and_columns_apart(vit: nn.Module) -> None:
     """A (1, 1, 3) kernel mixes neighbours in a row only: a change in one row leaves the other rows' patches alone."""

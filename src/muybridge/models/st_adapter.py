@@ -14,6 +14,7 @@ One letter an axis: B clips, T frames, S = B*T images, L prefix tokens and patch
 backbone, A channels of the bottleneck.
 """
 
+import weakref
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -243,6 +244,8 @@ class VideoViT(nn.Module):
         self._slot = RunSlot()
         self._sites: dict[tuple[int, Place], AdapterSite] = {}
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        # A model that is given up leaves a backbone that others still use as it was before.
+        weakref.finalize(self, _remove, self._handles).atexit = False
         if adapters is not None:
             self._build_adapters(adapters, range(first, depth))
         self._set_trainable()
@@ -294,9 +297,7 @@ class VideoViT(nn.Module):
 
     def release_backbone(self) -> nn.Module:
         """Take this model's hooks off the backbone and return it. The model cannot be used afterwards."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        _remove(self._handles)
         return self.backbone
 
     def forward(self, frames: Tensor, weights: SampleWeights | None = None) -> Tensor:
@@ -440,6 +441,11 @@ def _in_precision_of(layer: nn.Linear, x: Tensor) -> Tensor:
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         return x
     return x.to(layer.weight.dtype)
+
+
+def _remove(handles: list[torch.utils.hooks.RemovableHandle]) -> None:
+    while handles:
+        handles.pop().remove()
 
 
 def new_head(dim: int, num_classes: int) -> nn.Linear:
