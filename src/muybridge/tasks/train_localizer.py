@@ -10,26 +10,31 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from muybridge.artifacts import find_model, load_artifact
 from muybridge.data.annotation_files import read_annotated_videos, read_boxes
 from muybridge.data.annotations import Annotations
+from muybridge.data.clip_painting import PaintedClips
 from muybridge.data.feature_bank import FeatureBank
 from muybridge.data.label_maps import LabelMap, read_label_map
 from muybridge.data.localization import BankSpan, BoxesDataset, KeyFrame, add_detections, collate_boxes, key_frames
 from muybridge.errors import ModelMismatch, TrainingError
 from muybridge.evaluation.report_page import Chart, Facts, Part, Text, write_report_page
 from muybridge.media.outputs import check_writable
-from muybridge.models.acar import ACARHead
+from muybridge.models.acar import ACARConfig, ACARHead
+from muybridge.tasks.clip_painter import load_clip_painter
 from muybridge.tasks.devices import choose_device
 from muybridge.tasks.evaluate_localizer import Evaluation, evaluation_parts, logits_of, measure, open_banks
 from muybridge.tasks.localize import BUILT_IN, TASK, Localizer
 from muybridge.training.fit import FitResult, Validation, fit, is_main_process
 from muybridge.training.history import read_history
 from muybridge.training.localizer import (
+    SLOWFAST_TRUNKS,
     BuiltLocalizer,
     LocalizerConfig,
     LocalizerObjective,
+    NetworkConfig,
     balance_actions,
     batch_logits,
     build_localizer,
@@ -96,7 +101,8 @@ def train(
     tell(f"{len(data.train)} key frames with {people} boxes to train on, {len(data.held_out)} held out")
     _tell_rare_classes(data, tell)
     torch.manual_seed(plan.config.seed)
-    built = build_localizer(_fitting_the_bank(plan.model, data.banks), len(data.labels))
+    model = plan.model if plan.initialize is None else _like_the_start(plan.model, plan.initialize)
+    built = build_localizer(_fitting_the_bank(model, data.banks), len(data.labels))
     if plan.initialize is not None:
         _start_from(built, plan.initialize)
     described = describe_localizer(built)
@@ -200,6 +206,23 @@ def _tell_rare_classes(data: _Data, tell: Callable[[str], None]) -> None:
         )
 
 
+def _like_the_start(model: LocalizerConfig, localizer: str | Path) -> LocalizerConfig:
+    """The model with the adapters, head and clips of the file that training starts from, where it stands on the same
+    kind of trunk; numbers that were asked for stay."""
+    artifact = load_artifact(find_model(localizer, built_in=BUILT_IN, task=TASK), task=TASK)
+    theirs, sampling = NetworkConfig.from_json(artifact.architecture), artifact.contract["sampling"]
+    if (theirs.slowfast is not None) != (model.trunk in SLOWFAST_TRUNKS):
+        return model
+    if theirs.slowfast is None:
+        clips = {name: getattr(model, name) or sampling[name] for name in ("frames", "rate", "short_side")}
+        model = replace(model, adapters=model.adapters or theirs.adapters, **clips)
+    if isinstance(theirs.head, ACARConfig) and model.head == "acar":
+        head = theirs.head
+        sizes = {name: getattr(model, name) or getattr(head, name) for name in ("reduced", "hidden")}
+        model = replace(model, depth=head.depth, output_kernel=head.output_kernel, **sizes)
+    return model
+
+
 def _start_from(built: BuiltLocalizer, localizer: str | Path) -> None:
     artifact = load_artifact(find_model(localizer, built_in=BUILT_IN, task=TASK), task=TASK)
     theirs, ours = artifact.contract["backbone"], built.backbone
@@ -223,9 +246,14 @@ def _fit(
     )
     span = None if plan.bank is None else plan.bank.span
     config = plan.length.of(plan.config, len(data.train))
+    dataset: Dataset[dict[str, Tensor]] = BoxesDataset(
+        data.train, built.sampling, plan.augmentation, banks=data.banks, span=span
+    )
+    if plan.painting is not None:
+        dataset = PaintedClips(dataset, load_clip_painter(plan.painting))
     return fit(
         objective,
-        BoxesDataset(data.train, built.sampling, plan.augmentation, banks=data.banks, span=span),
+        dataset,
         config,
         folder=folder,
         validation=_validation(plan, data, built) if data.held_out else None,
@@ -315,6 +343,7 @@ def _settings(plan: LocalizerPlan, data: _Data) -> dict[str, Any]:
         "focal_gamma": plan.focal_gamma,
         "bank": None if plan.bank is None else {**asdict(plan.bank), "model": data.bank_model},
         "initialize": plan.initialize,
+        **({} if plan.painting is None else {"painting": asdict(plan.painting)}),
     }
 
 
