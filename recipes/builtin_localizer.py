@@ -1,7 +1,9 @@
-r"""Makes the built-in localizer, `src/muybridge/weights/localizer.safetensors`, and compares two trunks on real clips.
+r"""Makes the built-in localizer, `weights/localizer.safetensors`, and compares two trunks on real clips.
 
     python recipes/builtin_localizer.py --split given fold0 --trunk adapters slowfast
-    python recipes/builtin_localizer.py --split fold0 --trunk adapters --artifact src/muybridge/weights/localizer.safetensors
+    python recipes/builtin_localizer.py --split fold0 --trunk adapters \
+        --artifact src/muybridge/weights/localizer.safetensors
+    python recipes/builtin_localizer.py --table
 
 Data are clips of one person each (`composed_clips.py`): 246 filmed in the dark (ARID), of which each is one action,
 and 19 of falls and daily living (GMDCSA24), whose moments were labelled by eye; and scenes of the stage. FastestDet
@@ -12,8 +14,8 @@ class. Both trunks stand under the same ACAR head and train for the same steps o
 the test clips, the last weights count. `adapters`: ST-Adapters on the frozen built-in backbone, from those of
 `camera`. `slowfast`: a small SlowFast network, all of it trained, from random numbers.
 
-The shipped file is that of `--split fold0 --trunk adapters`: a fifth of the clips was never trained on. An interrupted
-command goes on where it was; runs in `--results` already are left out unless `--artifact` asks for their file.
+The shipped file is that of `--split fold0 --trunk adapters`: a fifth of the clips was never trained on. An
+interrupted command goes on where it was; `--table` prints what `--results` holds.
 """
 
 import argparse
@@ -41,6 +43,7 @@ from composed_clips import (
 )
 from torch import Tensor
 
+from muybridge.artifacts import load_artifact
 from muybridge.data.annotations import AnnotationRows
 from muybridge.data.localization import collate_boxes
 from muybridge.evaluation.ava import AvaReport, evaluate_frames
@@ -61,6 +64,7 @@ from muybridge.training.localizer import (
     batch_logits,
     build_localizer,
     describe_localizer,
+    load_localizer_state,
 )
 
 TRUNKS = ("adapters", "slowfast")
@@ -162,7 +166,7 @@ def frame_map(truth: Sequence[Item], asked: Sequence[Item], found: Sequence[Tens
 
 
 def measure(built: BuiltLocalizer, sources: Sequence[Source]) -> dict[str, Any]:
-    """Figures on sources that were not trained on: single clips and four to a frame, and with the detector's boxes."""
+    """Figures on sources that were not trained on: one clip, four to a frame, and with the detector's boxes."""
     single = [item for _, _, item in as_filmed(sources, built.sampling)]
     four = composed(sources, built.sampling)
     result: dict[str, Any] = {"moments": len(single), "composed frames": len(four)}
@@ -196,7 +200,9 @@ def run(split: str, trunk: str, scenes: Scenes, args: argparse.Namespace) -> Non
     lines = describe_localizer(built)
     print("\n".join(lines))
     train_places, test_places = scenes.splits[split]
-    folder = args.out / f"{split}-{trunk}-{args.seed}"
+    if args.init:
+        load_localizer_state(built.network, load_artifact(args.init, task="localize").tensors, source=str(args.init))
+    folder = args.out / f"{args.name}{split}-{trunk}-{args.seed}"
     if args.staged_share:
         folder = folder.with_name(folder.name + f"-staged{args.staged_share:g}")
     seconds = train(built, [scenes.sources[i] for i in train_places], args, folder)
@@ -206,6 +212,7 @@ def run(split: str, trunk: str, scenes: Scenes, args: argparse.Namespace) -> Non
         "trunk": trunk,
         "seed": args.seed,
         "steps": args.steps,
+        "init": str(args.init or ""),
         "staged share": args.staged_share,
         "trained": sum(p.numel() for p in built.network.parameters() if p.requires_grad),
         "described": lines,
@@ -268,6 +275,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--staged-share", type=float, default=0.15, help="of the clips that stage scenes stand for")
+    parser.add_argument("--init", type=Path, help="localizer file of the same trunk to go on from")
+    parser.add_argument("--name", default="", help="put before the run's folder, to tell parts of a training apart")
     parser.add_argument("--artifact", type=Path, help="model file to write")
     parser.add_argument("--table", action="store_true", help="print what --results holds")
     args = parser.parse_args()

@@ -3,12 +3,14 @@
     clips (ARID, GMDCSA24), stage scenes ── frames at 15 a second, boxes by a detector ── kept in a folder
         └─ draw ── one whole clip, or cuts of two, three or four side by side ── frames, boxes, targets
 
-`Scenes` reads; `ComposedFrames` is the data set for training; `as_filmed` and `composed` are fixed items to measure on.
+`read_all` reads; `ComposedFrames` is the data set for training; `as_filmed` and `composed` are fixed items to
+measure on.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +43,8 @@ SURE = 0.3
 NOBODY = -1
 
 DARK = {"Jump": "jump", "Run": "run", "Sit": "sit down", "Stand": "stand up", "Turn": "turn", "Walk": "walk"}
-# What happens when, in seconds, seen by eye on contact sheets; what stands nowhere is not used, nor are two clips and a
-# stretch of a third in which the detector took a curtain for the person.
+# What happens when, in seconds, seen by eye on contact sheets; what stands nowhere is not used, nor are clips and
+# stretches in which the detector took a curtain for the person.
 FALLS: dict[str, list[tuple[float, float, str]]] = {
     "Subject 1/ADL/10.mp4": [(0.3, 1.4, "walk"), (1.6, 2.2, "turn"), (2.5, 3.6, "walk")],
     "Subject 1/ADL/16.mp4": [(0.5, 3.0, "stay")],
@@ -175,8 +177,7 @@ def read_all(data: Path, folder: Path, detector: Detector, *, staged: int) -> Sc
     splits = {
         name: _with_falls(halves, num_dark, across_scenes=name == "given") for name, halves in dark_splits.items()
     }
-    for number in range(staged):
-        sources.append(staged_source(folder, number))
+    sources.extend(staged_source(folder, number) for number in range(staged))
     for first, _ in splits.values():
         first += range(len(named), len(sources))
     return Scenes(sources, splits)
@@ -395,7 +396,7 @@ def key_moments(source: Source) -> list[int]:
     """The middle of each stretch of one action, of the first person."""
     labels = source.labels[:, 0]
     edges = np.flatnonzero(np.diff(np.concatenate([[NOBODY], labels, [NOBODY]])))
-    middles = [int(a + b) // 2 for a, b in zip(edges, edges[1:], strict=False) if labels[int(a)] != NOBODY]
+    middles = [(a + b) // 2 for a, b in pairwise(edges.tolist()) if labels[a] != NOBODY]
     return [middle for middle in middles if np.isfinite(source.boxes[middle, 0, 0])]
 
 
