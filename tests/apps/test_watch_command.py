@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from muybridge.apps.cli import main
+from muybridge.apps.watch import _style_size
 from muybridge.errors import ModelError
 from muybridge.media.video_reader import VideoReader
 from muybridge.tasks.detector_person import BuiltInDetector
@@ -107,3 +108,10 @@ def test_a_detector_that_breaks_ends_it_in_one_line_and_leaves_no_file(run, monk
     code, out, err = run("clip.mp4", "-o", "out.mp4")
     assert (code, out, err) == (2, "", "muybridge: the weights are torn\n")
     assert [path.name for path in Path().iterdir()] == ["clip.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("paint_size", "size", "expected"), [(240, 480, 256), (0, 480, 512), (600, 480, 512), (240, 0, 512), (1, 480, 32)]
+)
+def test_strokes_keep_their_size_in_the_picture(paint_size, size, expected):
+    assert _style_size(paint_size, size) == expected

@@ -134,7 +134,7 @@ def watch(
         min_score=min_score,
         threshold=threshold,
     )
-    stylize = StylizeConfig(strength=strength, size=paint_size)
+    stylize = StylizeConfig(strength=strength, size=paint_size, style_size=_style_size(paint_size, size))
     is_shown = (out is None and serve is None) if show is None else show
     if out is None and serve is None and not is_shown:
         raise OptionError("with --no-show there is nobody to watch. Name a file with -o, or a port with --serve")
@@ -150,7 +150,7 @@ def watch(
         detector=load_detector(detector or "person", device=device) if people else None,
         localizer=_localizer(localizer, device, precision) if people and actions else None,
         stylizer=stylizer,
-        styles=[stylizer.encode_style(name) for name in style or ()] if stylizer else [],
+        styles=[stylizer.encode_style(name, size=stylize.style_size) for name in style or ()] if stylizer else [],
         stylize=stylize,
         temporal=TemporalConfig() if temporal else None,
         windows=windows,
@@ -192,3 +192,12 @@ def _localizer(name: str | None, device: str, precision: Precision) -> "Localize
 
     chosen = name or next(iter(BUILT_IN), None)
     return None if chosen is None else Localizer.from_pretrained(chosen, device=device, precision=precision)
+
+
+def _style_size(paint_size: int, size: int) -> int:
+    """Strokes keep their size in the picture, however small it is painted."""
+    from muybridge.models.avatar_net import MIN_SIDE
+    from muybridge.tasks.stylize import StylizeConfig
+
+    whole = StylizeConfig().style_size
+    return max(MIN_SIDE, whole * paint_size // size) if 0 < paint_size < size else whole
