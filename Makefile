@@ -6,8 +6,8 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test check docs format clean
 
-demo: $(READY)  ## paint a picture offline with the built-in model; make demo SUBJECT=my.mp4 paints your own
-	$(BIN)/python -m muybridge.apps.demo demo $(SUBJECT)
+demo: $(READY)  ## make demo/index.html, offline; make demo VIDEO=my.mp4 shows your own film on it
+	$(BIN)/muybridge demo $(if $(VIDEO),"$(VIDEO)") -o demo
 
 test: $(READY)  ## run all tests, warnings as errors
 	$(BIN)/python -m pytest -n 2 --dist loadfile

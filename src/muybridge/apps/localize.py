@@ -16,7 +16,7 @@ def localize(
     inputs: Annotated[list[str], Parameter(negative=())],
     /,
     *,
-    model: Annotated[str, Parameter(alias="-m")],
+    model: Annotated[str, Parameter(alias="-m")] = "people_actions",
     detector: str | None = None,
     boxes: Path | None = None,
     threshold: float = 0.3,
@@ -40,7 +40,8 @@ def localize(
     inputs
         Videos, folders, globs, stream addresses, capture devices such as /dev/video0.
     model
-        A .safetensors file, or OWNER/NAME on the Hugging Face hub.
+        people_actions (built in, small, of a few everyday actions), a .safetensors file, or OWNER/NAME on the Hugging
+        Face hub.
     detector
         What finds people: a name or file that `muybridge.tasks.detectors` knows; by default the built-in one.
     boxes
