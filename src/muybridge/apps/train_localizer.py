@@ -40,6 +40,7 @@ def train_localizer(
     jitter: float = 0.075,
     flip: bool = True,
     scales: tuple[float, float] = (1.0, 1.25),
+    augment: Annotated[list[str] | None, _Flag] = None,
     banks: Path | None = None,
     bank_before: str = "10s",
     bank_after: str = "10s",
@@ -128,6 +129,9 @@ def train_localizer(
         Mirror half of the clips; not where classes tell left from right.
     scales
         Range of factors that frames are scaled by.
+    augment
+        stylize=STYLES paints half of the clips, each in one of these styles, all its frames alike: built-in names,
+        pictures, folders of pictures. stylize=STYLES:0.3 paints that share of them.
     banks
         Folder of feature banks, as `muybridge write-bank` makes them, to train a model that reads them.
     bank_before
@@ -172,6 +176,7 @@ def train_localizer(
     from muybridge.apps.durations import parse_seconds
     from muybridge.data.localization import BankSpan, BoxAugmentation
     from muybridge.models.st_adapter import AdapterConfig
+    from muybridge.tasks.clip_painter import parse_augment
     from muybridge.tasks.train_localizer import train
     from muybridge.training.fit_config import FitConfig
     from muybridge.training.localizer import LocalizerConfig
@@ -226,6 +231,7 @@ def train_localizer(
         focal_gamma=focal_gamma,
         bank=None if banks is None else BankPlan(banks, span),
         initialize=initialize,
+        painting=parse_augment(augment or []),
     )
     outcome = train(plan, out, resume=resume, device=device)
     numbers = outcome.evaluation.numbers() if outcome.evaluation else {}

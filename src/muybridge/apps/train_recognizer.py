@@ -48,6 +48,7 @@ def train_recognizer(
     mirror: Annotated[list[str] | None, _FRAMES, _PLAIN] = None,
     rand_augment: Annotated[int, _FRAMES] = 0,
     color: Annotated[float, _FRAMES] = 0.0,
+    augment: Annotated[list[str] | None, _FRAMES, _PLAIN] = None,
     epochs: Annotated[float, _TRAINING] = 30,
     steps: Annotated[int, _TRAINING] = 0,
     warmup: Annotated[float, _TRAINING] = 0.1,
@@ -143,6 +144,9 @@ def train_recognizer(
         Random changes of colour and shape done to a clip; 4 in the paper's recipe for Something-Something.
     color
         Strength of random brightness, contrast and saturation, 0 to 1.
+    augment
+        stylize=STYLES paints half of the clips, each in one of these styles, all its frames alike: built-in names,
+        pictures, folders of pictures. stylize=STYLES:0.3 paints that share of them.
     epochs
         Passes over the clips.
     steps
@@ -191,6 +195,7 @@ def train_recognizer(
     """
     from muybridge.data.clip_augmentation import AugmentationConfig
     from muybridge.models.st_adapter import AdapterConfig
+    from muybridge.tasks.clip_painter import parse_augment
     from muybridge.tasks.train_recognizer import train
     from muybridge.training.fit import FitConfig, learning_rate_of_batch
     from muybridge.training.recognizer import RecognizerConfig, default_learning_rate, default_width
@@ -251,6 +256,7 @@ def train_recognizer(
         initialize=initialize,
         cache=cache,
         cache_views=cache_views,
+        painting=parse_augment(augment or []),
     )
     outcome = train(plan, out, resume=resume, device=device)
     numbers = outcome.evaluation.numbers() if outcome.evaluation else {}

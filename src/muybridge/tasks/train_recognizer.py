@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from muybridge.artifacts import Artifact, find_model, load_artifact
 from muybridge.data.clip_lists import ClipEntry, ClipList, read_clip_list
+from muybridge.data.clip_painting import PaintedClips
 from muybridge.data.clip_sampling import SamplingConfig, ViewConfig, normalize
 from muybridge.data.clips import ClipDataset, check_clips
 from muybridge.data.label_maps import read_label_map
@@ -28,6 +29,7 @@ from muybridge.models.st_adapter import AdapterConfig, VideoViT
 from muybridge.models.st_adapter_sets import load_trained_state
 from muybridge.pretrained import BackboneIdentity
 from muybridge.progress import progress_line
+from muybridge.tasks.clip_painter import load_clip_painter
 from muybridge.tasks.devices import choose_device
 from muybridge.tasks.evaluate_recognizer import (
     ClipViews,
@@ -119,6 +121,8 @@ def train(
         fuse_attention(network.backbone, fused=False)
     with _frozen_in_half_precision(network, plan.config):
         dataset: Dataset[dict[str, Tensor]] = ClipDataset(clips.train, sampling, plan.augmentation)
+        if plan.painting is not None:
+            dataset = PaintedClips(dataset, load_clip_painter(plan.painting))
         if plan.cache is not None:
             dataset = _cached(plan, clips.train, network, identity, sampling, choose_device(device), tell)
         result = _fit(plan, clips, network, dataset, sampling, views, folder=folder, resume=resume, device=device)
@@ -348,6 +352,7 @@ def _settings(plan: TrainingPlan, clips: _Clips) -> dict[str, Any]:
         "augmentation": asdict(plan.augmentation),
         "initialize": plan.initialize,
         "cache_views": plan.cache_views if plan.cache is not None else None,
+        **({} if plan.painting is None else {"painting": asdict(plan.painting)}),
     }
     return json.loads(json.dumps(settings, default=str))
 

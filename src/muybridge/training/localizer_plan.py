@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from muybridge.data.clip_painting import PaintingConfig
 from muybridge.data.localization import BankSpan, BoxAugmentation
 from muybridge.errors import OptionError
 from muybridge.training.fit_config import FitConfig
@@ -66,6 +67,7 @@ class LocalizerPlan:
         data: which key frames.
         model: which network.
         augmentation: how training clips are varied.
+        painting: styles that some of them are painted in; None for none.
         config: how to train; steps, warm-up and validations are replaced by what `length` says.
         length: how long.
         focal_gamma: plays well-classified cases down in the loss; 0 is the published loss.
@@ -81,3 +83,4 @@ class LocalizerPlan:
     focal_gamma: float = 0.0
     bank: BankPlan | None = None
     initialize: str | Path | None = None
+    painting: PaintingConfig | None = None

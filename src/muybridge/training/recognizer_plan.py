@@ -8,6 +8,7 @@ from typing import Literal
 from torch import nn
 
 from muybridge.data.clip_augmentation import AugmentationConfig
+from muybridge.data.clip_painting import PaintingConfig
 from muybridge.data.clip_sampling import SamplingConfig
 from muybridge.errors import OptionError
 from muybridge.models.backbones import backbone_input
@@ -118,6 +119,7 @@ class TrainingPlan:
         model: which network.
         sampling: which frames of a clip.
         augmentation: how training clips are varied.
+        painting: styles that some of them are painted in; None for none.
         config: how to train; steps, warm-up and validations are replaced by what `length` says.
         length: how long.
         initialize: a recognizer whose adapters (or backbone, where it was trained too) training starts from.
@@ -134,8 +136,9 @@ class TrainingPlan:
     initialize: str | Path | None = None
     cache: Path | None = None
     cache_views: int = 1
+    painting: PaintingConfig | None = None
 
     def __post_init__(self) -> None:
         unvaried = AugmentationConfig(crop="center")
-        if self.cache is not None and self.augmentation != unvaried:
+        if self.cache is not None and (self.augmentation != unvaried or self.painting is not None):
             raise OptionError("cache keeps clips as they are, which cannot be varied. Choose --crop center alone")
