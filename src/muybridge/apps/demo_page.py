@@ -60,14 +60,20 @@ class Bar:
 
 @dataclass(frozen=True)
 class PlacedBar:
-    """A bar in the drawing's own pixels; its colour as #rrggbb, or #rrggbbaa where it lets the page through."""
+    """A bar in the drawing's own pixels.
+
+    Attributes:
+        colour: as #rrggbb, or #rrggbbaa where it lets the page through.
+        text: all that is to be said of it.
+        shown: as much of it as fits.
+    """
 
     x: float
     y: float
     width: float
     colour: str
     text: str
-    fits: bool
+    shown: str
 
     @property
     def is_light(self) -> bool:
@@ -114,8 +120,10 @@ class Timeline:
             left, right = self._x(bar.start), self._x(bar.end)
             width = max(3.0, right - left - 1)
             colour = bar.colour or _COLOURS[row % len(_COLOURS)]
-            # A letter is about 7 pixels wide.
-            found.append(PlacedBar(left, row * _ROW + 4, width, colour, bar.text, 7 * len(bar.text) + 8 < width))
+            # A letter is about 7 pixels wide; the label says more than its score.
+            label = bar.text.rpartition(" ")[0] if bar.text[-1:].isdigit() else bar.text
+            shown = next((text for text in (bar.text, label) if 7 * len(text) + 8 < width), "")
+            found.append(PlacedBar(left, row * _ROW + 4, width, colour, bar.text, shown))
         return found
 
 
