@@ -7,7 +7,7 @@ import pytest
 
 from muybridge.errors import OptionError
 from muybridge.tasks.localize_results import Moment, People
-from muybridge.tasks.people_masks import PeopleChoice, PeopleMask, parse_people
+from muybridge.tasks.people_masks import PeopleChoice, PeopleMask, parse_people, steady_looks
 
 LEFT, RIGHT = (0.1, 0.2, 0.3, 0.8), (0.6, 0.2, 0.8, 0.8)
 
@@ -80,3 +80,39 @@ def test_people_are_named_by_number():
     for wrong in ("dog", "person=", "person=two"):
         with pytest.raises(OptionError, match="--who"):
             parse_people([wrong])
+
+
+def moments(boxes: np.ndarray, *, every: float = 0.2, present: list[int] | None = None) -> list[Moment]:
+    """Looks at one person, who is seen in those of `present`."""
+    seen = range(len(boxes)) if present is None else present
+    return [
+        Moment(n * every, people([7], [tuple(box)]) if n in seen else people([], []))
+        for n, box in enumerate(boxes.tolist())
+    ]
+
+
+def test_a_standing_persons_box_stands_still():
+    noise = np.random.default_rng(0).normal(0, 0.01, (40, 4))
+    looks = steady_looks(moments(np.array(LEFT) + noise))
+    after = np.concatenate([look.people.boxes for look in looks])
+    assert np.abs(np.diff(after, axis=0)).mean() < np.abs(np.diff(noise, axis=0)).mean() / 4
+    np.testing.assert_allclose(after.mean(0), LEFT, atol=0.005)
+
+
+def test_who_moves_evenly_is_followed_without_lag():
+    boxes = np.array(LEFT) + np.arange(12)[:, None] * [0.02, 0.01, 0.025, 0.01]
+    after = np.concatenate([look.people.boxes for look in steady_looks(moments(boxes))])
+    np.testing.assert_allclose(after, boxes, atol=1e-5)
+
+
+def test_a_short_absence_is_filled_and_a_long_one_is_not():
+    boxes = np.tile(np.array(LEFT), (20, 1))
+    counts = [len(look.people) for look in steady_looks(moments(boxes, present=[0, 1, 4, 5, 16, 17]))]
+    assert counts == [1] * 6 + [0] * 10 + [1] * 2 + [0] * 2
+
+
+def test_nobody_and_a_single_look_stay_as_they_are():
+    assert steady_looks([]) == []
+    (only,) = steady_looks(moments(np.array([LEFT])))
+    np.testing.assert_allclose(only.people.boxes, [LEFT], atol=1e-6)
+    assert only.people.ids.tolist() == [7]

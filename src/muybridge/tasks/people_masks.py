@@ -22,7 +22,7 @@ _FADE_SECONDS = 0.4
 _PLACE_SECONDS, _SIZE_SECONDS = 0.25, 0.5
 _MOST_ABSENCE = 1.0  # seconds for which a detector may miss someone who is there
 _LEAST_SIDE = 1e-3
-_SQUARENESS = 4.0  # exponent of the superellipse that fills a box: 2 is an ellipse, infinity the box
+_SQUARENESS = 3.0  # exponent of the superellipse that fills a box: 2 is an ellipse, infinity the box
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class PeopleChoice:
     actions: tuple[str, ...] = ()
     threshold: float = 0.3
     all_but: bool = False
-    grow: float = 0.08
-    softness: float = 0.35
+    grow: float = 0.06
+    softness: float = 0.25
 
     def __post_init__(self) -> None:
         if self.grow < 0 or not self.softness > 0:
