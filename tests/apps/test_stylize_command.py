@@ -17,6 +17,7 @@ from muybridge.apps.cli import main
 from muybridge.media.video_reader import VideoReader
 from muybridge.media.video_writer import VideoWriter
 from tests.tasks.conftest import model_file, smooth_picture  # noqa: F401 - a fixture
+from tests.tasks.localized_videos import small_localizer
 
 
 @pytest.fixture
@@ -102,6 +103,56 @@ def test_masks_and_weights_from_the_command_line(folder, model_file):  # noqa: F
     assert difference[:24].mean() > 5
 
 
+def boxes_file(path: str) -> list[str]:
+    """Options that say: person 3 stands in the left third of clip.mp4."""
+    Path(path).write_text("".join(f"clip,{t},0.05,0.1,0.3,0.9,,3\n" for t in (0, 0.2, 0.4)))
+    return ["--boxes", path]
+
+
+def differences(before: str, after: str) -> np.ndarray:
+    """(H, W): how far the frames differ, averaged over time; a little everywhere, from encoding anew."""
+    with VideoReader(before) as one, VideoReader(after) as other:
+        return np.mean(
+            [np.abs(a.image.astype(int) - b.image).mean(2) for a, b in zip(one, other, strict=True)], axis=0
+        )
+
+
+def test_only_a_person_is_painted_or_all_but_them(folder, model_file, capsys):  # noqa: F811
+    options = [*boxes_file("boxes.csv"), "--who", "person=3", "-s", "painting.png", "--model", str(model_file)]
+    assert run("clip.mp4", *options, "--style-size", "40", "-o", "a.mp4") == 0
+    assert run("clip.mp4", *options, "--style-size", "40", "-o", "b.mp4", "--all-but") == 0
+    err = capsys.readouterr().err
+    assert "clip.mp4 shows 1 person: 3 (left, 0.0 to" in err and "clip.mp4, looking for people" in err
+    painted, others = differences("clip.mp4", "a.mp4"), differences("clip.mp4", "b.mp4")
+    person, elsewhere = (slice(8, 32), slice(5, 14)), (slice(None), slice(28, None))
+    assert painted[person].mean() > 10 * painted[elsewhere].mean()
+    assert others[elsewhere].mean() > 10 * others[person].mean()
+
+
+def test_with_the_built_in_detector_nobody_is_found_in_blobs(folder, model_file, capsys):  # noqa: F811
+    Image.open("photo.jpg").save("photo.png")
+    assert run("photo.png", "clip.mp4", "-s", "painting.png", "--who", "person", "--model", str(model_file)) == 0
+    err = capsys.readouterr().err
+    assert "photo.png shows nobody, so it is not painted" in err and "clip.mp4 shows nobody" in err
+    with Image.open("photo.png") as before, Image.open("photo.stylized.png") as after:
+        assert np.array_equal(np.asarray(before), np.asarray(after))
+    assert differences("clip.mp4", "clip.stylized.mp4").mean() < 3
+
+
+def test_actions_are_those_of_the_localizer(folder, model_file, capsys, monkeypatch):  # noqa: F811
+    small_localizer().save("localizer.safetensors")
+    arguments = ["clip.mp4", "-s", "painting.png", "--model", str(model_file), "-o", "out.mp4", "--doing"]
+    given = ["--localizer", "localizer.safetensors", *boxes_file("boxes.csv")]
+    assert run(*arguments, "fly", *given) == 2
+    assert "'fly' is no action that is known here. There are: stand, walk, carry" in capsys.readouterr().err
+    assert not Path("out.mp4").exists()
+    assert run(*arguments, "stand", "--doing", "walk", *given) == 0
+    assert Path("out.mp4").exists()
+    monkeypatch.setattr("muybridge.tasks.localize.BUILT_IN", {})
+    assert run(*arguments, "stand") == 2
+    assert "Name it with --localizer" in capsys.readouterr().err
+
+
 def test_one_broken_file_is_named_and_the_rest_goes_on(folder, model_file, capsys):  # noqa: F811
     (folder / "broken.jpg").write_bytes(b"")
     code = run("broken.jpg", "photo.jpg", "-s", "painting.png", "-o", "out", "--model", str(model_file))
@@ -140,6 +191,13 @@ def test_a_truncated_video_is_painted_as_far_as_it_goes_and_the_loss_is_said(fol
         (["photo.jpg", "-s", "painting.png", "-o", "painting.png/out.png"], "cannot write"),
         (["photo.jpg", "-s", "painting.png", "-o", "out.xyz"], "out.xyz"),
         (["photo.jpg", "clip.mp4", "-s", "painting.png", "-o", "one.png"], "cannot go into one file"),
+        (["clip.mp4", "-s", "painting.png", "--who", "person", "--mask", "photo.jpg"], "Give them, or --mask"),
+        (["clip.mp4", "-s", "painting.png", "--who", "dog"], "'dog' names nobody"),
+        (["clip.mp4", "-s", "painting.png", "--who", "person=2"], "nobody has the number 2: clip.mp4 shows nobody"),
+        (["clip.mp4", "-s", "painting.png", "--all-but"], "--all-but is about people"),
+        (["clip.mp4", "-s", "painting.png", "--who", "person", "--localizer", "x"], "Add --doing"),
+        (["clip.mp4", "-s", "painting.png", "--who", "person", "--detector", "no.onnx"], "no.onnx"),
+        (["clip.mp4", "-s", "painting.png", "--doing", "walk", "--localizer", "no.safetensors"], "no.safetensors"),
         (["photo.jpg", "-s", "painting.png", "--model", "pickled.pt"], "pickle"),
         (["photo.jpg", "-s", "painting.png", "--model", "nothing.safetensors"], "nothing.safetensors"),
     ],

@@ -56,7 +56,7 @@ def test_everybody_in_a_video_is_covered_and_named(source, capsys):
 def test_numbers_are_those_of_the_localizer(source):
     localizer = small_localizer(detector=TwoBoxes())
     result = localizer(source.path)
-    box = {p: b for p, b in zip(result.looks[-1].people.ids.tolist(), result.looks[-1].people.boxes, strict=True)}
+    box = dict(zip(result.looks[-1].people.ids.tolist(), result.looks[-1].people.boxes, strict=True))
     for person in (0, 1):
         mask, _ = search(PeopleChoice(ids=frozenset({person}))).in_video(source, quiet=True)
         columns = np.flatnonzero(at(mask)[33] > 0.5)
@@ -101,7 +101,7 @@ def test_only_those_who_do_it(source):
 
 
 def test_an_unknown_action_is_refused_before_any_video_is_read():
-    with pytest.raises(OptionError, match="'fly'.*stand, walk, carry"):
+    with pytest.raises(OptionError, match=r"'fly'.*stand, walk, carry"):
         search(PeopleChoice(actions=("fly",)), localizer=small_localizer())
     with pytest.raises(OptionError, match="no localizer was given"):
         search(PeopleChoice(actions=("walk",)))
