@@ -135,8 +135,9 @@ def answers(built: BuiltLocalizer, items: Sequence[Item]) -> list[Tensor]:
         if not len(item["boxes"]):
             found.append(torch.zeros(0, len(NAMES)))
             continue
-        logits = batch_logits(built.network, built.sampling, collate_boxes([item]))
-        found.append(action_probabilities(logits, LABELS.exclusive))
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = batch_logits(built.network, built.sampling, collate_boxes([item]))
+        found.append(action_probabilities(logits.float(), LABELS.exclusive))
     return found
 
 

@@ -4,8 +4,8 @@ frames ── people (a detector and a tracker, or boxes from a file) ── cli
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from muybridge.artifacts import Artifact, find_model, load_artifact, push_to_hub
+from muybridge.artifacts import Artifact, find_model, load_artifact, push_to_hub, read_torch_file
 from muybridge.data.annotations import Annotations
 from muybridge.data.feature_bank import FeatureBankReader, FeatureBankWriter, StreamFeatureBank
 from muybridge.data.label_maps import LabelMap
@@ -24,19 +24,25 @@ from muybridge.errors import ModelMismatch, OptionError
 from muybridge.media.video_reader import DEFAULT_RATE, Frame, VideoReader
 from muybridge.models.acar import ACARHead, ACARNet
 from muybridge.models.acar_actors import Actors
+from muybridge.models.acar_checkpoint import convert_checkpoint, infer_configs
 from muybridge.models.acar_loss import action_probabilities
 from muybridge.pretrained import BackboneIdentity, reload_backbone
 from muybridge.tasks.detectors import Detector, load_detector
-from muybridge.tasks.devices import choose_device
+from muybridge.tasks.devices import PeopleMemory, choose_device
 from muybridge.tasks.localize_people import DetectedPeople, GivenPeople, PeopleSource
 from muybridge.tasks.localize_results import LocalizeResult, People
-from muybridge.tasks.localize_stream import LocalizeConfig, LocalizedFrame, LocalizeRun
+from muybridge.tasks.localize_stream import LocalizeConfig, LocalizedFrame, LocalizeRun, configured
 from muybridge.tasks.tracks import Tracker
-from muybridge.training.localizer import NetworkConfig, bank_window, load_localizer_state, localizer_state
-from muybridge.training.memory import is_out_of_memory
+from muybridge.training.localizer import (
+    NetworkConfig,
+    bank_window,
+    load_localizer_state,
+    localizer_state,
+    slowfast_sampling,
+)
 
 TASK = "localize"
-BUILT_IN: dict[str, str] = {}
+BUILT_IN = {"people_actions": "localizer.safetensors"}
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -140,6 +146,51 @@ class Localizer:
             precision=precision,
             provenance=artifact.provenance,
             scores=artifact.scores,
+        )
+
+    @classmethod
+    def from_authors_checkpoint(
+        cls,
+        path: str | Path,
+        labels: LabelMap | Sequence[str],
+        *,
+        detector: str | Path | Detector | None = None,
+        device: str = "auto",
+        precision: Precision = "float32",
+    ) -> "Localizer":
+        """A checkpoint of ACAR-Net's authors, trunk and head; `save` then makes a model file of it.
+
+        Variant, depth, widths and classes are read from the shapes. `convert_checkpoint` in
+        `muybridge.models.acar_checkpoint` tells what became of every name.
+
+        Args:
+            labels: the classes in the order of the checkpoint's outputs. Which exclude each other decides how logits
+                become probabilities: AVA's 13 poses do, which a bare list of names does not say.
+
+        Raises:
+            MissingInput: there is no such file.
+            UnsafeModelFile: the file would execute code.
+            ModelMismatch: a name is missing or unknown, there is no head, or classes differ in number.
+        """
+        loaded = read_torch_file(path)
+        slowfast, head = infer_configs(loaded)
+        if head is None:
+            raise ModelMismatch(f"{path} holds a trunk without a head, which says nothing yet. Train one on it")
+        imported = convert_checkpoint(loaded, slowfast, head)
+        imported.report.require_complete()
+        config = NetworkConfig(head, slowfast)
+        network = config.build()
+        network.trunk.load_state_dict(imported.trunk)
+        network.head.load_state_dict(imported.head)
+        return cls(
+            network,
+            config,
+            labels if isinstance(labels, LabelMap) else LabelMap(tuple(labels), tuple(range(len(labels)))),
+            slowfast_sampling(slowfast),
+            detector=detector,
+            device=device,
+            precision=precision,
+            provenance={"imported_from": Path(path).name},
         )
 
     def save(self, path: str | Path) -> None:
@@ -388,38 +439,8 @@ class Localizer:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
-    def _memory(self, people: int) -> "_EnoughMemory":
-        return _EnoughMemory(people, self.device)
-
-
-class _EnoughMemory:
-    """Turns running out of memory into an error that says what to do."""
-
-    def __init__(self, people: int, device: torch.device) -> None:
-        self._people, self._device = people, device
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (RuntimeError, MemoryError)) and is_out_of_memory(error):
-            raise OptionError(
-                f"a clip with {self._people} people does not fit into the memory of {self._device}. "
-                "Raise --min-score for fewer people, or choose --device cpu"
-            ) from error
-
-
-def configured(config: LocalizeConfig | None, options: Mapping[str, Any]) -> LocalizeConfig:
-    """A config, or one of the given fields.
-
-    Raises:
-        OptionError: both, or an unknown field.
-    """
-    if config is not None and options:
-        raise OptionError(f"config and {', '.join(options)} were both given: put all options into the config")
-    unknown = sorted(options.keys() - LocalizeConfig.__dataclass_fields__.keys())
-    if unknown:
-        raise OptionError(f"{unknown[0]} is no option. Known: {', '.join(LocalizeConfig.__dataclass_fields__)}")
-    return config or replace(LocalizeConfig(), **options)
+    def _memory(self, people: int) -> PeopleMemory:
+        return PeopleMemory(people, self.device)
 
 
 def _groups(groups: Iterable[Iterable[int]]) -> tuple[tuple[int, ...], ...]:
