@@ -7,6 +7,7 @@ Nothing is ever unpickled. A foreign checkpoint is read by an explicit importer 
 """
 
 import json
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,3 +169,27 @@ def push_to_hub(path: Path, repository: str, *, private: bool = False) -> str:
     except (HfHubHTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"cannot upload to {repository}: {reason}") from error
+
+
+def read_torch_file(path: str | Path) -> dict[str, Any]:
+    """What others saved by `torch.save`: tensors and plain containers. Anything else is refused, not executed.
+
+    Raises:
+        MissingInput: there is no such file.
+        UnsafeModelFile: it holds more than tensors.
+        ModelError: it cannot be read, or is no mapping.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingInput(f"there is no checkpoint {path}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UnsafeModelFile(
+            f"{path} holds more than tensors, and opening it would execute code. Save its state dict alone"
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ModelError(f"{path} cannot be read as a torch file. Copy or download it again") from error
+    if not isinstance(state, dict):
+        raise ModelError(f"{path} holds a {type(state).__name__}, not a state dict. Save the state dict")
+    return cast("dict[str, Any]", state)

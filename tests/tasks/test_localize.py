@@ -10,13 +10,18 @@ from muybridge.data.feature_bank import FeatureBank
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.localization import BankSpan, key_frames
 from muybridge.data.video_files import video_file
-from muybridge.errors import InputError, MissingInput, ModelError, ModelMismatch, OptionError
+from muybridge.errors import InputError, MissingInput, ModelError, ModelMismatch, OptionError, UnsafeModelFile
+from muybridge.models.acar import ACARHead, ACARNet
+from muybridge.models.acar_actors import Actors
+from muybridge.models.acar_checkpoint import convert_checkpoint, infer_configs
 from muybridge.models.acar_loss import action_probabilities
+from muybridge.models.slowfast import SlowFast
 from muybridge.tasks.evaluate_localizer import logits_of, predict_key_frames
 from muybridge.tasks.localize import Localizer
 from muybridge.tasks.localize_people import DetectedPeople
 from muybridge.tasks.localize_stream import LocalizeConfig
 from muybridge.tasks.tracks import Tracker
+from tests.models.test_acar_checkpoint import FIRST, authors_backbone, authors_head, saved
 from tests.tasks.localized_videos import LABELS, MovingPeople, noise_frames, small_localizer, two_people, write_frames
 
 TRUNKS = ("slowfast", "muybridge_vit")
@@ -299,3 +304,47 @@ def test_probabilities_are_those_of_the_loss(video) -> None:
         logits = localizer.network(frames, Actors.from_clips([torch.from_numpy(boxes)]))
     expected = action_probabilities(logits, LABELS.exclusive).numpy()
     np.testing.assert_allclose(localizer.actions(clip, boxes), expected, atol=1e-6)
+
+
+def test_a_checkpoint_of_the_authors_becomes_a_model_file(tmp_path) -> None:
+    torch.manual_seed(0)
+    state = saved(authors_backbone(**FIRST), authors_head(2, 3), parallel="once")
+    torch.save(state, tmp_path / "theirs.pth")
+    labels = LabelMap(tuple("abcde"), tuple(range(5)), ((0, 1, 2),))
+    localizer = Localizer.from_authors_checkpoint(tmp_path / "theirs.pth", labels, device="cpu")
+    assert (localizer.sampling.frames, localizer.sampling.rate, localizer.sampling.short_side) == (32, 15.0, 256)
+    np.testing.assert_allclose(localizer.sampling.mean, 0.45, atol=1e-9)
+    clip = torch.randint(0, 256, (32, 3, 64, 80), dtype=torch.uint8)
+    boxes = np.array([[0.1, 0.2, 0.5, 0.9], [0.4, 0.1, 0.9, 0.8]], np.float32)
+    trunk_config, head_config = infer_configs(state)
+    parts = convert_checkpoint(state, trunk_config, head_config)
+    trunk, head = SlowFast(trunk_config).eval(), ACARHead(head_config).eval()
+    trunk.load_state_dict(parts.trunk)
+    head.load_state_dict(parts.head)
+    with torch.no_grad():
+        pixels = (clip[None].float() / 255 - 0.45) / 0.225
+        logits = ACARNet(trunk, head)(pixels, Actors.from_clips([torch.from_numpy(boxes)]))
+    expected = torch.cat([logits[:, :3].softmax(1), logits[:, 3:].sigmoid()], dim=1)
+    found = localizer.actions(clip, boxes)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    localizer.save(tmp_path / "ours.safetensors")
+    again = Localizer.from_pretrained(tmp_path / "ours.safetensors", device="cpu")
+    np.testing.assert_array_equal(again.actions(clip, boxes), found)
+
+
+def test_checkpoints_that_do_not_fit_are_refused(tmp_path) -> None:
+    state = saved(authors_backbone(**FIRST), authors_head(1, 1), parallel="no")
+    torch.save(state, tmp_path / "whole.pth")
+    with pytest.raises(ModelMismatch, match="2 labels"):
+        Localizer.from_authors_checkpoint(tmp_path / "whole.pth", ["a", "b"])
+    torch.save(state["state_dict"] | {"head.extra.weight": torch.zeros(2)}, tmp_path / "more.pth")
+    with pytest.raises(ModelMismatch, match=r"unused: head\.extra\.weight"):
+        Localizer.from_authors_checkpoint(tmp_path / "more.pth", list("abcde"))
+    torch.save(authors_backbone(**FIRST), tmp_path / "trunk.pth")
+    with pytest.raises(ModelMismatch, match="without a head"):
+        Localizer.from_authors_checkpoint(tmp_path / "trunk.pth", list("abcde"))
+    torch.save({"state_dict": LabelMap(("a",), (0,))}, tmp_path / "code.pth")
+    with pytest.raises(UnsafeModelFile):
+        Localizer.from_authors_checkpoint(tmp_path / "code.pth", ["a"])
+    with pytest.raises(MissingInput):
+        Localizer.from_authors_checkpoint(tmp_path / "none.pth", ["a"])

@@ -3,6 +3,7 @@
 import torch
 
 from muybridge.errors import OptionError
+from muybridge.training.memory import is_out_of_memory
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -22,3 +23,19 @@ def choose_device(name: str = "auto") -> torch.device:
         reason = str(error).splitlines()[0]
         raise OptionError(f"device={name!r} cannot be used here ({reason}). Try auto or cpu") from error
     return device
+
+
+class PeopleMemory:
+    """Turns running out of memory over a clip with many people into an error that says what to do."""
+
+    def __init__(self, people: int, device: torch.device) -> None:
+        self._people, self._device = people, device
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (RuntimeError, MemoryError)) and is_out_of_memory(error):
+            raise OptionError(
+                f"a clip with {self._people} people does not fit into the memory of {self._device}. "
+                "Raise --min-score for fewer people, or choose --device cpu"
+            ) from error

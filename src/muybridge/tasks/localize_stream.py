@@ -6,8 +6,9 @@ frame ──┬── every look: who is there ───────────
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,20 @@ class LocalizeConfig:
     def looks_per_key(self) -> int:
         """Looks for people from one key frame to the next."""
         return max(1, int(np.ceil(self.every / self.look_every - 1e-6)))
+
+
+def configured(config: LocalizeConfig | None, options: Mapping[str, Any]) -> LocalizeConfig:
+    """A config, or one of the given fields.
+
+    Raises:
+        OptionError: both, or an unknown field.
+    """
+    if config is not None and options:
+        raise OptionError(f"config and {', '.join(options)} were both given: put all options into the config")
+    unknown = sorted(options.keys() - LocalizeConfig.__dataclass_fields__.keys())
+    if unknown:
+        raise OptionError(f"{unknown[0]} is no option. Known: {', '.join(LocalizeConfig.__dataclass_fields__)}")
+    return config or replace(LocalizeConfig(), **options)
 
 
 @dataclass(frozen=True, eq=False)

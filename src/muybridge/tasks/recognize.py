@@ -3,7 +3,6 @@
 path or uint8 RGB ── sample T frames ── crops (views) ── normalise ── VideoViT ── probabilities, mean over views
 """
 
-import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -16,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from muybridge.artifacts import Artifact, find_model, load_artifact, push_to_hub
+from muybridge.artifacts import Artifact, find_model, load_artifact, push_to_hub, read_torch_file
 from muybridge.data.clip_sampling import SamplingConfig, ViewConfig, crop_views, normalize
 from muybridge.data.clips import load_views
 from muybridge.data.label_maps import LabelMap
-from muybridge.errors import InputError, MissingInput, ModelError, ModelMismatch, OptionError, UnsafeModelFile
+from muybridge.errors import ModelMismatch, OptionError
 from muybridge.media.video_reader import Frame
 from muybridge.models.backbones import backbone_hash, backbone_input, create_backbone, load_backbone_state
 from muybridge.models.st_adapter import AdapterConfig, Readout, VideoViT
@@ -190,7 +189,7 @@ class Recognizer:
         if not isinstance(labels, LabelMap):
             labels = LabelMap(tuple(labels), tuple(range(len(labels))))
         imported = import_authors_checkpoint(
-            _read_plain_tensors(Path(path)), clip=None if clip_weights is None else _read_plain_tensors(clip_weights)
+            read_torch_file(path), clip=None if clip_weights is None else read_torch_file(clip_weights)
         )
         if len(labels) != imported.num_classes:
             raise ModelMismatch(f"{path} has {imported.num_classes} classes, but {len(labels)} labels were given")
@@ -438,20 +437,3 @@ def _build(backbone: torch.nn.Module, architecture: Mapping[str, Any]) -> VideoV
         readout=cast(Readout, architecture["readout"]),
         train_backbone=architecture["method"] == "full",
     )
-
-
-def _read_plain_tensors(path: Path) -> dict[str, Any]:
-    """A torch file of tensors and plain containers; anything else in it is refused, not executed."""
-    if not path.is_file():
-        raise MissingInput(f"there is no checkpoint {path}")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UnsafeModelFile(
-            f"{path} holds more than tensors, and opening it would execute code. Save its state dict alone"
-        ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise ModelError(f"{path} cannot be read as a torch file. Copy or download it again") from error
-    if not isinstance(state, dict):
-        raise InputError(f"{path} holds a {type(state).__name__}, not a state dict. Save the state dict")
-    return cast("dict[str, Any]", state)

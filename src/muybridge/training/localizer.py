@@ -203,14 +203,7 @@ def build_localizer(config: LocalizerConfig, num_classes: int) -> BuiltLocalizer
         network = described.build()
         if config.freeze_norms and isinstance(network.trunk, SlowFast):
             network.trunk.freeze_norms()
-        sampling = KeyFrameSampling(
-            frames=slowfast.frames,
-            rate=_SOURCE_RATE / slowfast.frame_step,
-            short_side=slowfast.short_side,
-            mean=_shares(slowfast.mean),
-            std=_shares(slowfast.std),
-        )
-        return BuiltLocalizer(network, described, _as_asked(sampling, config), None)
+        return BuiltLocalizer(network, described, _as_asked(slowfast_sampling(slowfast), config), None)
     backbone, identity = load_backbone(config.trunk, weights=config.backbone_weights)
     channels = int(getattr(backbone, "embed_dim", 0))
     adapters = config.adapters or AdapterConfig(width=max(1, channels // 2))
@@ -226,6 +219,17 @@ def build_localizer(config: LocalizerConfig, num_classes: int) -> BuiltLocalizer
         std=seen.std,
     )
     return BuiltLocalizer(described.build(backbone), described, _as_asked(sampling, config), identity)
+
+
+def slowfast_sampling(slowfast: SlowFastConfig) -> KeyFrameSampling:
+    """What a SlowFast trunk is shown around a key frame."""
+    return KeyFrameSampling(
+        frames=slowfast.frames,
+        rate=_SOURCE_RATE / slowfast.frame_step,
+        short_side=slowfast.short_side,
+        mean=_shares(slowfast.mean),
+        std=_shares(slowfast.std),
+    )
 
 
 def _shares(colour: tuple[float, float, float]) -> tuple[float, float, float]:
