@@ -8,6 +8,7 @@ import pytest
 
 from muybridge.data.annotation_files import read_annotated_videos, read_boxes
 from muybridge.data.ava import write_ava
+from muybridge.data.clip_painting import PaintingConfig
 from muybridge.data.coco import write_coco
 from muybridge.data.cvat import write_cvat
 from muybridge.data.label_maps import write_label_map
@@ -20,6 +21,7 @@ from muybridge.tasks.evaluate_localizer import evaluate, truth_of
 from muybridge.tasks.localize import Localizer
 from muybridge.tasks.train_localizer import read_data, split_key_frames, train
 from muybridge.training.fit_config import FitConfig
+from muybridge.training.history import read_history
 from muybridge.training.localizer import LocalizerConfig
 from muybridge.training.localizer_plan import BankPlan, BoxData, LocalizerPlan
 from muybridge.training.recognizer_plan import RunLength
@@ -83,6 +85,18 @@ def test_a_few_steps_tell_bright_from_dark(trained) -> None:
     page = out.with_suffix(".html").read_text()
     for part in ("Classes, worst first", "Worst errors", "Loss", "Frame-mAP", "Protocol ava-2019"):
         assert part in page
+
+
+def test_a_training_with_painted_clips(trained, folder, tmp_path) -> None:
+    plan = replace(plan_of(folder, held_out=0.0), painting=PaintingConfig(("ember",), 1.0))
+    plan = replace(plan, length=RunLength(steps=1, validations=1))
+    train(plan, tmp_path / "painted.safetensors", device="cpu", tell=lambda line: None)
+    plain = replace(plan, painting=None)
+    train(plain, tmp_path / "plain.safetensors", device="cpu", tell=lambda line: None)
+    losses = [read_history(tmp_path / f"{name}.training")[0]["loss"] for name in ("plain", "painted")]
+    assert losses[0] != losses[1]
+    stored = Localizer.from_pretrained(tmp_path / "painted.safetensors", device="cpu").provenance["plan"]["painting"]
+    assert stored["styles"] == ["ember"]
 
 
 def test_the_file_measures_as_the_training_said(trained, folder, tmp_path) -> None:

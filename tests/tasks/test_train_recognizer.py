@@ -10,6 +10,7 @@ import torch
 
 from muybridge.artifacts import load_artifact
 from muybridge.data.clip_augmentation import AugmentationConfig
+from muybridge.data.clip_painting import PaintingConfig
 from muybridge.errors import AnnotationError, MissingExtra, ModelError, ModelMismatch, OptionError, TrainingError
 from muybridge.models.st_adapter import AdapterConfig, VideoViT
 from muybridge.tasks.recognize import Recognizer
@@ -142,11 +143,12 @@ def test_in_mixed_precision_the_backbone_is_half_while_training_and_whole_afterw
     torch.testing.assert_close(torch.stack([p.probabilities for p in again]), outcome.evaluation.probabilities)
 
 
-def test_a_stopped_run_goes_on_bit_for_bit(clips, weights, tmp_path):
+@pytest.mark.parametrize("painting", [None, PaintingConfig(("ember", "comic"), 0.5)], ids=["plain", "painted"])
+def test_a_stopped_run_goes_on_bit_for_bit(clips, weights, tmp_path, painting):
     class Stopped(Exception):
         pass
 
-    plan = plan_for(clips, weights, steps=6, augmentation=AugmentationConfig(color=0.2))
+    plan = plan_for(clips, weights, steps=6, augmentation=AugmentationConfig(color=0.2), painting=painting)
     run(plan, tmp_path / "whole.safetensors")
     forward, calls = VideoViT.forward, []
 
@@ -379,6 +381,21 @@ def test_what_a_cache_cannot_keep_is_refused(clips, weights, tmp_path):
         run(replace(plan, model=replace(plan.model, method="full", adapters=None)), tmp_path / "m.safetensors")
     with pytest.raises(OptionError, match="--crop center"):
         replace(plan, augmentation=AugmentationConfig(crop="center", flip=True))
+    with pytest.raises(OptionError, match="cannot be varied"):
+        replace(plan, painting=PaintingConfig(("ember",)))
+
+
+def test_painted_clips_train_another_model_and_are_in_the_file(clips, weights, tmp_path):
+    files: dict[str, dict[str, torch.Tensor]] = {}
+    for name, painting in (("plain", None), ("painted", PaintingConfig(("ember",), 1.0))):
+        run(plan_for(clips, weights, painting=painting), tmp_path / f"{name}.safetensors")
+        artifact = load_artifact(tmp_path / f"{name}.safetensors", task="recognize")
+        files[name] = dict(artifact.tensors)
+        stored = artifact.provenance["plan"]["painting"]
+        assert stored is None if painting is None else stored["styles"] == ["ember"]
+    assert any(not torch.equal(files["plain"][name], files["painted"][name]) for name in files["plain"])
+    with pytest.raises(TrainingError, match="painting"):
+        run(plan_for(clips, weights), tmp_path / "painted.safetensors", resume=True)
 
 
 def test_the_plan_is_in_the_file(clips, weights, tmp_path):
