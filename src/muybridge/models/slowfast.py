@@ -197,6 +197,21 @@ class SlowFast(nn.Module):
         return self
 
 
+class _TimeConv3d(nn.Conv3d):
+    """A convolution that reaches over time.
+
+    PyTorch's CPU kernels (2.14) give garbage for the gradient of its weight in bfloat16, wrong by any factor up to
+    1e34 or NaN, where a clip has fewer frames than the kernel; such clips are convolved in float32.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        short = input.shape[2] < self.kernel_size[0]
+        if not (short and input.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
+            return super().forward(input)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(input.float())
+
+
 class _Pathway(nn.Module):
     """A stem and four stages; run by `SlowFast`, since the pathways exchange features between stages.
 
@@ -211,7 +226,7 @@ class _Pathway(nn.Module):
         self.width = width
         self.stem = nn.Sequential()
         kernel, padding = (stem_frames, 7, 7), (stem_frames // 2, 3, 3)
-        self.stem.add_module("conv", nn.Conv3d(3, width, kernel, stride=(1, 2, 2), padding=padding, bias=False))
+        self.stem.add_module("conv", _TimeConv3d(3, width, kernel, stride=(1, 2, 2), padding=padding, bias=False))
         self.stem.add_module("norm", nn.BatchNorm3d(width))
         self.stem.add_module("relu", nn.ReLU(inplace=True))
         self.stem.add_module("pool", nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)))
@@ -234,7 +249,7 @@ class _Bottleneck(nn.Module):
     def __init__(self, channels: int, inner: int, *, frames: int, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
         out = inner * EXPANSION
-        self.conv1 = nn.Conv3d(channels, inner, (frames, 1, 1), padding=(frames // 2, 0, 0), bias=False)
+        self.conv1 = _TimeConv3d(channels, inner, (frames, 1, 1), padding=(frames // 2, 0, 0), bias=False)
         self.norm1 = nn.BatchNorm3d(inner)
         self.conv2 = nn.Conv3d(
             inner,
@@ -263,7 +278,7 @@ class _Bottleneck(nn.Module):
 
 def _lateral(channels: int, config: SlowFastConfig) -> nn.Module:
     span = config.lateral_kernel
-    conv = nn.Conv3d(
+    conv = _TimeConv3d(
         channels,
         2 * channels,
         (span, 1, 1),
