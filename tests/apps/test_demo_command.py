@@ -10,7 +10,7 @@ from PIL import Image
 
 from muybridge.apps import demo
 from muybridge.apps.cli import main
-from muybridge.apps.demo_page import Bar, Timeline
+from muybridge.apps.demo_page import Bar, Exhibit, Timeline
 from muybridge.media.video_reader import VideoReader
 from muybridge.media.video_writer import VideoWriter
 
@@ -22,11 +22,14 @@ class Links(HTMLParser):
         super().__init__()
         self.targets: list[str] = []
         self.commands: list[str] = []
+        self.unnamed = 0  # pictures that say nothing to those who do not see them
         self._in_commands = False
         self.feed(page.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attrs):
-        self.targets += [value for name, value in attrs if name in ("src", "href") and not value.startswith("#")]
+        values = [value for name, value in attrs if name in ("src", "href", "poster")]
+        self.targets += [value for value in values if not value.startswith(("#", "data:"))]
+        self.unnamed += tag == "img" and not dict(attrs).get("alt")
         self._in_commands = tag == "pre"
 
     def handle_endtag(self, tag):
@@ -41,6 +44,11 @@ class Links(HTMLParser):
 def few_styles(monkeypatch):
     monkeypatch.setattr(demo, "_STYLES", ("woodcut", "glass"))
     monkeypatch.setattr(demo, "_STRENGTHS", (0.5, 1.0))
+
+
+def leave_out(monkeypatch, *exhibits: str) -> None:
+    for name in exhibits:
+        monkeypatch.setattr(demo, name, lambda: Exhibit("left out", "", []))
 
 
 def call(*arguments: str) -> int:
@@ -64,11 +72,11 @@ def test_a_page_without_a_film(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert call() == 0
     page = Links(tmp_path / "demo" / "index.html")
-    assert page.targets
+    assert page.targets and page.unnamed == 0
     missing = [t for t in page.targets if not (tmp_path / "demo" / t).is_file()]
     assert not missing and not any("//" in target for target in page.targets)
     # The commands are the true ones: run again, one writes the same picture.
-    (command,) = [c for c in page.commands if "--strength" in c]
+    command = next(c for c in page.commands if "chelsea.jpg" in c and "--strength" in c)
     first = np.asarray(Image.open(tmp_path / "demo" / shlex.split(command)[-1]))
     again = tmp_path / "again.png"
     monkeypatch.chdir(tmp_path / "demo")
@@ -82,16 +90,14 @@ def test_a_page_without_a_film(tmp_path, monkeypatch, capsys):
     assert [span["label"] for span in answer["spans"]] == [move for _, move in demo._MOVES]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo" / "old").touch()
-    monkeypatch.setattr(demo, "_stage", list)
-    monkeypatch.setattr(demo, "_camera", list)
+    leave_out(monkeypatch, "_stage", "_camera", "_painted_stage")
     assert call() == 0  # a page of a demo is replaced
     assert not (tmp_path / "demo" / "old").exists()
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_film_of_ones_own(film, tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "_stage", list)
-    monkeypatch.setattr(demo, "_gallery", list)
+    leave_out(monkeypatch, "_stage", "_camera", "_gallery")
     assert call(str(film), "-o", str(tmp_path / "page"), "--seconds", "2", "--size", "64") == 0
     page = Links(tmp_path / "page" / "index.html")
     assert not [t for t in page.targets if not (tmp_path / "page" / t).is_file()]
@@ -124,9 +130,46 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path, capsys):
 def test_a_timeline_places_bars_by_time():
     bars = [Bar("one", 0, 5, "walk 0.50"), Bar("two", 5, 10, "sit"), Bar("one", 9.9, 10, "walk 0.50")]
     timeline = Timeline("", bars, 10.0)
-    first, second, third = timeline.placed()
+    first, third, second = timeline.placed()  # a row after the other
     (left, right) = (timeline.ticks()[0][0], timeline.ticks()[-1][0])
     assert first.x == left and second.x == pytest.approx((left + right) / 2)
-    assert first.y == third.y != second.y and timeline.rows == ["one", "two"]
+    assert first.y == third.y != second.y and [name for name, _ in timeline.rows()] == ["one", "two"]
     assert (first.shown, third.shown) == ("walk 0.50", "")
     assert first.width == pytest.approx((right - left) / 2 - 1)
+
+
+def test_bars_that_overlap_stand_under_one_another():
+    bars = [Bar("one", 0, 5, "walk"), Bar("one", 2, 4, "wave"), Bar("one", 5, 9, "sit"), Bar("two", 0, 9, "lie")]
+    walk, sit, wave, lie = Timeline("", bars, 10.0).placed()
+    assert walk.text.startswith("walk") and wave.text.startswith("wave") and sit.text.startswith("sit")
+    assert walk.y == sit.y < wave.y < lie.y
+
+
+def test_bars_without_words_are_the_ground_of_others():
+    ground, walk = Timeline("", [Bar("one", 0, 9, "", "#00000066"), Bar("one", 2, 4, "walk")], 10.0).placed()
+    assert ground.y == walk.y
+
+
+@pytest.mark.parametrize(("rate", "frames", "kept"), [(120, 60, 15), (60, 30, 15), (30, 15, 15), (1, 4, 4)])
+def test_frames_that_come_too_fast_are_left_out(tmp_path, rate, frames, kept):
+    source = tmp_path / "fast.mp4"
+    with VideoWriter(source, width=200, height=32, rate=Fraction(rate)) as writer:
+        for step in range(frames):
+            writer.write(np.full((32, 200, 3), 2 * step, np.uint8))
+    shown, end = demo._shorten(source, tmp_path / "film.mp4", 15.0, 64)
+    assert shown == "fast.mp4, at 128 x 20"
+    with VideoReader(tmp_path / "film.mp4") as reader:
+        times = [float(frame.pts_seconds) for frame in reader]
+    assert len(times) == kept and end == pytest.approx(times[-1] + 1 / min(rate, 30), abs=0.02)
+
+
+def test_a_slow_film_has_an_excerpt(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with VideoWriter("slow.mp4", width=64, height=64, rate=Fraction(1, 5)) as writer:
+        for step in range(3):
+            writer.write(np.full((64, 64, 3), 80 * step, np.uint8))
+    demo._painted_film("", "", Path("slow.mp4"), 15.0)
+    # From 6 to 9 s nothing new comes: the frame of 5 s is on display.
+    assert abs(int(np.asarray(Image.open("still.png")).mean()) - 80) <= 2
+    with VideoReader("painted.mp4") as reader:
+        assert len(list(reader)) == 1

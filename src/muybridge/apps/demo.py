@@ -27,13 +27,18 @@ from muybridge.apps.demo_page import (
     person_hex,
     write_demo_page,
 )
-from muybridge.errors import InputError, OptionError, OutputError
+from muybridge.errors import InputError, MissingInput, OptionError, OutputError
 
 _PICTURES = Path(__file__).parents[1] / "pictures"
 _PAGE = "index.html"
 _STYLES = ("woodcut", "glass", "marble", "meadow", "ember", "collage")
 _STRENGTHS = (0.3, 0.6, 1.0)
 _MOVES = (("rocket.jpg", "tilt up"), ("coffee.jpg", "zoom in"), ("chelsea.jpg", "pan left"), ("coffee.jpg", "roll right"))  # fmt: skip  # noqa: E501
+_STRIP_FRAMES, _STRIP_HEIGHT = 6, 120
+_MOST_RATE = 30  # frames a second of a user's film; more would take longer and show no more
+_MOST_ASPECT = 2
+_FILM_STYLE, _PAINTED_SECONDS = "glass", 3.0
+_STAGE_SECONDS = 6.0
 _STAGE_SEED = 4  # chosen by looking
 
 
@@ -60,6 +65,7 @@ def demo(
     """
     if seconds <= 0 or size < 64:
         raise OptionError(f"--seconds {seconds:g} --size {size}: choose more than 0 seconds, and 64 pixels or more")
+    out = out.expanduser().absolute()
     _check_free(out)
     beside = out.with_name(f".{out.name}.{os.getpid()}.partial")
     source = None if video is None else video.expanduser().resolve()
@@ -69,20 +75,21 @@ def demo(
         raise OutputError(f"cannot make {beside.parent}/: {error.strerror}. Name another folder with -o") from error
     try:
         with contextlib.chdir(beside):
-            exhibits = [*_stage(), *_camera()] if source is None else [*_own(source, seconds, size), *_stage()]
-            exhibits += _gallery()
+            exhibits = [] if source is None else _own(source, seconds, size)
+            exhibits += [_stage(), _camera()]
+            if source is None:
+                exhibits += [_painted_stage()]
+            exhibits += [_gallery()]
             write_demo_page(Path(_PAGE), "muybridge", _LEAD, exhibits)
-        if out.exists():
-            shutil.rmtree(out)
-        beside.rename(out)
+        _put(beside, out)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    print(f"\nDone. Open {(out / _PAGE).resolve()}")  # noqa: T201
+    print(f"\nDone. Open {out / _PAGE}")  # noqa: T201
 
 
 _LEAD = (
     "Image models, taken to video: what happens in a film, who does what in it, and the film as a painting. "
-    "Everything below was made by the commands beside it."
+    "Each result below was made on this machine, without a network, by the command beneath it."
 )
 
 
@@ -92,6 +99,37 @@ def _check_free(out: Path) -> None:
     ours = page.is_file() and 'content="muybridge demo"' in page.read_text(encoding="utf-8", errors="replace")
     if out.exists() and not ours and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out} is there and is no page of a demo. Name another folder with -o")
+
+
+def _put(made: Path, out: Path) -> None:
+    """Put the new page in the old one's place, which comes back should that fail."""
+    old = made.with_suffix(".old")
+    try:
+        if out.exists():
+            out.rename(old)
+        made.rename(out)
+    except OSError as error:
+        if old.exists():
+            old.rename(out)
+        raise OutputError(f"cannot put the page in {out}/: {error.strerror}. Name another folder with -o") from error
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _film(file: str, caption: str) -> Film:
+    """A film with what stands for it until it plays: a picture, and some frames in a row."""
+    import numpy as np
+
+    from muybridge.evaluation.report_page import Strip
+    from muybridge.media.images import write_image
+    from muybridge.media.video_reader import VideoReader
+
+    with VideoReader(file) as reader:
+        end = float(reader.info.duration_seconds or 0)
+        middle = [end * (2 * place + 1) / (2 * _STRIP_FRAMES) for place in range(_STRIP_FRAMES)]
+        frames = np.stack([frame.image for frame in reader.frames_at_seconds(middle)])
+    poster = f"{Path(file).stem}.poster.jpg"
+    write_image(Path(poster), frames[_STRIP_FRAMES // 2])
+    return Film(file, caption, poster, Strip("", frames, height=_STRIP_HEIGHT).picture)
 
 
 def _run(commands: Sequence[str]) -> None:
@@ -111,7 +149,7 @@ def _run(commands: Sequence[str]) -> None:
                 raise
 
 
-def _stage() -> list[Exhibit]:
+def _stage() -> Exhibit:
     """A scene with everybody's true boxes and actions."""
     from muybridge.media.box_overlays import BoxLabel, draw_people
     from muybridge.media.video_writer import VideoWriter
@@ -119,7 +157,13 @@ def _stage() -> list[Exhibit]:
     from muybridge.stage.export import scene_name
 
     spec = SceneSpec(
-        seed=_STAGE_SEED, scenario="general", actors=4, width=640, height=360, rate=Fraction(25), duration_seconds=6.0
+        seed=_STAGE_SEED,
+        scenario="general",
+        actors=4,
+        width=640,
+        height=360,
+        rate=Fraction(25),
+        duration_seconds=_STAGE_SECONDS,
     )
     commands = [
         f"muybridge stage --out scene --scenes 1 --seed {spec.seed} --actors {spec.actors} "
@@ -153,13 +197,17 @@ def _stage() -> list[Exhibit]:
         "A procedural world of articulated figures, with the true box of everybody in every frame and the true label "
         "of everything they do: to train on, to test with, to learn the formats from."
     )
-    caption = "What each figure does. Bars of one figure may overlap: one can walk and wave."
+    caption = "What each figure does; one can walk and wave at once. A click goes there in the film."
     files = [f"scene/videos/{name}.mp4", f"scene/cvat/{name}.xml", "scene/ava.csv", "scene/labels.pbtxt"]
-    parts = [Film("stage.mp4", "Boxes and actions are the truth, not a guess."), Timeline(caption, bars, 6.0)]
-    return [Exhibit("A scene of the stage", text, parts, commands, files)]
+    parts = [
+        _film("stage.mp4", "Boxes and actions are the truth, not a guess."),
+        Timeline(caption, bars, _STAGE_SECONDS),
+    ]
+    prepared = "stage.mp4 above is the video that it wrote, with the boxes and actions of its files drawn on it."
+    return Exhibit("A scene of the stage", text, parts, commands, files, prepared)
 
 
-def _camera() -> list[Exhibit]:
+def _camera() -> Exhibit:
     """Four known moves over shipped photographs, and what the built-in recognizer says of them."""
     from muybridge.media.images import read_image
     from muybridge.media.video_writer import VideoWriter
@@ -184,10 +232,11 @@ def _camera() -> list[Exhibit]:
     )
     bars = truth + _spans(Path("camera.json"), "recognized")
     parts = [
-        Film("camera.recognized.mp4", "The film with what was recognized."),
+        _film("camera.recognized.mp4", "The film with what was recognized."),
         Timeline("What the crop does, and what was recognized.", bars, shot * len(_MOVES)),
     ]
-    return [Exhibit("What the camera does", text, parts, commands, ["camera.json"])]
+    prepared = "camera.mp4 is the crop's path over four shots of three photographs."
+    return Exhibit("What the camera does", text, parts, commands, ["camera.mp4", "camera.json"], prepared)
 
 
 def _spans(path: Path, row: str = "") -> list[Bar]:
@@ -201,13 +250,13 @@ def _spans(path: Path, row: str = "") -> list[Bar]:
 
 def _own(source: Path, seconds: float, size: int) -> list[Exhibit]:
     """The user's film: recognized, localized, watched and painted."""
-    end = _shorten(source, Path("film.mp4"), seconds, size)
-    shown = f"The first {end:.0f} seconds of {source.name}, at {size} lines" if end >= seconds - 0.5 else source.name
-    return [_recognized(shown, end), _localized(shown, end), *_painted_film(end)]
+    shown, end = _shorten(source, Path("film.mp4"), seconds, size)
+    text = "A few seconds of it, painted in one pass and steady from frame to frame; and one frame in other styles."
+    return [_recognized(shown, end), _localized(shown, end), _painted_film("Painted", text, Path("film.mp4"), end)]
 
 
-def _shorten(source: Path, target: Path, seconds: float, size: int) -> float:
-    """Write the film's beginning, its short side `size` pixels at most; returns its length in seconds.
+def _shorten(source: Path, target: Path, seconds: float, size: int) -> tuple[str, float]:
+    """Write the film's beginning, small enough to be quick; returns what was kept, in words, and its seconds.
 
     Raises:
         InputError: it cannot be read, is a picture, or is empty.
@@ -216,25 +265,31 @@ def _shorten(source: Path, target: Path, seconds: float, size: int) -> float:
     from muybridge.media.video_reader import DEFAULT_RATE, VideoReader
     from muybridge.media.video_writer import VideoWriter
 
+    if not source.is_file():
+        raise MissingInput(f"there is no file {source}. Name a film of your own")
     if expand_sources([str(source)])[0].kind != "video":
         raise InputError(f"{source} is no film. Give a video; `muybridge stylize` paints pictures")
     with VideoReader(source) as probe:
         info = probe.info
-    small = min(size, info.width, info.height)
-    scale = small / min(info.width, info.height)
+    scale = min(1.0, size / min(info.width, info.height), _MOST_ASPECT * size / max(info.width, info.height))
     width, height = (max(2, 2 * round(side * scale / 2)) for side in (info.width, info.height))
-    last = Fraction(0)
-    rate = info.average_rate or DEFAULT_RATE
+    rate = min(info.average_rate or DEFAULT_RATE, Fraction(_MOST_RATE))
+    last, ended = Fraction(-1), True
     with (
         VideoReader(source, size=(width, height)) as reader,
         VideoWriter(target, width=width, height=height, rate=rate, crf=20) as writer,
     ):
         for frame in reader:
             if frame.pts_seconds >= seconds:
+                ended = False
                 break
-            writer.write(frame.image, frame.pts_seconds)
-            last = frame.pts_seconds
-    return float(last + 1 / rate)
+            # A little less than a frame's time, since many files round theirs.
+            if last < 0 or frame.pts_seconds - last > Fraction(98, 100 * _MOST_RATE):
+                writer.write(frame.image, frame.pts_seconds)
+                last = frame.pts_seconds
+    part = source.name if ended else f"The first {seconds:g} seconds of {source.name}"
+    end = min(float(last + 1 / rate), seconds)
+    return ". ".join([f"{part}, at {width} x {height}", *(note.rstrip(".") for note in reader.notes)]), end
 
 
 def _recognized(shown: str, end: float) -> Exhibit:
@@ -242,7 +297,7 @@ def _recognized(shown: str, end: float) -> Exhibit:
     _run(commands)
     bars = sorted(_spans(Path("camera.json")), key=lambda bar: bar.row)
     text = f"{shown}. The built-in recognizer says what the camera does, over time."
-    parts = [Film("film.mp4", shown), Timeline("What the camera does.", bars, end)]
+    parts = [_film("film.mp4", shown), Timeline("What the camera does.", bars, end)]
     return Exhibit("Recognized", text, parts, commands, ["camera.json"])
 
 
@@ -277,7 +332,7 @@ def _localized(shown: str, end: float) -> Exhibit:
     )
     caption = f"Pale: in the picture. Full: does something.{left_out}"
     timeline = [Timeline(caption, bars, end)] if bars else []
-    parts = [Film("people.mp4", "Boxes, tracks and actions."), facts, *timeline]
+    parts = [_film("people.mp4", "Boxes, tracks and actions."), facts, *timeline]
     return Exhibit("Localized", text, parts, commands, ["people.html", "people.json", "people.xml"])
 
 
@@ -294,52 +349,67 @@ def _stretches(seconds: Sequence[float], end: float) -> list[tuple[float, float]
     return [(max(0.0, start - step / 2), min(end, stop + step / 2)) for start, stop in joined]
 
 
-def _painted_film(end: float) -> list[Exhibit]:
+def _painted_stage() -> Exhibit:
+    text = (
+        "Three seconds of the scene, painted in one pass and steady from frame to frame; and a frame in other styles."
+    )
+    (video,) = Path("scene/videos").glob("*.mp4")
+    return _painted_film("A film, painted", text, video, _STAGE_SECONDS)
+
+
+def _painted_film(title: str, text: str, film: Path, end: float) -> Exhibit:
     """A few seconds from the film's middle, and one picture in several styles and strengths."""
     from muybridge.media.images import write_image
-    from muybridge.media.video_reader import VideoReader
+    from muybridge.media.video_reader import DEFAULT_RATE, VideoReader
     from muybridge.media.video_writer import VideoWriter
 
-    start, length = max(0.0, end / 2 - 1.5), 3.0
-    with VideoReader("film.mp4") as reader:
-        info, kept = reader.info, False
-        rate = info.average_rate or Fraction(25)
-        with VideoWriter("excerpt.mp4", width=info.width, height=info.height, rate=rate, crf=18) as writer:
-            for frame in reader:
-                seconds = float(frame.pts_seconds)
-                if start <= seconds < start + length:
-                    writer.write(frame.image, frame.pts_seconds - Fraction(start))
-                    if not kept:
-                        write_image(Path("still.png"), frame.image)
-                        kept = True
-    commands = ["muybridge stylize excerpt.mp4 --style woodcut --strength 0.8 --size 240 -o painted.mp4"]
+    start = max(0.0, (end - _PAINTED_SECONDS) / 2)
+    with VideoReader(film) as reader:
+        info = reader.info
+        # The frame on display at the start, so that there is one in slow films too.
+        kept = reader.frames_at_seconds([start])
+        first = kept[0].pts_seconds
+        kept += [f for f in reader if first < f.pts_seconds < start + _PAINTED_SECONDS]
+    rate = info.average_rate or DEFAULT_RATE
+    with VideoWriter("excerpt.mp4", width=info.width, height=info.height, rate=rate, crf=18) as writer:
+        for frame in kept:
+            writer.write(frame.image, frame.pts_seconds - first)
+    write_image(Path("still.png"), kept[0].image)
+    commands = [f"muybridge stylize excerpt.mp4 --style {_FILM_STYLE} --strength 0.6 --size 300 -o painted.mp4"]
     _run(commands)
-    text = "Three seconds of it, painted in one pass and steady from frame to frame, and a frame in other styles."
-    exhibit = _paintings("Painted", text, "still.png", styles=_STYLES[1:4])
-    parts = [Film("painted.mp4", "Style woodcut, drawn by code as all of the built-in ones."), *exhibit.parts]
-    return [Exhibit(exhibit.title, text, parts, [*commands, *exhibit.commands], ["excerpt.mp4"])]
+    paintings = _paintings(title, text, "still.png", "a frame of the film, painted", styles=_STYLES[1:4])
+    parts = [
+        _film("painted.mp4", f"In style {_FILM_STYLE}, strength 0.6. All built-in styles are drawn by code."),
+        *paintings.parts,
+    ]
+    prepared = (
+        f"excerpt.mp4 holds {start:.1f} to {min(end, start + _PAINTED_SECONDS):.1f} s, still.png its first frame."
+    )
+    return Exhibit(title, text, parts, [*commands, *paintings.commands], ["excerpt.mp4"], prepared)
 
 
-def _gallery() -> list[Exhibit]:
+def _gallery() -> Exhibit:
     """A shipped photograph in built-in styles, and one of them in several strengths."""
     shutil.copyfile(_PICTURES / "chelsea.jpg", "chelsea.jpg")
     text = "One model paints in the style of any image. These styles are drawn by code: nobody's paintings."
-    return [_paintings("A gallery", text, "chelsea.jpg", styles=_STYLES)]
+    return _paintings("A gallery", text, "chelsea.jpg", "a cat, painted", styles=_STYLES)
 
 
-def _paintings(title: str, text: str, picture: str, *, styles: Sequence[str]) -> Exhibit:
-    stem = Path(picture).stem
-    first = styles[0]
-    named = [(f"{stem}-{style}.png", style, 1.0) for style in styles]
+def _paintings(title: str, text: str, picture: str, subject: str, *, styles: Sequence[str]) -> Exhibit:
+    """The first style in all strengths, the others in full."""
+    stem, first = Path(picture).stem, styles[0]
+    strong = [(f"{stem}-{style}.png", style, 1.0) for style in styles]
     weaker = [(f"{stem}-{first}-{100 * strength:.0f}.png", first, strength) for strength in _STRENGTHS[:-1]]
     commands = [
         f"muybridge stylize {picture} --style {style}{'' if strength == 1 else f' --strength {strength:g}'} -o {name}"
-        for name, style, strength in [*named, *weaker]
+        for name, style, strength in [*strong, *weaker]
     ]
     _run(commands)
     parts = [
-        Slider(picture, named[0][0], f"Before and after: {first}. Move the line."),
-        Pictures([(name, style) for name, style, _ in named[1:]]),
-        Pictures([(name, f"{style}, strength {strength:g}") for name, style, strength in [*weaker, named[0]]]),
+        Slider(picture, weaker[-1][0], f"Before and after: {first}, strength {weaker[-1][2]:g}. Move the line."),
+        Pictures(
+            subject, [(name, f"{style}, strength {strength:g}") for name, style, strength in [*weaker, strong[0]]]
+        ),
+        Pictures(subject, [(name, style) for name, style, _ in strong[1:]]),
     ]
     return Exhibit(title, text, parts, commands)

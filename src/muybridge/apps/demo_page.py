@@ -1,7 +1,8 @@
 """The demo's page: exhibits with pictures, films, timelines, and the command that made each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,18 +18,30 @@ _WIDTH, _ROW, _NAMES = 900, 30, 190
 
 @dataclass(frozen=True)
 class Film:
-    """A video file of the page's folder."""
+    """A video file of the page's folder.
+
+    Attributes:
+        poster: picture file that stands there until it plays.
+        strip: some of its frames in a row, as a data URI.
+    """
 
     kind: ClassVar[str] = "film"
     file: str
     caption: str
+    poster: str
+    strip: str = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Picture files side by side, each with a caption."""
+    """Picture files side by side, each with a caption.
+
+    Attributes:
+        subject: what they show, for those who do not see them.
+    """
 
     kind: ClassVar[str] = "pictures"
+    subject: str
     files: Sequence[tuple[str, str]]
 
 
@@ -84,7 +97,7 @@ class PlacedBar:
 
 @dataclass(frozen=True)
 class Timeline:
-    """What happens when: a line for each row, bars where it does.
+    """What happens when: a line for each row, bars where it does. Bars that overlap stand under one another.
 
     Attributes:
         end: of the film in seconds.
@@ -98,16 +111,37 @@ class Timeline:
     row_height: ClassVar[int] = _ROW
     names: ClassVar[int] = _NAMES
 
-    @property
-    def rows(self) -> list[str]:
-        return list(dict.fromkeys(bar.row for bar in self.bars))
+    left: ClassVar[int] = _NAMES
+    right: ClassVar[int] = _WIDTH - 16
+
+    @cached_property
+    def _lanes(self) -> dict[str, list[list[Bar]]]:
+        """For each row as few lines of bars as need be."""
+        rows: dict[str, list[list[Bar]]] = {bar.row: [] for bar in self.bars}
+        for bar in self.bars:
+            lanes = rows[bar.row]
+            free = next((lane for lane in lanes if all(_apart(bar, other) for other in lane)), None)
+            if free is None:
+                lanes.append([bar])
+            else:
+                free.append(bar)
+        return rows
+
+    def rows(self) -> list[tuple[str, int]]:
+        """Name of each, and y of its upper edge."""
+        found: list[tuple[str, int]] = []
+        y = 0
+        for name, lanes in self._lanes.items():
+            found.append((name, y))
+            y += _ROW * len(lanes)
+        return found
 
     @property
     def height(self) -> int:
-        return _ROW * (len(self.rows) + 1)
+        return _ROW * (sum(len(lanes) for lanes in self._lanes.values()) + 1)
 
     def _x(self, seconds: float) -> float:
-        return _NAMES + (_WIDTH - _NAMES - 16) * min(max(seconds / max(self.end, 1e-9), 0), 1)
+        return self.left + (self.right - self.left) * min(max(seconds / max(self.end, 1e-9), 0), 1)
 
     def ticks(self) -> list[tuple[float, str]]:
         """x and text of each."""
@@ -115,16 +149,24 @@ class Timeline:
 
     def placed(self) -> list[PlacedBar]:
         found: list[PlacedBar] = []
-        for bar in self.bars:
-            row = self.rows.index(bar.row)
-            left, right = self._x(bar.start), self._x(bar.end)
-            width = max(3.0, right - left - 1)
-            colour = bar.colour or _COLOURS[row % len(_COLOURS)]
-            # A letter is about 7 pixels wide; the label says more than its score.
-            label = bar.text.rpartition(" ")[0] if bar.text[-1:].isdigit() else bar.text
-            shown = next((text for text in (bar.text, label) if 7 * len(text) + 8 < width), "")
-            found.append(PlacedBar(left, row * _ROW + 4, width, colour, bar.text, shown))
+        for number, (name, top) in enumerate(self.rows()):
+            for lane, bars in enumerate(self._lanes[name]):
+                found += [self._place(bar, top + lane * _ROW + 4, _COLOURS[number % len(_COLOURS)]) for bar in bars]
         return found
+
+    def _place(self, bar: Bar, y: int, colour: str) -> PlacedBar:
+        left = self._x(bar.start)
+        width = max(3.0, self._x(bar.end) - left - 1)
+        # A letter is about 7 pixels wide; the label says more than its score.
+        label = bar.text.rpartition(" ")[0] if bar.text[-1:].isdigit() else bar.text
+        shown = next((text for text in (bar.text, label) if 7 * len(text) + 8 < width), "")
+        times = f"{bar.row}, {bar.start:.1f} to {bar.end:.1f} s"
+        return PlacedBar(left, y, width, bar.colour or colour, f"{bar.text}: {times}" if bar.text else times, shown)
+
+
+def _apart(one: Bar, other: Bar) -> bool:
+    # Those without words are the ground on which the others stand.
+    return not (one.text and other.text) or one.end <= other.start + 1e-6 or other.end <= one.start + 1e-6
 
 
 @dataclass(frozen=True)
@@ -146,6 +188,7 @@ class Exhibit:
         text: a paragraph.
         commands: that made its files, as a user types them in the page's folder.
         files: others that they wrote, to be opened.
+        prepared: where the commands' inputs come from, in a sentence.
     """
 
     title: str
@@ -153,6 +196,7 @@ class Exhibit:
     parts: Sequence[Part]
     commands: Sequence[str] = ()
     files: Sequence[str] = ()
+    prepared: str = ""
 
 
 def person_hex(identity: int) -> str:
