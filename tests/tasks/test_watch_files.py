@@ -238,7 +238,7 @@ def test_ctrl_c_ends_the_file_whole(tmp_path, live, monkeypatch):
     monkeypatch.setattr(watch_files, "_tell", lambda *_, **__: shown.set())
 
     def press(count: int) -> None:
-        if count == 4:
+        if count == (1 if live else 4):
             assert shown.wait(20)
             _thread.interrupt_main()
             interrupted.set()
