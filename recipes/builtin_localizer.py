@@ -11,13 +11,13 @@ Data are clips of one person each (`composed_clips.py`): 246 filmed in the dark 
 and 19 of falls and daily living (GMDCSA24), whose moments were labelled by eye; and scenes of the stage. FastestDet
 finds the person. Several clips are put into one frame, so that people with different actions share it.
 
-Splits: `given` tests on clips of other places and other people; `fold0` holds out a fifth of the clips, class by
-class. Both trunks stand under the same ACAR head and train on the same draws; a step of SlowFast takes 2.4 times as
-long. Nothing is chosen by the test clips, the last weights count. `adapters`: ST-Adapters on the frozen built-in backbone, from those of
-`camera`. `slowfast`: a small SlowFast network, all of it trained, from random numbers.
+Splits: `given` tests on clips filmed at other places; `fold0` holds out a fifth of the clips, class by class. Both
+trunks stand under the same ACAR head and train on the same draws; a step of SlowFast takes 2.4 times as long. Nothing
+is chosen by the test clips, the last weights count. `adapters`: ST-Adapters on the frozen built-in backbone, from
+those of `camera`. `slowfast`: a small SlowFast network, all of it trained, from random numbers.
 
-The first two commands make the shipped file: a fifth of the clips was never trained on. An interrupted command goes on
-where it was; `--table` prints what `--results` holds.
+The first two commands make the shipped file: a fifth of the clips was never trained on. An interrupted command goes
+on where it was; `--table` prints what `--results` holds.
 """
 
 import argparse
