@@ -1,6 +1,6 @@
 """What painting training clips is worth: human actions in clips repainted with styles that training never saw.
 
-    python recipes/stylize_augmentation.py [--data FOLDER] [--steps 70] [--seed 0]
+    python recipes/stylize_augmentation.py [--data FOLDER] [--steps 40] [--seed 0]
 
 The data are the 246 clips with six actions of `recipes/dark_actions.py`, parted by clip (its fold 0). Adapters start
 from the built-in recognizer `camera` and are trained twice, on the same draws: on clips as they are, and with half of
@@ -36,7 +36,7 @@ SETTINGS = Settings(
     blocks=None,
     dropout=0.3,
     weight_decay=0.05,
-    rate_factor=1.0,
+    rate_factor=0.5,
     init="camera",
 )
 
@@ -79,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/clips/dark_actions"))
     parser.add_argument("--out", type=Path, default=Path("runs/stylize_augmentation"))
-    parser.add_argument("--steps", type=int, default=70)
+    parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)

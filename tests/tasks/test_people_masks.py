@@ -111,6 +111,13 @@ def test_a_short_absence_is_filled_and_a_long_one_is_not():
     assert counts == [1] * 6 + [0] * 10 + [1] * 2 + [0] * 2
 
 
+def test_who_only_flashes_up_is_left_out():
+    boxes = np.tile(np.array(LEFT), (20, 1))
+    assert not any(len(look.people) for look in steady_looks(moments(boxes, present=[5, 6, 7])))
+    assert sum(len(look.people) for look in steady_looks(moments(boxes, present=[5, 6, 7, 8]))) == 4
+    assert len(steady_looks(moments(boxes[:2]))[0].people) == 1  # in a film as short, it is all that there is
+
+
 def test_nobody_and_a_single_look_stay_as_they_are():
     assert steady_looks([]) == []
     (only,) = steady_looks(moments(np.array([LEFT])))

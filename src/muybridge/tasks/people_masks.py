@@ -21,6 +21,7 @@ _FADE_SECONDS = 0.4
 # Boxes follow their person's movement over such times: long enough that a standing person's mask stands still.
 _PLACE_SECONDS, _SIZE_SECONDS = 0.25, 0.5
 _MOST_ABSENCE = 1.0  # seconds for which a detector may miss someone who is there
+_LEAST_SECONDS = 0.5
 _LEAST_SIDE = 1e-3
 _SQUARENESS = 3.0  # exponent of the superellipse that fills a box: 2 is an ellipse, infinity the box
 
@@ -169,7 +170,8 @@ def steady_looks(looks: Sequence[Moment]) -> list[Moment]:
     """Looks in which boxes do not tremble: each person's are smoothed over time, and short absences filled.
 
     A box is fitted by a line through those around it, so that who moves evenly is followed without lag. Its size
-    changes more slowly than its place.
+    changes more slowly than its place. Who is seen for less than half a second, looked for often, is left out: such
+    people are mostly mistakes of the detector, and would flash.
     """
     times = np.array([look.seconds for look in looks])
     rows: dict[int, list[tuple[int, int]]] = {}
@@ -177,7 +179,10 @@ def steady_looks(looks: Sequence[Moment]) -> list[Moment]:
         for row, person in enumerate(look.people.ids.tolist()):
             rows.setdefault(person, []).append((number, row))
     steady: list[list[tuple[int, NDArray[np.float32], float]]] = [[] for _ in looks]
+    brief = _LEAST_SECONDS if len(looks) > 1 and float(np.median(np.diff(times))) < _LEAST_SECONDS / 2 else 0.0
     for person, seen in rows.items():
+        if times[seen[-1][0]] - times[seen[0][0]] < min(brief, float(times[-1] - times[0])):
+            continue
         numbers = np.array([number for number, _ in seen])
         boxes = np.stack([looks[number].people.boxes[row] for number, row in seen]).astype(np.float64)
         scores = [float(looks[number].people.scores[row]) for number, row in seen]
