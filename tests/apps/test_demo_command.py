@@ -44,6 +44,8 @@ class Links(HTMLParser):
 def few_styles(monkeypatch):
     monkeypatch.setattr(demo, "_STYLES", ("woodcut", "glass"))
     monkeypatch.setattr(demo, "_STRENGTHS", (0.5, 1.0))
+    monkeypatch.setattr(demo, "_PAINTED_SECONDS", 0.2)
+    monkeypatch.setattr(demo, "_STAGE_SECONDS", 1.0)
 
 
 def leave_out(monkeypatch, *exhibits: str) -> None:
@@ -68,6 +70,7 @@ def film(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_page_without_a_film(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert call() == 0
@@ -96,6 +99,7 @@ def test_a_page_without_a_film(tmp_path, monkeypatch, capsys):
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.slow
 def test_a_film_of_ones_own(film, tmp_path, monkeypatch):
     leave_out(monkeypatch, "_stage", "_camera", "_gallery")
     assert call(str(film), "-o", str(tmp_path / "page"), "--seconds", "2", "--size", "64") == 0
@@ -169,7 +173,7 @@ def test_a_slow_film_has_an_excerpt(tmp_path, monkeypatch):
         for step in range(3):
             writer.write(np.full((64, 64, 3), 80 * step, np.uint8))
     demo._painted_film("", "", Path("slow.mp4"), 15.0)
-    # From 6 to 9 s nothing new comes: the frame of 5 s is on display.
+    # Until 10 s nothing new comes: the frame of 5 s is on display.
     assert abs(int(np.asarray(Image.open("still.png")).mean()) - 80) <= 2
     with VideoReader("painted.mp4") as reader:
         assert len(list(reader)) == 1

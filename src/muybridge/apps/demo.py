@@ -37,7 +37,7 @@ _MOVES = (("rocket.jpg", "tilt up"), ("coffee.jpg", "zoom in"), ("chelsea.jpg", 
 _STRIP_FRAMES, _STRIP_HEIGHT = 6, 120
 _MOST_RATE = 30  # frames a second of a user's film; more would take longer and show no more
 _MOST_ASPECT = 2
-_FILM_STYLE, _PAINTED_SECONDS = "glass", 3.0
+_FILM_STYLE, _PAINTED_SECONDS = "glass", 2.0
 _STAGE_SECONDS = 6.0
 _STAGE_SEED = 4  # chosen by looking
 
@@ -251,7 +251,7 @@ def _spans(path: Path, row: str = "") -> list[Bar]:
 def _own(source: Path, seconds: float, size: int) -> list[Exhibit]:
     """The user's film: recognized, localized, watched and painted."""
     shown, end = _shorten(source, Path("film.mp4"), seconds, size)
-    text = "A few seconds of it, painted in one pass and steady from frame to frame; and one frame in other styles."
+    text = "Two seconds of it, painted in one pass and steady from frame to frame; and one frame in other styles."
     return [_recognized(shown, end), _localized(shown, end), _painted_film("Painted", text, Path("film.mp4"), end)]
 
 
@@ -302,7 +302,7 @@ def _recognized(shown: str, end: float) -> Exhibit:
 
 
 def _localized(shown: str, end: float) -> Exhibit:
-    commands = ["muybridge localize film.mp4 -o people.mp4 --format json cvat"]
+    commands = ["muybridge localize film.mp4 --threshold 0.5 -o people.mp4 --format json cvat"]
     _run(commands)
     found: dict[str, Any] = json.loads(Path("people.json").read_text(encoding="utf-8"))
     seen: dict[int, list[float]] = {}
@@ -322,8 +322,8 @@ def _localized(shown: str, end: float) -> Exhibit:
     most = max((len(key["people"]) for key in found["key_frames"]), default=0)
     facts = Facts((("people", str(len(seen))), ("most at once", str(most)), ("frames asked", str(len(found["key_frames"])))))  # fmt: skip  # noqa: E501
     text = (
-        f"{shown}. People are found and followed, and each is asked what they do. Where no action is probable, none "
-        "is written."
+        f"{shown}. People are found and followed, and each is asked what they do. An action is "
+        "written where it is more probable than not."
         if seen
         else f"{shown}. Nobody was found in it."
     )
