@@ -11,10 +11,15 @@ in every frame in which the light is dark they agree pixel by pixel. A clip of a
 the model gets the same clip in all three scenes, and its label is right in one: average precision 1/3 for each of the
 three classes "answer ...". The run measures by how much the logits of such clips differ.
 
-Trunk: trained to tell waiting from answering, under a baseline head, then frozen. The ACAR head without a bank starts
-afresh on it; trained, it writes the bank of every scene. A second ACAR head starts from the same weights as the first
-one did and trains equally long, on the same clips in the same order, reading the bank's window of ten seconds to each
-side. Flashes are so far apart that a window around an answer holds no flash but its own.
+While the light is lit, all are labelled as seeing its colour: that is in the label list of writer and reader alike,
+and says nothing of answers to a clip that shows no flash. Training scenes come in threes too, so that knowing a
+layout tells no colour.
+
+Trunk: trained to tell waiting, seeing each colour and answering, under a baseline head, then frozen. The ACAR head
+without a bank starts afresh on it; trained, it writes the bank of every scene. A second ACAR head starts from the
+same weights as the first one did and trains equally long, on the same clips in the same order, reading the bank's
+window of ten seconds to each side. Flashes are so far apart that a window around an answer holds no flash but
+its own.
 """
 
 import argparse
@@ -58,7 +63,8 @@ RATE = 2
 SECONDS = 13.0
 WINDOW = 10.0
 LABELS = stage_labels("memory")
-WAITING = 0  # the first column of LABELS; answers follow
+ANSWERS = [column for column, name in enumerate(LABELS.names) if name.startswith("answer ")]
+OTHERS = [column for column in range(len(LABELS)) if column not in ANSWERS]
 HELD_OUT = 1_000_000  # seeds of held-out scenes start here
 
 
@@ -77,20 +83,32 @@ def clips_of(seeds: range, siblings: int) -> Clips:
     return together(parts)
 
 
-def waiting_or_answering(clips: Clips) -> NDArray[np.float32]:
-    """(N, A, 2) float32."""
-    return np.stack([clips.targets[..., WAITING], clips.targets[..., WAITING + 1 :].sum(-1)], -1)
+def what_shows(clips: Clips) -> NDArray[np.float32]:
+    """(N, A, 5) float32: waiting, seeing each colour, answering; all that a clip can tell by itself."""
+    answering = clips.targets[..., ANSWERS].sum(-1, keepdims=True)
+    return np.concatenate([clips.targets[..., OTHERS], answering], -1)
+
+
+def who_answers(clips: Clips) -> NDArray[np.bool_]:
+    """(N, A)."""
+    return clips.present & (clips.targets[..., ANSWERS] > 0).any(-1)
 
 
 def answers(clips: Clips) -> NDArray[np.bool_]:
     """(N,) whether anyone in the clip answers."""
-    return (clips.present & (clips.targets[..., WAITING] == 0)).any(1)
+    return who_answers(clips).any(1)
+
+
+def lit(clips: Clips) -> NDArray[np.bool_]:
+    """(N,) whether the key frame shows the flash."""
+    return (clips.present & (clips.targets[..., OTHERS[1:]] > 0).any(-1)).any(1)
 
 
 def draw_weights(clips: Clips) -> Tensor:
-    """Clips with an answer are drawn as often as clips without any."""
-    chosen = answers(clips)
-    return torch.from_numpy(np.where(chosen, 0.5 / chosen.sum(), 0.5 / (~chosen).sum()))
+    """Half of the clips drawn show an answer, a quarter the flash."""
+    answer, flash = answers(clips), lit(clips)
+    rest = ~(answer | flash)
+    return torch.from_numpy(np.select([answer, flash], [0.5 / answer.sum(), 0.25 / flash.sum()], 0.25 / rest.sum()))
 
 
 class MemoryData(Dataset[dict[str, Tensor]]):
@@ -166,7 +184,7 @@ def largest_difference_of_siblings(logits: Tensor, clips: Clips) -> float:
     """Over all figures that answer."""
     by_clip = torch.zeros(*clips.present.shape, logits.shape[1])
     by_clip[torch.from_numpy(clips.present)] = logits
-    answering = torch.from_numpy(clips.present & (clips.targets[..., WAITING] == 0))
+    answering = torch.from_numpy(who_answers(clips))
     siblings = num_siblings("memory")
     length = len(clips) // (int(clips.video.max()) + 1)
     by_clip, answering = (x.unflatten(0, (-1, siblings, length)) for x in (by_clip, answering))
@@ -177,7 +195,7 @@ def largest_difference_of_siblings(logits: Tensor, clips: Clips) -> float:
 def training_clips(seed: int, options: argparse.Namespace) -> Clips:
     first = 1 + seed * 100_000
     path = options.out / f"seed{seed}" / "train.npz"
-    return Clips.cached(path, lambda: clips_of(range(first, first + options.scenes), 1))
+    return Clips.cached(path, lambda: clips_of(range(first, first + options.layouts), 3))
 
 
 def trunk_of(seed: int, options: argparse.Namespace) -> SlowFast:
@@ -185,8 +203,8 @@ def trunk_of(seed: int, options: argparse.Namespace) -> SlowFast:
     clips = training_clips(seed, options)
     config = FitConfig(steps=options.trunk_steps, batch_size=16, learning_rate=2e-3, weight_decay=0.01,
                        warmup_steps=30, schedule="cosine", clip_norm=1.0, seed=seed, save_every=100)  # fmt: skip
-    data, folder = ClipData(clips, waiting_or_answering(clips)), options.out / f"seed{seed}" / "trunk"
-    return train_trunk(data, 2, config, folder, weights=draw_weights(clips))
+    data, folder = ClipData(clips, what_shows(clips)), options.out / f"seed{seed}" / "trunk"
+    return train_trunk(data, 5, config, folder, weights=draw_weights(clips))
 
 
 def prove(seed: int, options: argparse.Namespace) -> dict[str, float]:
@@ -227,7 +245,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/stage_memory"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--trunk-seed", type=int, help="take the trunk of this seed for all, in half the time")
-    parser.add_argument("--scenes", type=int, default=240)
+    parser.add_argument("--layouts", type=int, default=60, help="of training, three scenes each")
     parser.add_argument("--held-out", type=int, default=24, help="layouts, three scenes each")
     parser.add_argument("--trunk-steps", type=int, default=400)
     parser.add_argument("--head-steps", type=int, default=600)

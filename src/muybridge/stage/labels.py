@@ -24,6 +24,11 @@ def answering(colour: str) -> str:
     return f"answer {colour}"
 
 
+def seeing(colour: str) -> str:
+    """The label of someone in the light of a signal of that colour, while it is lit."""
+    return f"see {colour}"
+
+
 def stage_labels(scenario: Scenario) -> LabelMap:
     """All labels of a scenario, numbered from 1.
 
@@ -34,7 +39,7 @@ def stage_labels(scenario: Scenario) -> LabelMap:
         names = (*PERFORMANCES, *(watching(name) for name in PERFORMANCES), UNAWARE)
         group = tuple(range(len(names)))
     elif scenario == "memory":
-        names = (WAIT, *(answering(colour) for colour in SIGNAL_COLOURS))
+        names = (WAIT, *map(answering, SIGNAL_COLOURS), *map(seeing, SIGNAL_COLOURS))
         group = tuple(range(len(names)))
     else:
         names = tuple(ACTIONS)

@@ -5,7 +5,7 @@ alone decides the labels in question. Scenes that differ in the cause only are s
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from muybridge.stage.labels import (
     answering,
     clip_labels,
     num_siblings,
+    seeing,
     watching,
 )
 from muybridge.stage.props import Prop, at_rest, thrown
@@ -313,9 +314,10 @@ def _relation(layout: Layout, random: _Random, cause: int) -> Plan:
 def _memory(layout: Layout, random: _Random, causes: list[int]) -> Plan:
     """A signal flashes in one colour, and `layout.delay` seconds later figures raise their arms in answer.
 
-    The answer looks the same whatever the colour; its label is the colour of the last flash. Between flash and answer
-    nothing tells of it. Flashes are `layout.period` apart: a window of w seconds to either side of an answer
-    holds its own flash alone while delay <= w < period - delay.
+    While it is lit, everybody is labelled as seeing its colour. The answer looks the same whatever the colour; its
+    label is the colour of the last flash. Between flash and answer nothing tells of it. Flashes are `layout.period`
+    apart: a window of w seconds to either side of an answer holds its own flash alone while
+    delay <= w < period - delay.
     """
     plan = Plan()
     for place in _spread(random, layout.actors, layout):
@@ -344,6 +346,9 @@ def _memory(layout: Layout, random: _Random, causes: list[int]) -> Plan:
                 actor.gestures.append(part)
         moment += layout.period + random.uniform(0, 1)
     plan.label = names[flashes[0][1]]
+    for actor in plan.actors:
+        for start, colour in flashes:
+            _relabel(actor, start, start + FLASH_SECONDS, seeing(names[colour]))
 
     def glow(seconds: Floats) -> tuple[Floats, Floats]:
         light, strength = np.zeros((len(seconds), 3)), np.zeros(len(seconds))
@@ -363,3 +368,11 @@ def _memory(layout: Layout, random: _Random, causes: list[int]) -> Plan:
     plan.props.append(Prop("signal", (90, 90, 96), 0.34, [(0.0, post)], glow=glow))
     plan.light = light
     return plan
+
+
+def _relabel(actor: Actor, start: float, end: float, label: str) -> None:
+    """Calls the last span of a figure's base by another label from start to end; its pose goes on as it was."""
+    part = actor.base.pop()
+    for first, last, name in ((part.start, start, part.label), (start, end, label), (end, part.end, part.label)):
+        offset = part.offset + (first - part.start) / part.period
+        actor.base.append(replace(part, start=first, end=last, offset=offset, label=name))
