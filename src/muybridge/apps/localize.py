@@ -19,7 +19,7 @@ def localize(
     model: Annotated[str, Parameter(alias="-m")] = "people_actions",
     detector: str | None = None,
     boxes: Path | None = None,
-    threshold: float = 0.3,
+    threshold: float = 0.5,
     min_score: float = 0.5,
     every: str = "1s",
     look_every: str = "200ms",

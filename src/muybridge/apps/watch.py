@@ -35,7 +35,7 @@ def watch(
     top: int = 3,
     window: str = "",
     step: str = "",
-    threshold: float = 0.3,
+    threshold: float = 0.5,
     min_score: float = 0.5,
     every: str = "1s",
     look_every: str = "100ms",

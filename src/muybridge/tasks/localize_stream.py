@@ -38,7 +38,7 @@ class LocalizeConfig:
     every: float = 1.0
     look_every: float = 0.2
     min_score: float = 0.5
-    threshold: float = 0.3
+    threshold: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("every", "look_every"):

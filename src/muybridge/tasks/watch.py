@@ -56,7 +56,7 @@ class OverlayConfig:
     """
 
     top: int = 3
-    threshold: float = 0.3
+    threshold: float = 0.5
     every: float = 1.0
     clock: bool = True
 
