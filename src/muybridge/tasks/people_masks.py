@@ -41,7 +41,7 @@ class PeopleChoice:
 
     ids: frozenset[int] = frozenset()
     actions: tuple[str, ...] = ()
-    threshold: float = 0.3
+    threshold: float = 0.5
     all_but: bool = False
     grow: float = 0.06
     softness: float = 0.25
