@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from muybridge.data.clip_sampling import SamplingConfig
+from muybridge.data.clip_sampling import SamplingConfig, ViewConfig
 from muybridge.data.label_maps import LabelMap
 from muybridge.errors import InputError, MissingInput, OptionError
 from muybridge.media.sources import Source
@@ -26,6 +26,7 @@ class Brightness:
     sampling = SamplingConfig(frames=4, rate=8.0, size=(16, 16))
     labels = LabelMap(("light", "dark"), (0, 1))
     multi_label = False
+    views = ViewConfig()
 
     def probabilities(self, clips: torch.Tensor) -> torch.Tensor:
         light = clips.float().mean(dim=(1, 2, 3, 4)) / 255
