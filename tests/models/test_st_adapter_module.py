@@ -9,7 +9,7 @@ from torch import Tensor
 
 from muybridge.errors import OptionError
 from muybridge.models.frequency import FrequencyBranch, fourier_matrices
-from muybridge.models.st_adapter import AdapterConfig, SpatioTemporalAdapter
+from muybridge.models.st_adapter_module import AdapterConfig, SpatioTemporalAdapter
 from muybridge.models.temporal_conv import DepthwiseConv, conv2d_over_time, depthwise_conv, shifted_multiply_adds
 
 

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from muybridge.errors import ModelMismatch
 from muybridge.models.backbones import describe_differences, is_openai_clip, openai_clip_name, openai_clip_to_timm
-from muybridge.models.st_adapter import AdapterConfig, Placement, VideoViT
+from muybridge.models.st_adapter import VideoViT
+from muybridge.models.st_adapter_module import AdapterConfig, Placement
 from muybridge.models.st_adapter_sets import load_trained_state
 from muybridge.models.temporal_conv import Kernel
 
