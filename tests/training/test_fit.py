@@ -57,11 +57,12 @@ def test_a_line_is_learned_and_frozen_parameters_stay(tmp_path):
     assert set(saved["state"]) == {"linear.weight", "linear.bias"}
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("stopped_at", [4, 8])
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, stopped_at):
-    whole = run(tmp_path / "whole")
-    run(tmp_path / "parts", steps=stopped_at)
-    resumed = run(tmp_path / "parts", resume=True)
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, stopped_at, optimizer):
+    whole = run(tmp_path / "whole", optimizer=optimizer)
+    run(tmp_path / "parts", steps=stopped_at, optimizer=optimizer)
+    resumed = run(tmp_path / "parts", resume=True, optimizer=optimizer)
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
     rows = [json.loads(line) for line in (tmp_path / "parts" / "history.jsonl").read_text().splitlines()]
@@ -73,6 +74,37 @@ def test_resuming_with_another_configuration_is_refused(tmp_path):
     with pytest.raises(TrainingError, match=r"batch_size was 4, now 2"):
         run(tmp_path, batch_size=2, resume=True)
     run(tmp_path, steps=14, resume=True)  # longer is the same run, gone on
+
+
+def test_sgd_takes_nesterov_steps(tmp_path):
+    objective = Regression()
+    objective.dropout.p = 0.0
+    weight, bias = objective.linear.weight.item(), objective.linear.bias.item()
+    settings = {"steps": 5, "batch_size": 10, "learning_rate": 0.1, "momentum": 0.8, "weight_decay": 0.01}
+    run(tmp_path, objective, optimizer="sgd", **settings)
+    speed = [0.0, 0.0]
+    for items in StepBatches(10, batch_size=10, start=0, stop=5, seed=0):
+        batch = torch.stack([Line()[draw] for draw in items]).double()
+        x, y = batch[:, 0], batch[:, 1]
+        error = weight * x + bias - y
+        gradient = [(2 * error * x).mean().item() + 0.01 * weight, (2 * error).mean().item()]
+        speed = [0.8 * v + g for v, g in zip(speed, gradient, strict=True)]
+        weight -= 0.1 * (gradient[0] + 0.8 * speed[0])
+        bias -= 0.1 * (gradient[1] + 0.8 * speed[1])
+    assert objective.linear.weight.item() == pytest.approx(weight, rel=1e-5)
+    assert objective.linear.bias.item() == pytest.approx(bias, rel=1e-5)
+
+
+def test_a_checkpoint_older_than_an_option_counts_as_its_default(tmp_path):
+    run(tmp_path)
+    path = tmp_path / "checkpoint.pt"
+    saved = torch.load(path, weights_only=True)
+    for name in ("optimizer", "momentum", "milestones"):
+        del saved["config"][name]
+    torch.save(saved, path)
+    run(tmp_path, steps=14, resume=True)
+    with pytest.raises(TrainingError, match="optimizer was 'adamw', now 'sgd'"):
+        run(tmp_path, steps=14, resume=True, optimizer="sgd")
 
 
 def test_resuming_with_other_settings_names_each_that_changed(tmp_path):

@@ -15,6 +15,18 @@ def test_learning_rate_schedule():
     assert learning_rate_at(110, config) == pytest.approx(0.0)
 
 
+def test_the_schedule_of_acar_net():
+    # arXiv 2006.07976: from 0.008 to 0.064 in the first of 6 epochs, a tenth at 5.6 and again at 5.8.
+    per_epoch = 100
+    config = FitConfig(
+        steps=6 * per_epoch, learning_rate=0.064, optimizer="sgd", warmup_steps=per_epoch, warmup_from=0.125,
+        schedule="step",
+    )  # fmt: skip
+    expected = {0: 0.008, 50: 0.036, 100: 0.064, 559: 0.064, 560: 0.0064, 579: 0.0064, 580: 0.00064, 599: 0.00064}
+    for step, rate in expected.items():
+        assert learning_rate_at(step, config) == pytest.approx(rate)
+
+
 def test_epochs_are_rounded_up_to_whole_steps():
     assert steps_of_epochs(2, num_items=50, batch_size=16) == 7  # 100 draws, 6 steps make 96
     assert steps_of_epochs(1, num_items=3, batch_size=16) == 1
@@ -33,6 +45,9 @@ def test_the_paper_s_learning_rate_scales_with_the_batch():
         ({"accumulate": 0}, "accumulate=0"),
         ({"learning_rate": 0.0}, "learning_rate=0.0"),
         ({"steps": 5, "warmup_steps": 9}, "warmup_steps=9"),
+        ({"momentum": 1.0}, "momentum=1.0"),
+        ({"warmup_from": 2.0}, "warmup_from=2.0"),
+        ({"milestones": (0.5, 3)}, "milestones="),
     ],
 )
 def test_numbers_that_train_nothing_are_refused(change, says):

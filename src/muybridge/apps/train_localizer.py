@@ -47,7 +47,11 @@ def train_localizer(
     epochs: float = 30,
     steps: int = 0,
     warmup: float = 0.1,
+    warmup_from: float = 0.0,
+    schedule: Literal["constant", "cosine", "step"] = "cosine",
     batch_size: int = 8,
+    optimizer: Literal["adamw", "sgd"] = "adamw",
+    momentum: float = 0.9,
     learning_rate: float = 1e-3,
     weight_decay: float = 0.01,
     clip_norm: float = 1.0,
@@ -143,13 +147,21 @@ def train_localizer(
     steps
         Optimizer steps, in place of epochs.
     warmup
-        Share of the steps in which the learning rate rises from 0; then it falls along half a cosine.
+        Share of the steps in which the learning rate rises.
+    warmup_from
+        Share of the learning rate that it rises from.
+    schedule
+        What it does then: it falls along half a cosine, is constant, or is divided by 10 twice near the end.
     batch_size
         Clips of one step.
+    optimizer
+        adamw, or sgd with Nesterov momentum, as published.
+    momentum
+        Of sgd.
     learning_rate
-        Of AdamW, at its peak.
+        At its peak.
     weight_decay
-        Of AdamW, on matrices.
+        On matrices.
     clip_norm
         Largest gradient norm; 0 for any.
     accumulate
@@ -218,7 +230,10 @@ def train_localizer(
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             clip_norm=clip_norm,
-            schedule="cosine",
+            optimizer=optimizer,
+            momentum=momentum,
+            warmup_from=warmup_from,
+            schedule=schedule,
             accumulate=accumulate,
             precision=precision,
             workers=workers,

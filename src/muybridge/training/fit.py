@@ -185,7 +185,10 @@ def _optimizer(objective: nn.Module, config: FitConfig) -> torch.optim.Optimizer
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, eps=config.epsilon)
+    groups = [g for g in groups if g["params"]]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=True)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, eps=config.epsilon)
 
 
 class _Run:
@@ -309,7 +312,9 @@ class _Run:
         if not path.is_file():
             raise TrainingError(f"cannot resume: there is no {path}. Start without --resume")
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        ours, theirs = _flat(self._described()), _flat(checkpoint["config"])
+        # A checkpoint older than an option was made with its default.
+        defaults = json.loads(json.dumps(asdict(FitConfig())))
+        ours, theirs = _flat(self._described()), _flat(defaults | checkpoint["config"])
         # A run may be made longer, save more often or read with more processes; all else would be another run.
         free = {"save_every", "workers", "tensorboard"} | ({"steps"} if self.config.schedule == "constant" else set())
         names = [name for name in sorted(ours.keys() | theirs.keys()) if name not in free]

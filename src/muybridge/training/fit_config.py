@@ -14,11 +14,15 @@ class FitConfig:
     Attributes:
         steps: optimizer steps.
         batch_size: items of one step, over all processes and accumulation rounds together.
-        learning_rate: peak learning rate of Adam.
-        weight_decay: decoupled weight decay; none on biases, norms and other vectors.
+        learning_rate: the peak.
+        weight_decay: none on biases, norms and other vectors; decoupled with AdamW, added to the gradient with SGD.
+        optimizer: AdamW, or SGD with Nesterov momentum.
         epsilon: Adam's epsilon.
-        warmup_steps: steps of linear warm-up from 0.
-        schedule: what the learning rate does after the warm-up.
+        momentum: SGD's.
+        warmup_steps: steps of linear warm-up.
+        warmup_from: share of the peak that the warm-up starts from.
+        schedule: what the learning rate does after the warm-up; "step" divides it by 10 at each of the milestones.
+        milestones: as shares of the steps; by default those of ACAR-Net, 5.6 and 5.8 of 6 epochs (arXiv 2006.07976).
         accumulate: rounds that one batch is split into, to save memory.
         clip_norm: largest gradient norm; 0 clips nothing.
         precision: number format of the forward pass; weights stay float32.
@@ -35,9 +39,13 @@ class FitConfig:
     batch_size: int = 8
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     epsilon: float = 1e-8
+    momentum: float = 0.9
     warmup_steps: int = 0
-    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_from: float = 0.0
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+    milestones: tuple[float, ...] = (5.6 / 6, 5.8 / 6)
     accumulate: int = 1
     clip_norm: float = 0.0
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
@@ -55,6 +63,12 @@ class FitConfig:
                 raise OptionError(f"{name}={getattr(self, name)} is too small. Choose {least} or more.")
         if not self.learning_rate > 0:
             raise OptionError(f"learning_rate={self.learning_rate} trains nothing. Choose a number above 0.")
+        if not 0 < self.momentum < 1:
+            raise OptionError(f"momentum={self.momentum} is out of range. Choose a number between 0 and 1, as 0.9.")
+        if not 0 <= self.warmup_from <= 1:
+            raise OptionError(f"warmup_from={self.warmup_from} is no share of the learning rate. Choose 0 to 1.")
+        if not all(0 <= share <= 1 for share in self.milestones):
+            raise OptionError(f"milestones={self.milestones} are no shares of the steps. Choose 0 to 1 for each.")
         if self.warmup_steps > self.steps:
             raise OptionError(f"warmup_steps={self.warmup_steps} is more than the {self.steps} steps. Choose fewer.")
 
@@ -70,9 +84,13 @@ def learning_rate_of_batch(per_256: float, batch_size: int) -> float:
 
 
 def learning_rate_at(step: int, config: FitConfig) -> float:
-    """Linear warm-up from 0, then constant, or half a cosine to 0 at the last step."""
+    """Linear warm-up, then constant, divided by 10 at milestones, or half a cosine to 0 at the last step."""
     if step < config.warmup_steps:
-        return config.learning_rate * step / config.warmup_steps
+        share = config.warmup_from + (1 - config.warmup_from) * step / config.warmup_steps
+        return config.learning_rate * share
+    if config.schedule == "step":
+        passed = sum(step >= share * config.steps for share in config.milestones)
+        return config.learning_rate * 0.1**passed
     if config.schedule == "constant":
         return config.learning_rate
     progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
