@@ -351,7 +351,7 @@ def _stretches(seconds: Sequence[float], end: float) -> list[tuple[float, float]
 
 def _painted_stage() -> Exhibit:
     text = (
-        "Three seconds of the scene, painted in one pass and steady from frame to frame; and a frame in other styles."
+        "Two seconds of the scene, painted in one pass and steady from frame to frame; and a frame in other styles."
     )
     (video,) = Path("scene/videos").glob("*.mp4")
     return _painted_film("A film, painted", text, video, _STAGE_SECONDS)
