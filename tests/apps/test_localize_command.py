@@ -54,6 +54,36 @@ def test_a_broken_video_among_others_costs_only_itself(folder, capsys) -> None:
     assert said.out.split() == ["videos/one.localized.json", "videos/two.localized.json"]
 
 
+def test_people_alone_need_no_model(folder, capsys) -> None:
+    options = "--no-actions --boxes truth.csv --every 500ms --format coco json cvat mot --no-video --device cpu"
+    assert run(f"localize videos/one.mp4 {options} -o out.mp4") == 0
+    assert len(capsys.readouterr().out.split()) == 5
+    content = json.loads((folder / "out.json").read_text())
+    assert content["labels"] == ["person"]
+    assert {(span["person"], span["label"]) for span in content["spans"]} == {(0, "person"), (1, "person")}
+    coco = json.loads((folder / "out.coco.json").read_text())
+    assert [category["name"] for category in coco["categories"]] == ["person"]
+    assert coco["annotations"]
+
+
+def test_several_views_of_each_clip(folder, capsys) -> None:
+    shared = "--scales 48 64 --flip --device cpu"
+    assert run(f"localize videos/one.mp4 -m model.safetensors --boxes truth.csv --no-video {shared}") == 0
+    assert (folder / "videos" / "one.localized.json").is_file()
+    measure = f"evaluate localizer truth.csv --videos videos -m model.safetensors --report page.html {shared}"
+    assert run(measure) == 0
+    assert "48, 64, each mirrored too" in (folder / "page.html").read_text()
+
+
+def test_training_by_sgd_with_the_published_schedule(folder, capsys) -> None:
+    options = "--optimizer sgd --schedule step --warmup-from 0.125 --momentum 0.9 --learning-rate 0.064"
+    options += " --weight-decay 1e-7 --steps 2 --workers 0 --device cpu --batch-size 2 --frames 4 --short-side 64"
+    command = f"train localizer truth.csv --videos videos --labels labels.pbtxt --held-out 0 {options}"
+    assert run(f"{command} --warmup 0.5 -o sgd.safetensors") == 0
+    rows = [json.loads(line) for line in (folder / "sgd.training" / "history.jsonl").read_text().splitlines()]
+    assert [row["learning_rate"] for row in rows] == pytest.approx([0.008, 0.064])
+
+
 def test_training_measuring_and_a_bank_from_the_command_line(folder, capsys) -> None:
     shared = "--videos videos --labels labels.pbtxt --steps 1 --workers 0 --device cpu --batch-size 2"
     shared += " --frames 4 --short-side 64"

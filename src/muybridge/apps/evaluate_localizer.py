@@ -19,6 +19,8 @@ def evaluate_localizer(
     protocol: Literal["ava-2019", "activitynet-2020", "slowfast", "mmaction2"] = "ava-2019",
     banks: Path | None = None,
     batch_size: int = 4,
+    scales: Annotated[list[int] | None, Parameter(negative=(), consume_multiple=True)] = None,
+    flip: Annotated[bool, Parameter(negative=())] = False,
     backbone_weights: Path | None = None,
     predictions: Path | None = None,
     report: Path | None = None,
@@ -47,6 +49,10 @@ def evaluate_localizer(
         Folder of feature banks, for a model that reads them.
     batch_size
         Clips at a time.
+    scales
+        See each clip at several sizes, told as pixels of the frame's short side, such as 224 256 320.
+    flip
+        See each clip mirrored too.
     backbone_weights
         A file with an image model's weights, if they do not come by its name.
     predictions
@@ -62,6 +68,7 @@ def evaluate_localizer(
     from muybridge.data.ava import write_ava
     from muybridge.media.outputs import atomic_output, check_writable
     from muybridge.tasks.evaluate_localizer import evaluate
+    from muybridge.tasks.localize_views import TestViews
 
     for path in (predictions, report, out):
         if path is not None:
@@ -76,6 +83,7 @@ def evaluate_localizer(
         protocol=protocol,
         banks=banks,
         batch_size=batch_size,
+        views=TestViews(tuple(scales or ()), flip),
         device=device,
         backbone_weights=backbone_weights,
         report=report,

@@ -23,6 +23,9 @@ def localize(
     min_score: float = 0.5,
     every: str = "1s",
     look_every: str = "200ms",
+    actions: bool = True,
+    scales: Annotated[list[int] | None, Parameter(negative=(), consume_multiple=True)] = None,
+    flip: Annotated[bool, _Flag] = False,
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
     format: Annotated[list[Format] | None, Parameter(negative=(), consume_multiple=True)] = None,
     video: bool = True,
@@ -54,6 +57,12 @@ def localize(
         Time from one key frame, where actions are worked out, to the next, such as 1s or 500ms.
     look_every
         Time from one look for people to the next, at most; between looks boxes move evenly.
+    actions
+        --no-actions finds and follows people only, and needs no model: their one class is person.
+    scales
+        See each clip at several sizes, told as pixels of the frame's short side, such as 224 256 320; slower, surer.
+    flip
+        See each clip mirrored too; not where classes tell left from right.
     out
         The annotated video for one input, a folder for several. By default it is beside the input, as
         NAME.localized.mp4. Files and the report page are named as it is.
@@ -81,25 +90,32 @@ def localize(
     from muybridge.tasks.localize import Localizer
     from muybridge.tasks.localize_files import LocalizeJob, localize_file
     from muybridge.tasks.localize_stream import LocalizeConfig
+    from muybridge.tasks.localize_views import TestViews
+    from muybridge.tasks.video_localizer import PeopleLocalizer, VideoLocalizer
 
     config = LocalizeConfig(
         every=parse_seconds("--every", every),
         look_every=parse_seconds("--look-every", look_every),
         min_score=min_score,
-        threshold=threshold,
+        threshold=threshold if actions else 0.0,
     )
     sources = expand_sources(inputs)
     targets = output_paths(sources, out, suffix_of_stem="localized")
     videos = [source.path for source in sources if source.kind == "video"]
     given = None if boxes is None else read_boxes(boxes, videos)
-    localizer = Localizer.from_pretrained(
-        model,
-        detector=detector,
-        bank_writer=bank_model,
-        device=device,
-        backbone_weights=backbone_weights,
-        precision=precision,
-    )
+    localizer: VideoLocalizer
+    if actions:
+        localizer = Localizer.from_pretrained(
+            model,
+            detector=detector,
+            bank_writer=bank_model,
+            device=device,
+            backbone_weights=backbone_weights,
+            precision=precision,
+            views=TestViews(tuple(scales or ()), flip),
+        )
+    else:
+        localizer = PeopleLocalizer(detector, device=device)
     if given is None:
         _ = localizer.detector  # a wrong name is told before the first video is read
     job = LocalizeJob(

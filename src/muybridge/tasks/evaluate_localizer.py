@@ -34,6 +34,7 @@ from muybridge.media.box_overlays import BoxLabel, draw_people
 from muybridge.models.acar_loss import action_probabilities
 from muybridge.progress import progress_line
 from muybridge.tasks.localize import Localizer
+from muybridge.tasks.localize_views import ONE_VIEW, TestViews
 from muybridge.tasks.tracks import Tracker
 from muybridge.training.localizer import batch_logits
 
@@ -96,6 +97,7 @@ def predict_key_frames(
     banks: Mapping[str, FeatureBank] | None = None,
     span: BankSpan | None = None,
     batch_size: int = 4,
+    views: TestViews = ONE_VIEW,
     quiet: bool = False,
 ) -> list[NDArray[np.float32]]:
     """Probabilities (n, K) of the people of each key frame.
@@ -103,14 +105,19 @@ def predict_key_frames(
     Args:
         logits: (N, K) of a batch of `collate_boxes`.
         frames: with the boxes to use.
+        views: how often and how each clip is seen.
     """
-    data = BoxesDataset(frames, sampling, banks=banks, span=span)
+    scales = [BoxesDataset(frames, each, banks=banks, span=span) for each in views.samplings(sampling)]
     found: list[NDArray[np.float32]] = []
-    with torch.no_grad(), progress_line("measuring", total=len(data), unit="key frames", quiet=quiet) as line:
-        for start in range(0, len(data), batch_size):
-            part = range(start, min(start + batch_size, len(data)))
-            batch = collate_boxes([data[Draw(index, index)] for index in part])
-            probabilities = action_probabilities(logits(batch).float().cpu(), labels.exclusive).numpy()
+    with torch.no_grad(), progress_line("measuring", total=len(frames), unit="key frames", quiet=quiet) as line:
+        for start in range(0, len(frames), batch_size):
+            part = range(start, min(start + batch_size, len(frames)))
+            seen = [
+                logits(collate_boxes(items)).float().cpu()
+                for data in scales
+                for items in zip(*(views.of_item(data[Draw(index, index)]) for index in part), strict=True)
+            ]
+            probabilities = action_probabilities(torch.stack(seen).mean(0), labels.exclusive).numpy()
             found += np.split(probabilities, np.cumsum([len(frames[index].boxes) for index in part])[:-1])
             line.advance(len(part))
     return found
@@ -143,6 +150,7 @@ def measure(
     banks: Mapping[str, FeatureBank] | None = None,
     span: BankSpan | None = None,
     batch_size: int = 4,
+    views: TestViews = ONE_VIEW,
     quiet: bool = False,
 ) -> Evaluation:
     """Measure on key frames, with true boxes, or with the detections scored `min_score` or more.
@@ -158,7 +166,7 @@ def measure(
     if detections is not None:
         asked = _with_boxes(truth, detected_boxes(truth, detections, min_score=min_score))
     found = predict_key_frames(
-        logits, asked, labels, sampling, banks=banks, span=span, batch_size=batch_size, quiet=quiet
+        logits, asked, labels, sampling, banks=banks, span=span, batch_size=batch_size, views=views, quiet=quiet
     )
     predictions, annotated = prediction_rows(asked, found, labels), truth_of(truth, labels)
     frames = evaluate_frames(annotated, predictions, labels, protocol=rules)
@@ -173,7 +181,8 @@ def _with_boxes(truth: Sequence[KeyFrame], boxes: Sequence[NDArray[np.float32]])
     for frame, each in zip(truth, boxes, strict=True):
         if frame.video != video:
             tracker, video = Tracker(rate=1.0), frame.video
-        people = tracker.update(each, np.ones(len(each), np.float32))
+        size = np.array([frame.file.width, frame.file.height] * 2, np.float32)
+        people = tracker.update(each * size, np.ones(len(each), np.float32), seconds=frame.seconds)
         targets = np.zeros((len(each), frame.targets.shape[1]), np.float32)
         result.append(replace(frame, boxes=each, targets=targets, people=people))
     return result
@@ -202,6 +211,7 @@ def evaluate(
     banks: Path | None = None,
     bank_writer: str | Path | None = None,
     batch_size: int = 4,
+    views: TestViews = ONE_VIEW,
     device: str = "auto",
     backbone_weights: Path | None = None,
     report: Path | None = None,
@@ -215,6 +225,7 @@ def evaluate(
         boxes: detections with scores, to be used in place of the true boxes.
         every_seconds: least time between key frames, where every frame is annotated.
         banks: folder of feature banks, for a model that reads one.
+        views: how often and how each clip is seen.
         report: a page to write.
 
     Raises:
@@ -240,9 +251,12 @@ def evaluate(
         banks=opened,
         span=localizer.bank_span,
         batch_size=batch_size,
+        views=views,
     )
     if report is not None:
         about = [("model", str(model)), ("key frames", str(len(truth))), ("boxes", evaluation.boxes)]
+        sides = ", ".join(map(str, views.scales or (localizer.sampling.short_side,)))
+        about.append(("short sides seen", sides + (", each mirrored too" if views.flip else "")))
         parts = [*evaluation_parts(evaluation, labels), Facts("Measured on", about)]
         write_report_page(report, f"How well {Path(model).name} localizes {annotations.name}", parts)
     return evaluation

@@ -4,7 +4,7 @@ frames ── people (a detector and a tracker, or boxes from a file) ── cli
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,18 +21,19 @@ from muybridge.data.feature_bank import FeatureBankReader, FeatureBankWriter, St
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.localization import BankSpan, KeyFrameSampling, normalize_clips
 from muybridge.errors import ModelMismatch, OptionError
-from muybridge.media.video_reader import DEFAULT_RATE, Frame, VideoReader
+from muybridge.media.video_reader import VideoReader
 from muybridge.models.acar import ACARHead, ACARNet
 from muybridge.models.acar_actors import Actors
 from muybridge.models.acar_checkpoint import convert_checkpoint, infer_configs
 from muybridge.models.acar_loss import action_probabilities
 from muybridge.pretrained import BackboneIdentity, reload_backbone
-from muybridge.tasks.detectors import Detector, load_detector
+from muybridge.tasks.detectors import Detector
 from muybridge.tasks.devices import PeopleMemory, choose_device
-from muybridge.tasks.localize_people import DetectedPeople, GivenPeople, PeopleSource
-from muybridge.tasks.localize_results import LocalizeResult, People
-from muybridge.tasks.localize_stream import LocalizeConfig, LocalizedFrame, LocalizeRun, configured
-from muybridge.tasks.tracks import Tracker
+from muybridge.tasks.localize_people import PeopleSource
+from muybridge.tasks.localize_results import People
+from muybridge.tasks.localize_stream import Answer, LocalizeConfig, LocalizeRun, configured
+from muybridge.tasks.localize_views import ONE_VIEW, TestViews, resized
+from muybridge.tasks.video_localizer import VideoLocalizer
 from muybridge.training.localizer import (
     NetworkConfig,
     bank_window,
@@ -46,7 +47,7 @@ BUILT_IN = {"people_actions": "localizer.safetensors"}
 Precision = Literal["float32", "bfloat16"]
 
 
-class Localizer:
+class Localizer(VideoLocalizer):
     """Finds people, follows them and says what they do. Made by `from_pretrained`, or by training.
 
     Example:
@@ -60,6 +61,7 @@ class Localizer:
         backbone: identity of the frozen image model; None for a SlowFast trunk.
         bank_span: what is read of a feature bank; None for a model that reads none.
         bank_writer: the localizer that writes this one's banks.
+        views: how often and how each clip is seen.
         provenance: data, steps and plan of the training.
         scores: measured figures by name.
     """
@@ -78,13 +80,15 @@ class Localizer:
         bank_writer: "Localizer | None" = None,
         device: str = "auto",
         precision: Precision = "float32",
+        views: TestViews = ONE_VIEW,
         provenance: Mapping[str, Any] | None = None,
         scores: Mapping[str, Any] | None = None,
     ) -> None:
         if len(labels) != config.head.num_classes:
             raise ModelMismatch(f"{len(labels)} labels stand beside a head of {config.head.num_classes} classes")
         self.network = network.to(choose_device(device)).eval()
-        self.config, self.labels, self.sampling, self.backbone = config, labels, sampling, backbone
+        super().__init__(labels, detector)
+        self.config, self.sampling, self.backbone, self.views = config, sampling, backbone, views
         self.bank_span, self.bank_model, self.bank_writer = bank_span, bank_model, bank_writer
         if bank_writer is not None and bank_span is not None and bank_writer.fingerprint != bank_model:
             raise ModelMismatch(
@@ -93,7 +97,6 @@ class Localizer:
             )
         self.precision = precision
         self.provenance, self.scores = dict(provenance or {}), dict(scores or {})
-        self._detector = detector
 
     # ---- making one ----
 
@@ -107,6 +110,7 @@ class Localizer:
         device: str = "auto",
         backbone_weights: Path | None = None,
         precision: Precision = "float32",
+        views: TestViews = ONE_VIEW,
     ) -> "Localizer":
         """A trained localizer: a model file, or OWNER/NAME on the Hugging Face hub.
 
@@ -115,6 +119,7 @@ class Localizer:
                 one. It is loaded when it is first needed.
             bank_writer: for a model that reads a feature bank, the one that writes it.
             backbone_weights: file of the image model's weights, where its name does not bring them.
+            views: how often and how each clip is seen.
 
         Raises:
             MissingInput: no such model.
@@ -144,6 +149,7 @@ class Localizer:
             bank_writer=bank_writer,
             device=device,
             precision=precision,
+            views=views,
             provenance=artifact.provenance,
             scores=artifact.scores,
         )
@@ -230,73 +236,6 @@ class Localizer:
         """Where the model runs."""
         return next(self.network.head.parameters()).device
 
-    @property
-    def detector(self) -> Detector:
-        """What finds people, loaded when first asked for."""
-        if self._detector is None or isinstance(self._detector, (str, Path)):
-            device = str(self.device)
-            self._detector = (
-                load_detector(device=device)
-                if self._detector is None
-                else load_detector(self._detector, device=device)
-            )
-        return self._detector
-
-    def people(self, boxes: Annotations | None, config: LocalizeConfig) -> PeopleSource:
-        """What tells who is in the frames of one video: the detector, or given boxes of that video."""
-        step = config.every / config.looks_per_key
-        if boxes is not None:
-            return GivenPeople(boxes, min_score=config.min_score, tracker=Tracker(rate=1 / step))
-        return DetectedPeople(self.detector, Tracker(rate=1 / step), min_score=config.min_score)
-
-    def __call__(
-        self,
-        video: str | Path,
-        *,
-        boxes: Annotations | None = None,
-        config: LocalizeConfig | None = None,
-        bank: FeatureBankReader | None = None,
-        **options: Any,
-    ) -> LocalizeResult:
-        """Who does what, where and when in a video file.
-
-        Args:
-            boxes: who is where, of this one video, in place of the detector's.
-            config, options: a `LocalizeConfig`, or its fields.
-            bank: the video's feature bank, for a model that reads one; None writes one on the way, which then lacks
-                what is still to come.
-
-        Raises:
-            InputError: the video cannot be read.
-        """
-        config = configured(config, options)
-        with VideoReader(video) as reader:
-            run = self.run(self.people(boxes, config), config, bank=bank)
-            for _ in run.walk(reader):
-                pass
-            return self.result(run, reader, Path(video).stem, config)
-
-    def stream(
-        self,
-        frames: Iterable[Frame],
-        *,
-        people: PeopleSource | None = None,
-        config: LocalizeConfig | None = None,
-        bank: FeatureBankReader | None = None,
-        **options: Any,
-    ) -> Iterator[LocalizedFrame]:
-        """Every frame with who is in it and what they do, `config.every` / 2 and half a clip later than it came.
-
-        Holds as many frames as that takes, whatever the length.
-
-        Args:
-            people: tells who is in a frame; None for the detector and a tracker.
-            config, options, bank: as in a call.
-        """
-        config = configured(config, options)
-        run = self.run(people or self.people(None, config), config, bank=bank, keep=False)
-        yield from run.walk(frames)
-
     def run(
         self,
         people: PeopleSource,
@@ -311,11 +250,9 @@ class Localizer:
                 raise OptionError(
                     "this localizer was trained without a feature bank and cannot read one. Leave it out"
                 )
-            return LocalizeRun(self.sampling, len(self.labels), people, self._answer, config, keep=keep)
+            return self._run(people, self._answer, config, keep=keep)
         if bank is not None:
-            return LocalizeRun(
-                self.sampling, len(self.labels), people, self._answer_with(bank, None), config, keep=keep
-            )
+            return self._run(people, self._answer_with(bank, None), config, keep=keep)
         writer = self.bank_writer
         if writer is None:
             raise OptionError(
@@ -327,24 +264,10 @@ class Localizer:
                 "Write the bank first, with write-bank"
             )
         ring = StreamFeatureBank()
-        answer = self._answer_with(ring, ring)
-        return LocalizeRun(self.sampling, len(self.labels), people, answer, config, keep=keep)
+        return self._run(people, self._answer_with(ring, ring), config, keep=keep)
 
-    def result(self, run: LocalizeRun, reader: VideoReader, name: str, config: LocalizeConfig) -> LocalizeResult:
-        """What a finished run recorded."""
-        info = reader.info
-        return LocalizeResult(
-            name,
-            self.labels,
-            info.width,
-            info.height,
-            float(info.average_rate or DEFAULT_RATE),
-            config.every,
-            tuple(run.looks),
-            tuple(run.key_frames),
-            np.array(run.frame_seconds),
-            (*reader.notes, *run.notes),
-        )
+    def _run(self, people: PeopleSource, answer: Answer, config: LocalizeConfig, *, keep: bool) -> LocalizeRun:
+        return LocalizeRun(self.views.largest(self.sampling), len(self.labels), people, answer, config, keep=keep)
 
     def actions(
         self, clip_T3HW: Tensor, boxes: NDArray[np.float32] | Tensor, bank_maps: Tensor | None = None
@@ -352,7 +275,7 @@ class Localizer:
         """Probabilities (n, K) float32 of the people of one clip.
 
         Args:
-            clip_T3HW: uint8, as `sampling` says.
+            clip_T3HW: uint8, as `sampling` says, or at the largest of several scales.
             boxes: (n, 4) fractions of the frame.
             bank_maps: (m, C, h, w) entries of the feature bank around the key frame.
 
@@ -362,10 +285,14 @@ class Localizer:
         if not len(boxes):
             return np.zeros((0, len(self.labels)), np.float32)
         with torch.no_grad(), self._memory(len(boxes)), self._autocast():
-            context = self.network.context(self._input(clip_T3HW))
-            bank = None if bank_maps is None else bank_window(self.network, context, [bank_maps])
-            logits = self.network.head(context, self._actors(boxes), bank)
-            return action_probabilities(logits.float(), self.labels.exclusive).cpu().numpy()
+            views = self.views.of_clip(clip_T3HW, torch.as_tensor(boxes), bank_maps, self.sampling)
+            logits = torch.stack([self._logits(*view) for view in views]).mean(0)
+            return action_probabilities(logits, self.labels.exclusive).cpu().numpy()
+
+    def _logits(self, clip: Tensor, boxes: Tensor, bank_maps: Tensor | None) -> Tensor:
+        context = self.network.context(self._input(clip))
+        bank = None if bank_maps is None else bank_window(self.network, context, [bank_maps])
+        return self.network.head(context, self._actors(boxes), bank).float()
 
     def first_order(self, clip_T3HW: Tensor, boxes: NDArray[np.float32] | Tensor) -> Tensor:
         """What a feature bank keeps of the people of one clip: (n, C, h, w).
@@ -417,13 +344,14 @@ class Localizer:
         del seconds
         return self.actions(clip, people.boxes)
 
-    def _answer_with(self, bank: FeatureBankReader, ring: StreamFeatureBank | None) -> Any:
+    def _answer_with(self, bank: FeatureBankReader, ring: StreamFeatureBank | None) -> Answer:
         """Answers that read a bank's window; a stream's own entry comes into the ring first."""
         span = self.bank_span or BankSpan()
 
         def answer(seconds: float, clip: Tensor, people: People) -> NDArray[np.float32]:
             if ring is not None and self.bank_writer is not None:
-                ring.append(seconds, self.bank_writer.first_order(clip, people.boxes), torch.from_numpy(people.boxes))
+                seen = resized(clip, self.bank_writer.sampling) if self.views.scales else clip
+                ring.append(seconds, self.bank_writer.first_order(seen, people.boxes), torch.from_numpy(people.boxes))
             entries = bank.window(seconds, before=span.before, after=span.after)
             return self.actions(clip, people.boxes, entries.maps)
 

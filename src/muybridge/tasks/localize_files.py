@@ -31,6 +31,7 @@ from muybridge.tasks.localize import Localizer
 from muybridge.tasks.localize_report import report_parts
 from muybridge.tasks.localize_results import LocalizeResult, People
 from muybridge.tasks.localize_stream import LocalizeConfig, LocalizedFrame
+from muybridge.tasks.video_localizer import VideoLocalizer
 
 RGB = NDArray[np.uint8]
 Format = Literal["ava", "coco", "cvat", "json", "mot"]
@@ -50,7 +51,7 @@ class LocalizeJob:
         banks: folder of feature banks, named as the videos; None writes a bank first, where the model reads one.
     """
 
-    localizer: Localizer
+    localizer: VideoLocalizer
     config: LocalizeConfig
     boxes: Annotations | None = None
     formats: tuple[Format, ...] = ("json",)
@@ -142,7 +143,7 @@ def _bank(
     job: LocalizeJob, source: Source, name: str, boxes: Annotations | None, stack: ExitStack
 ) -> FeatureBankReader | None:
     localizer = job.localizer
-    if localizer.bank_span is None:
+    if not isinstance(localizer, Localizer) or localizer.bank_span is None:
         return None
     if job.banks is not None:
         return FeatureBank(job.banks / f"{name}.safetensors", model=localizer.bank_model)
