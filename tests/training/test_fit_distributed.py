@@ -38,6 +38,8 @@ config = FitConfig(steps=6, batch_size=4, learning_rate=0.05, validate_every=2, 
 def measure():
     return {"slope": float(objective.linear.weight)}
 fit(objective, Line(), config, folder=Path(sys.argv[1]), validation=Validation(measure, "slope"), accelerator="cpu")
+group = torch.distributed
+print(group.get_rank(), group.get_world_size()) if group.is_initialized() else print("alone")
 """
 
 
@@ -50,20 +52,23 @@ def test_two_processes_train_what_one_does(tmp_path):
     script.write_text(SCRIPT)
     alone = subprocess.run([sys.executable, script, tmp_path / "one"], capture_output=True, text=True, check=False)
     assert alone.returncode == 0, alone.stderr
+    assert alone.stdout.splitlines()[-1] == "alone"
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
               "TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0", "OMP_NUM_THREADS": "1"}  # fmt: skip
     started = [
         subprocess.Popen(
             [sys.executable, script, tmp_path / "two"],
             env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         for rank in range(2)
     ]
-    for process in started:
-        _, error = process.communicate(timeout=300)
+    for rank, process in enumerate(started):
+        output, error = process.communicate(timeout=300)
         assert process.returncode == 0, error
+        assert output.splitlines()[-1] == f"{rank} 2"  # not two trainings beside each other
     one, two = (_checkpoint(tmp_path / name) for name in ("one", "two"))
     assert one["step"] == two["step"] == 6
     assert one["state"].keys() == two["state"].keys() == {"linear.weight", "linear.bias"}

@@ -109,11 +109,7 @@ def fit(
     num_items = len(cast(Any, dataset))
     if num_items == 0:
         raise TrainingError("there is nothing to train on: the data set is empty")
-    kind, _, number = accelerator.partition(":")
-    devices = "auto" if "WORLD_SIZE" in os.environ else [int(number)] if number else 1
-    fabric = Fabric(accelerator=kind, devices=devices, precision=config.precision)
-    if "WORLD_SIZE" in os.environ:
-        fabric.launch()
+    fabric = _fabric(accelerator, config)
     fabric.seed_everything(config.seed, verbose=False)
     optimizer = _optimizer(objective, config)
     if config.compile:
@@ -189,6 +185,19 @@ def _optimizer(objective: nn.Module, config: FitConfig) -> torch.optim.Optimizer
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=True)
     return torch.optim.AdamW(groups, lr=config.learning_rate, eps=config.epsilon)
+
+
+def _fabric(accelerator: str, config: FitConfig) -> Fabric:
+    """One process, or the group that torchrun has started."""
+    kind, _, number = accelerator.partition(":")
+    if "WORLD_SIZE" not in os.environ:
+        return Fabric(accelerator=kind, devices=[int(number)] if number else 1, precision=config.precision)
+    # Fabric's "auto" is one device on a CPU: each process would train alone, and all write the same files.
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    nodes = int(os.environ["WORLD_SIZE"]) // here
+    fabric = Fabric(accelerator=kind, devices=here, num_nodes=nodes, precision=config.precision)
+    fabric.launch()
+    return fabric
 
 
 class _Run:
@@ -285,8 +294,8 @@ class _Run:
 
     def _trained_state(self) -> dict[str, Tensor]:
         """Trained parameters and all buffers that a state dict holds; frozen parameters are left out."""
-        frozen = {name for name, p in self.module.named_parameters() if not p.requires_grad}
-        frozen = {name.removeprefix("_forward_module.") for name in frozen}
+        # The objective itself: around it are Fabric's wrapper and, with several processes, DDP's.
+        frozen = {name for name, p in self.module.module.named_parameters() if not p.requires_grad}
         state: dict[str, Tensor] = self.module.state_dict()
         return {name: value for name, value in state.items() if name not in frozen}
 
