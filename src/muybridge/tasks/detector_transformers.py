@@ -13,8 +13,8 @@ from muybridge.tasks.detectors import (
     DetectionFailed,
     Detections,
     check_frames,
-    detections,
     kept_classes,
+    labelled_detections,
 )
 from muybridge.tasks.devices import choose_device
 from muybridge.training.memory import is_out_of_memory
@@ -92,14 +92,4 @@ class TransformersDetector:
                 raise
             reason = str(error).splitlines()[0]
             raise DetectionFailed(f"the model failed on frames of {width} x {height}: {reason}") from error
-        return [
-            detections(
-                answer["boxes"],
-                answer["scores"],
-                answer["labels"],
-                keep=self._keep,
-                size=(width, height),
-                min_score=self._min_score,
-            )
-            for answer in answers
-        ]
+        return labelled_detections(answers, keep=self._keep, size=(width, height), min_score=self._min_score)

@@ -9,7 +9,7 @@
 Boxes that stand in a file already are no detector's answer: `muybridge.data.annotation_files.read_boxes` reads them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -174,6 +174,16 @@ def detections(
     rows = torch.nonzero(sound)[:, 0]
     rows = rows[torch.argsort(scores[rows], descending=True, stable=True)]
     return Detections(boxes_xyxy[rows].numpy(), scores[rows].numpy(), places[rows].numpy())
+
+
+def labelled_detections(
+    answers: Iterable[Mapping[str, Tensor]], *, keep: dict[int, int], size: tuple[int, int], min_score: float
+) -> list[Detections]:
+    """`detections` of answers that hold "boxes", "scores" and "labels", as torchvision and transformers give them."""
+    return [
+        detections(each["boxes"], each["scores"], each["labels"], keep=keep, size=size, min_score=min_score)
+        for each in answers
+    ]
 
 
 def check_frames(frames: RGB) -> None:
