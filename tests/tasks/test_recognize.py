@@ -187,11 +187,14 @@ def test_adapters_are_swapped_without_the_backbone(recognizer, weights, film, tm
 
 
 def test_one_batch_with_different_adapters(recognizer, weights, film, tmp_path):
-    make(weights, "x", "y", seed=2).save(tmp_path / "other.safetensors")
+    other = make(weights, "x", "y", seed=2)
+    other.views = ViewConfig(spatial=3)  # each file's own number of views
+    other.save(tmp_path / "other.safetensors")
     swapped = recognizer.with_adapters(tmp_path / "other.safetensors")
-    array = np.random.default_rng(1).integers(0, 256, (5, 40, 40, 3), np.uint8)
-    answers = RecognizerBank([recognizer, swapped]).batch([film, array, film], [1, 0, 0])
-    wanted = [swapped(film), recognizer(array), recognizer(film)]
+    array = np.random.default_rng(1).integers(0, 256, (5, 40, 160, 3), np.uint8)
+    array[:, :, :60] //= 8
+    answers = RecognizerBank([recognizer, swapped]).batch([film, array, array, film], [1, 1, 0, 0])
+    wanted = [swapped(film), swapped(array), recognizer(array), recognizer(film)]
     for answer, alone in zip(answers, wanted, strict=True):
         assert answer.names == alone.names
         torch.testing.assert_close(answer.probabilities, alone.probabilities, rtol=0, atol=1e-5)

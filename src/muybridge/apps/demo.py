@@ -302,7 +302,7 @@ def _recognized(shown: str, end: float) -> Exhibit:
 
 
 def _localized(shown: str, end: float) -> Exhibit:
-    commands = ["muybridge localize film.mp4 --threshold 0.5 -o people.mp4 --format json cvat"]
+    commands = ["muybridge localize film.mp4 -o people.mp4 --format json cvat"]
     _run(commands)
     found: dict[str, Any] = json.loads(Path("people.json").read_text(encoding="utf-8"))
     seen: dict[int, list[float]] = {}

@@ -407,16 +407,20 @@ class RecognizerBank:
         first = self.recognizers[0]
         if len(choice) != len(clips) or any(not 0 <= c < len(self.recognizers) for c in choice):
             raise OptionError(f"choice={list(choice)} must name one of {len(self.recognizers)} recognizers a clip")
-        frames = torch.cat([load_views(clip, first.sampling) for clip in clips]).to(first.device)
-        weights = self._bank.select(torch.tensor(choice, device=first.device))
+        asked = [self.recognizers[place] for place in choice]
+        loaded = [load_views(clip, own.sampling, own.views) for clip, own in zip(clips, asked, strict=True)]
+        counts = [len(views) for views in loaded]
+        frames = torch.cat(loaded).to(first.device)
+        places = torch.tensor(choice, device=first.device).repeat_interleave(
+            torch.tensor(counts, device=first.device)
+        )
         with torch.no_grad():
-            logits = first.model(normalize(frames, first.sampling), weights).float().cpu()
+            logits = first.model(normalize(frames, first.sampling), self._bank.select(places)).float().cpu()
         answers: list[Prediction] = []
-        for row, place in zip(logits, choice, strict=True):
-            own = self.recognizers[place]
-            columns = row[: len(own.labels)]
+        for rows, own in zip(logits.split(counts), asked, strict=True):
+            columns = rows[:, : len(own.labels)]
             probabilities = columns.sigmoid() if own.multi_label else columns.softmax(dim=-1)
-            answers.append(Prediction(own.labels.names, probabilities))
+            answers.append(Prediction(own.labels.names, probabilities.mean(dim=0)))
         return answers
 
 
