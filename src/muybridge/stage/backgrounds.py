@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from muybridge.stage.figures import Colour
 
@@ -29,13 +29,7 @@ def draw_background(
 
 def fit_photograph(photograph: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
     """A photograph (H, W, 3) uint8 scaled to fill (width, height), its overhang cut off evenly."""
-    picture = Image.fromarray(photograph)
-    width, height = size
-    scale = max(width / picture.width, height / picture.height)
-    crop_width, crop_height = width / scale, height / scale
-    left, top = (picture.width - crop_width) / 2, (picture.height - crop_height) / 2
-    box = (left, top, left + crop_width, top + crop_height)
-    return picture.resize(size, Image.Resampling.LANCZOS, box=box)
+    return ImageOps.fit(Image.fromarray(photograph), size, Image.Resampling.LANCZOS)
 
 
 def _light(picture: Image.Image, random: _Random) -> Image.Image:
