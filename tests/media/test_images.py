@@ -185,3 +185,35 @@ def test_resizing(tmp_path: Path) -> None:
     assert resize_image(colours(), 5, 9).shape == (9, 5, 3)
     assert resize_image(colours()[..., 0], 5, 9).shape == (9, 5)
     np.testing.assert_array_equal(resize_image(np.full((9, 9, 3), 77, np.uint8), 4, 3), 77)
+
+
+def test_float_grey_in_each_range(tmp_path: Path) -> None:
+    unit = np.linspace(0, 1, 48, dtype=np.float32).reshape(6, 8)
+    for top, name in ((1, "unit.tif"), (255, "bytes.tif"), (65535, "words.tif")):
+        Image.fromarray(unit * top).save(tmp_path / name)
+        shown = read_image(tmp_path / name).rgb[..., 0]
+        assert np.abs(shown - unit.astype(np.float64) * 255).max() <= 0.51, name
+    unit[0, :3] = np.nan, np.inf, -np.inf
+    Image.fromarray(unit).save(tmp_path / "holes.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "holes.tif").rgb[0, :3], 0)
+
+
+def test_lab_has_no_transparency(tmp_path: Path) -> None:
+    Image.fromarray(colours()).convert("LAB").save(tmp_path / "lab.tif")
+    assert read_image(tmp_path / "lab.tif").alpha is None  # its band named A is a colour
+
+
+@pytest.mark.parametrize("name", ["moving.webp", "moving.png", "pages.tif"])
+def test_of_several_pictures_the_first_is_read_and_their_number_told(tmp_path: Path, name: str) -> None:
+    first, *rest = (Image.fromarray(np.full((6, 8, 3), level, np.uint8)) for level in (0, 100, 200))
+    first.save(tmp_path / name, save_all=True, append_images=rest)
+    picture = read_image(tmp_path / name)
+    assert picture.num_pictures == 3
+    assert picture.rgb.max() == 0
+
+
+@pytest.mark.parametrize(("name", "width"), [("long.webp", 16384), ("long.jpg", 65536), ("long.tga", 65536)])
+def test_a_picture_beyond_its_format_is_refused(tmp_path: Path, name: str, width: int) -> None:
+    with pytest.raises(OutputError, match=rf"{name}.*{width}x1.*Write a \.png"):
+        write_image(tmp_path / name, np.zeros((1, width, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []

@@ -90,3 +90,13 @@ def test_refusals(folder: Path) -> None:
     neighbours = expand_sources(["in/clip.mov", "in/clip.mp4"])
     with pytest.raises(OptionError, match="replace"):  # the mov's result would be the other input
         output_paths(neighbours[:1] + neighbours[1:], folder / "in", suffix_of_stem="s")
+
+
+def test_a_number_in_a_name_stays_the_name(tmp_path: Path) -> None:
+    names = ["a/scene-1.png", "b/scene-1.png", "b/scene-2.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (2, 2)).save(tmp_path / name)
+    sources = expand_sources([str(tmp_path / name) for name in names])
+    results = output_paths(sources, tmp_path / "out", suffix_of_stem="s")
+    assert [path.name for path in results] == ["scene-1.png", "scene-1-2.png", "scene-2.png"]

@@ -199,6 +199,17 @@ def test_a_sound_source_that_is_missing_or_broken_is_named(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == [broken]
 
 
+@pytest.mark.parametrize("name", ["12:30.mp4", "concat:a|b.mp4", "100% %04d ü.mov", "-i.mp4"])
+def test_any_name_is_a_files_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    write_clip(tmp_path / "source.mp4", 5, tones=["aac"])
+    monkeypatch.chdir(tmp_path)
+    rewrite(Path("source.mp4"), Path(name))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "source.mp4"])
+    rewrite(Path(name), Path("again.mp4"))  # pictures and sound are read from it
+    assert shown(Path("again.mp4")) == shown(Path("source.mp4"))
+    assert sound_of(Path("again.mp4")) == sound_of(Path("source.mp4"))
+
+
 # --- whole or not at all ---
 
 

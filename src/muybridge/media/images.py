@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from muybridge.errors import BrokenMedia, InputError, MissingInput, OptionError
+from muybridge.errors import BrokenMedia, InputError, MissingInput, OptionError, OutputError
 from muybridge.media.outputs import atomic_output
 
 UInt8 = NDArray[np.uint8]
@@ -29,11 +29,13 @@ class Picture:
         rgb: (H, W, 3) uint8, upright.
         alpha: (H, W) uint8, 255 opaque; None where the file has no transparency.
         icc_profile: the file's colour profile, to be written back unchanged.
+        num_pictures: how many the file holds, as an animation or pages; this is the first.
     """
 
     rgb: UInt8
     alpha: UInt8 | None = None
     icc_profile: bytes | None = None
+    num_pictures: int = 1
 
     def __repr__(self) -> str:
         height, width = self.rgb.shape[:2]
@@ -42,6 +44,8 @@ class Picture:
 
 def read_image(path: str | Path) -> Picture:
     """Read a picture: turned upright by its EXIF orientation, 16 bits scaled to 8, palette and grey to RGB.
+
+    Of an animation or of pages it is the first.
 
     Raises:
         MissingInput: there is no such file.
@@ -57,6 +61,7 @@ def read_image(path: str | Path) -> Picture:
             with Image.open(path) as file:
                 profile = file.info.get("icc_profile")
                 converted_profile = profile if file.mode in {"RGB", "RGBA", "P"} else None
+                num_pictures = int(getattr(file, "n_frames", 1))
                 rgb, alpha = _to_rgb(ImageOps.exif_transpose(file))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise BrokenMedia(f"{path} is too large to open safely ({error}). Scale it down first") from error
@@ -64,18 +69,20 @@ def read_image(path: str | Path) -> Picture:
         raise BrokenMedia(f"{path} is not a picture of a known format") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise BrokenMedia(f"{path} is a damaged picture ({error}). Copy or export it again") from error
-    return Picture(rgb, alpha, converted_profile)
+    return Picture(rgb, alpha, converted_profile, num_pictures)
 
 
 def _to_rgb(image: Image.Image) -> tuple[UInt8, UInt8 | None]:
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        values = np.asarray(image, dtype=np.float64)
-        # A 32-bit file may hold either range, which only its values tell.
-        sixteen_bits = image.mode.startswith("I;16") or values.max(initial=0) > 255
-        values = values / 257 if sixteen_bits else values
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
+        # A 32-bit file may hold any of these ranges, which only its values tell.
+        if image.mode.startswith("I;16") or values.max(initial=0) > 255:
+            values = values / 257
+        elif image.mode == "F" and values.max(initial=0) <= 1:
+            values = values * 255
         grey = np.clip(values + 0.5, 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2), None
-    if "A" in image.getbands() or "transparency" in image.info:
+    if image.has_transparency_data:
         pixels = np.asarray(image.convert("RGBA"))
         return np.ascontiguousarray(pixels[..., :3]), np.ascontiguousarray(pixels[..., 3])
     return np.array(image.convert("RGB")), None
@@ -92,7 +99,7 @@ def write_image(
 
     Raises:
         OptionError: a suffix that names no picture format.
-        OutputError: the file cannot be written.
+        OutputError: the file cannot be written, or its format has no room for so large a picture.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -109,7 +116,13 @@ def write_image(
         keywords["quality"] = 95
     # Encoded in memory first: Pillow's encoders do not notice a disk that fills up while they write.
     encoded = io.BytesIO()
-    image.save(encoded, format=Image.registered_extensions()[suffix], **keywords)
+    try:
+        image.save(encoded, format=Image.registered_extensions()[suffix], **keywords)
+    except (OSError, OverflowError, ValueError) as error:
+        raise OutputError(
+            f"cannot write {path}: its format does not take a picture of {image.width}x{image.height} ({error}). "
+            "Write a .png, or scale it down"
+        ) from error
     with atomic_output(path) as beside:
         beside.write_bytes(encoded.getvalue())
 

@@ -114,10 +114,10 @@ def output_paths(sources: Sequence[Source], out: Path | None, *, suffix_of_stem:
         else:
             parent = Path() if source.kind == "stream" else source.path.parent
             result = parent / _result_name(source, suffix_of_stem)
-        number = 1
+        stem, number = result.stem, 1
         while result in results:
             number += 1
-            result = result.with_stem(f"{result.stem.removesuffix(f'-{number - 1}')}-{number}")
+            result = result.with_stem(f"{stem}-{number}")
         if result.resolve() in inputs:
             raise OptionError(f"the result would replace the input {result}: choose another place with -o")
         results.append(result)

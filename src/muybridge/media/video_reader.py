@@ -338,6 +338,11 @@ class VideoReader:
         return np.ascontiguousarray(np.rot90(image, frame.rotation // 90)) if frame.rotation else image
 
 
+def ffmpeg_address(source: str | Path) -> str:
+    """How FFmpeg is told of a file or a stream; it takes what stands before a colon in a bare name for a protocol."""
+    return str(source) if "://" in str(source) else str(Path(source).absolute())
+
+
 def _open(source: str) -> InputContainer:
     live = source.startswith("/dev/video")
     if "://" not in source and not live:
@@ -350,7 +355,10 @@ def _open(source: str) -> InputContainer:
             raise BrokenMedia(f"{source} is empty (0 bytes). Copy it again")
     try:
         container = av.open(
-            source, format="v4l2" if live else None, timeout=_OPEN_TIMEOUT_SECONDS, metadata_errors="replace"
+            ffmpeg_address(source),
+            format="v4l2" if live else None,
+            timeout=_OPEN_TIMEOUT_SECONDS,
+            metadata_errors="replace",
         )
     except av.error.FFmpegError as error:
         raise BrokenMedia(f"{source} cannot be opened as a video: {error.strerror}") from error

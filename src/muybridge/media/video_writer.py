@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from muybridge.errors import BrokenMedia, InputError, MissingInput, OptionError, OutputError
 from muybridge.media.outputs import atomic_output, output_error
-from muybridge.media.video_reader import COLOR_CONVERSION, start_of
+from muybridge.media.video_reader import COLOR_CONVERSION, ffmpeg_address, start_of
 
 VIDEO_SUFFIXES_WRITTEN = (".mp4", ".mov", ".mkv")
 # Sound that an mp4 may hold as it is. Anything else is encoded anew, as AAC.
@@ -236,7 +236,7 @@ class _Sound:
 
 def _open_sound(source: str | Path) -> InputContainer:
     try:
-        return av.open(str(source), metadata_errors="replace")
+        return av.open(ffmpeg_address(source), metadata_errors="replace")
     except av.error.FileNotFoundError as error:
         raise MissingInput(f"there is no file {source} to take the sound from") from error
     except av.error.FFmpegError as error:
@@ -257,6 +257,6 @@ def _opened_for_writing(path: Path, time_base: Fraction) -> Generator[OutputCont
     if path.suffix.lower() != ".mkv":
         # The start of each track is kept in the movie's own unit, by default a rounded millisecond.
         options = {"movflags": "+faststart", "movie_timescale": str(time_base.denominator)}
-    container = av.open(str(path), "w", options=options)
+    container = av.open(ffmpeg_address(path), "w", options=options)
     with container:
         yield container
