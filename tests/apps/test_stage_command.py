@@ -91,6 +91,17 @@ def test_photographs_as_backgrounds():
     assert mean[0] > 150 and mean[1] < 30 and mean[2] < 30
 
 
+def test_a_folder_of_photographs_may_hold_films_too(capsys):
+    Path("holiday").mkdir()
+    assert run("-o", "films", "-n", "1", "--actors", "0", "--seconds", "0.5") == 0
+    film = Path("films/videos/general-00000-0.mp4").rename("holiday/film.mp4")
+    assert run("-o", "out", "-n", "1", "--photos", "holiday") == 2
+    assert "no pictures" in capsys.readouterr().err
+    Image.new("RGB", (64, 36), (200, 0, 0)).save("holiday/red.png")
+    assert run("-o", "out", "-n", "1", "--actors", "0", "--photos", "holiday", "--no-shadows") == 0
+    assert run("-o", "other", "-n", "1", "--photos", str(film)) == 2  # a film that is named is a mistake
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -104,6 +115,10 @@ def test_photographs_as_backgrounds():
         (["--rate", "0"], "--rate 0"),
         (["--photos", "nowhere.jpg"], "nowhere.jpg"),
         (["--every", "0"], "ava_every_seconds=0"),
+        (["--every", "nan"], "ava_every_seconds=nan"),
+        (["--min-visible", "2"], "min_visible=2"),
+        (["--seconds", "inf"], "duration_seconds=inf"),
+        (["--scenario", "action", "--siblings", "-n", "1", "--only", "clap"], "more --scenes"),
         (["--scenario", "comedy"], "comedy"),
     ],
 )

@@ -98,11 +98,21 @@ def test_what_cannot_be_exported(tmp_path: Path) -> None:
         export_scenes([SPECS[0], relation], tmp_path)
     with pytest.raises(OptionError, match="seeds"):
         export_scenes([SPECS[0], SPECS[0]], tmp_path)
-    with pytest.raises(OptionError, match="ava_every_seconds"):
-        export_scenes(SPECS, tmp_path, ava_every_seconds=0)
+    for step in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(OptionError, match="ava_every_seconds"):
+            export_scenes(SPECS, tmp_path, ava_every_seconds=step)
+    for share in (-0.1, 1.1, float("nan")):
+        with pytest.raises(OptionError, match="min_visible"):
+            export_scenes(SPECS, tmp_path, min_visible=share)
     with pytest.raises(OptionError, match="no class"):
         export_class_folders([relation, SPECS[0]], tmp_path)
     for export in (export_scenes, export_class_folders):
         with pytest.raises(OptionError, match="empty"):
             export([], tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_step_below_a_frame_gives_every_frame(tmp_path: Path) -> None:
+    rows = export_scenes(SPECS[:1], tmp_path, ava_every_seconds=1e-9, min_visible=0)
+    times = np.unique(np.concatenate([rows.time_seconds, rows.empty_time_seconds]))
+    assert len(times) == SPECS[0].num_frames

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -12,6 +12,9 @@ from muybridge.errors import OptionError
 from muybridge.stage import Scene, SceneSpec, clip_labels, num_siblings
 from muybridge.stage.backgrounds import BackgroundKind
 from muybridge.stage.labels import Scenario
+
+if TYPE_CHECKING:
+    from muybridge.media.sources import Source
 
 # A class that no seed gives must end in a message, not in an endless search.
 _SEEDS_A_SCENE = 500
@@ -94,7 +97,6 @@ def stage(
         Figures of which a smaller share can be seen are not annotated.
     """
     from muybridge.media.images import read_image
-    from muybridge.media.sources import expand_sources
     from muybridge.progress import progress_line
     from muybridge.stage.export import export_class_folders, export_scenes
 
@@ -114,7 +116,7 @@ def stage(
         delay_seconds=delay,
     )
     specs = _choose(first, scenes, actors or [3], only or [], siblings=siblings, balanced=layout == "classes")
-    photographs = [read_image(source.path).rgb for source in expand_sources(photos)] if photos else []
+    photographs = [read_image(source.path).rgb for source in _pictures(photos)] if photos else []
     with progress_line("stage", total=len(specs), unit="scenes") as line:
         if layout == "classes":
             counts = export_class_folders(specs, out, photographs=photographs, on_scene=line.advance)
@@ -129,6 +131,19 @@ def stage(
             on_scene=line.advance,
         )
     _report(out, specs, f"{len(rows)} rows in ava.csv")
+
+
+def _pictures(photos: list[str]) -> "list[Source]":
+    """Those that were named; of a folder only its pictures, since it may hold films too."""
+    from muybridge.media.sources import expand_sources
+
+    pictures: list[Source] = []
+    for name in photos:
+        found = expand_sources([name])
+        pictures += [source for source in found if source.kind == "image" or not Path(name).is_dir()]
+    if not pictures:
+        raise OptionError(f"--photos {photos[0]}: there are films in it and no pictures. Name some")
+    return pictures
 
 
 def _report(out: Path, specs: list[SceneSpec], what: str) -> None:
@@ -160,7 +175,10 @@ def _choose(
         families = [_nth(first, number, actors) for number in range(scenes)]
         count = num_siblings(first.scenario) if siblings else 1
         chosen = [replace(spec, sibling=number) for spec in families for number in range(count)]
-        return [spec for spec in chosen if not only or Scene(spec).label in only]
+        chosen = [spec for spec in chosen if not only or Scene(spec).label in only]
+        if not chosen:
+            raise OptionError(f"--only {only[0]!r}: none of these {scenes} and their siblings is one: more --scenes")
+        return chosen
     quota = {name: scenes // len(wanted) + (place < scenes % len(wanted)) for place, name in enumerate(wanted)}
     return list(_of_classes(first, actors, quota))
 

@@ -49,13 +49,16 @@ def export_scenes(
         What ava.csv holds, in pixels.
 
     Raises:
-        OptionError: label maps differ, a name is there twice, a step that is not positive, nothing to write.
+        OptionError: label maps differ, a name is there twice, a step that is not positive, `min_visible` outside
+            [0, 1], nothing to write.
         OutputError: a file cannot be written; those finished before stay.
     """
     folder = Path(folder)
     labels = _shared_labels(specs)
-    if ava_every_seconds <= 0:
+    if not 0 < ava_every_seconds < float("inf"):
         raise OptionError(f"ava_every_seconds={ava_every_seconds} is no step: choose a positive number of seconds")
+    if not 0 <= min_visible <= 1:
+        raise OptionError(f"min_visible={min_visible} is no share: choose 0 (everybody) to 1 (whom nothing covers)")
     names = [scene_name(spec) for spec in specs]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -64,7 +67,8 @@ def export_scenes(
     ava = AnnotationRows("pixel", dict(sizes))
     for name, spec in zip(names, specs, strict=True):
         scene = Scene(spec, photographs)
-        steps = np.arange(0, len(scene) / float(spec.rate), ava_every_seconds)
+        # More often than every frame there is nothing to tell.
+        steps = np.arange(0, len(scene) / float(spec.rate), max(ava_every_seconds, 0.5 / float(spec.rate)))
         sampled = {round(step * float(spec.rate)) for step in steps.tolist()}
         tracks = AnnotationRows("pixel", {name: sizes[name]})
         with _video(scene, folder / "videos" / f"{name}.mp4") as video:

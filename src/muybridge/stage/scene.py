@@ -93,6 +93,8 @@ class SceneSpec:
             (min(self.width, self.height) >= 16, f"width={self.width}, height={self.height} is too small: both must "
              "be 16 or more"),
             (self.rate > 0, f"rate={self.rate} is no frame rate: choose a positive number"),
+            (self.duration_seconds < float("inf"), f"duration_seconds={self.duration_seconds} is no length: choose a "
+             "number of seconds"),
             (self.duration_seconds * self.rate >= 1, f"duration_seconds={self.duration_seconds} is shorter than one "
              f"frame at {self.rate} frames per second"),
             (0.05 <= self.figure_share <= 1, f"figure_share={self.figure_share} must be in [0.05, 1]"),
@@ -111,7 +113,7 @@ class SceneSpec:
 
     def _check_memory(self) -> None:
         shortest = self.delay_seconds + ANSWER_SECONDS + 2
-        if self.delay_seconds < FLASH_SECONDS:
+        if not self.delay_seconds >= FLASH_SECONDS:
             raise OptionError(f"delay_seconds={self.delay_seconds} is shorter than the flash: choose at least "
                               f"{FLASH_SECONDS:g}")  # fmt: skip
         if self.period < self.delay_seconds + ANSWER_SECONDS:
