@@ -68,6 +68,13 @@ def test_other_paths_and_other_hosts_are_refused(server, path, host, code):
     refused.value.close()
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "localhost:80", "127.0.0.1:8000"])
+def test_this_machine_is_answered_by_each_of_its_names(server, host):
+    request = urllib.request.Request(server.address, headers={"Host": host})  # browsers leave out port 80
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        assert b"/stream" in answer.read()
+
+
 def test_it_listens_on_this_machine_alone(server):
     assert server._server.server_address[0] == "127.0.0.1"
 

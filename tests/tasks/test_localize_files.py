@@ -17,6 +17,7 @@ from muybridge.media.sources import expand_sources
 from muybridge.media.video_reader import VideoReader
 from muybridge.tasks.localize_files import LocalizeJob, boxes_of, localize_file
 from muybridge.tasks.localize_stream import LocalizeConfig
+from muybridge.tasks.video_localizer import PeopleLocalizer
 from tests.media.numbered_clips import write_clip
 from tests.tasks.localized_videos import (
     LABELS,
@@ -155,7 +156,19 @@ def test_boxes_are_found_by_the_name_of_the_video() -> None:
     boxes = annotations_of([("a/yard.mp4", 0.0, (0, 0, 1, 1), 3, 0), ("yards", 0.0, (0, 0, 0.5, 1), 3, 1)])
     assert boxes_of(boxes, "yard", 10, 10).person.tolist() == [0]
     lone = annotations_of([("det", 0.0, (0, 0, 1, 1), 3, 0)])
-    assert len(boxes_of(lone, "yard", 10, 10)) == 1
+    with pytest.raises(InputError, match=r"has none for 'yard'\. It names det$"):
+        boxes_of(lone, "yard", 10, 10)
+
+
+def test_a_page_without_actions_says_who_is_there(folder, tmp_path) -> None:
+    # Boxes along each edge, thinner than a pixel: their pictures are a pixel wide.
+    slivers = [(0, 0, 1, 0.001), (0, 0.999, 1, 1), (0, 0, 0.001, 1), (0.999, 0, 1, 1)]
+    boxes = annotations_of([("yard", t, box, 3, i) for i, box in enumerate(slivers) for t in TIMES])
+    localize(PeopleLocalizer(device="cpu"), folder / "yard.mp4", tmp_path / "out.mp4", boxes)
+    page = (tmp_path / "out.html").read_text()
+    assert "<h1>Who is in yard</h1>" in page
+    assert page.count("data:image/") == 4
+    assert "does" not in page and "probability" not in page
 
 
 def test_a_model_with_a_bank_needs_its_writer(folder, tmp_path) -> None:

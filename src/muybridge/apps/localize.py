@@ -102,7 +102,7 @@ def localize(
     sources = expand_sources(inputs)
     targets = output_paths(sources, out, suffix_of_stem="localized")
     videos = [source.path for source in sources if source.kind == "video"]
-    given = None if boxes is None else read_boxes(boxes, videos)
+    given = None if boxes is None else read_boxes(boxes, videos, rename_lone=True)
     localizer: VideoLocalizer
     if actions:
         localizer = Localizer.from_pretrained(

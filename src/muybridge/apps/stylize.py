@@ -173,7 +173,9 @@ def _people(asked: _PeopleOptions, sources: "list[Source]", device: str) -> "Peo
         raise OptionError("--localizer tells what people do, and no action is asked for. Add --doing")
     boxes = None
     if asked.boxes is not None:
-        boxes = read_boxes(asked.boxes, [source.path for source in sources if source.kind == "video"])
+        boxes = read_boxes(
+            asked.boxes, [source.path for source in sources if source.kind == "video"], rename_lone=True
+        )
     detector = None if boxes is not None else load_detector(asked.detector or "person", device=device)
     return PeopleSearch(choice, detector, localizer, boxes)
 

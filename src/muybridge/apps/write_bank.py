@@ -65,7 +65,7 @@ def write_bank(
     targets = [out / f"{source.path.stem}.safetensors" for source in sources]
     if len(set(targets)) < len(targets):
         raise OptionError("two videos have the same name, and would have the same bank. Write them to two folders")
-    given = None if boxes is None else read_boxes(boxes, [source.path for source in sources])
+    given = None if boxes is None else read_boxes(boxes, [source.path for source in sources], rename_lone=True)
     localizer = Localizer.from_pretrained(model, detector=detector, device=device, backbone_weights=backbone_weights)
 
     def work(source: "Source", target: Path) -> list[str]:

@@ -39,13 +39,15 @@ def read_annotated_videos(path: Path, labels: LabelMap, videos: Path) -> tuple[A
     return annotations, find_videos(annotations.videos, videos)
 
 
-def read_boxes(path: Path, videos: Sequence[Path]) -> Annotations:
+def read_boxes(path: Path, videos: Sequence[Path], *, rename_lone: bool = False) -> Annotations:
     """Boxes of people, their actions left out, whatever the format.
 
     Args:
-        path: AVA CSV, MOT text, COCO JSON, CVAT XML, VIA JSON; or a folder of such files. In AVA's CSV the eighth
-            column is taken for a score where it holds fractions, else for a person.
+        path: AVA CSV, MOT text, COCO JSON, CVAT XML, VIA JSON or CSV; or a folder of such files. In AVA's CSV the
+            eighth column is taken for a score where it holds fractions, else for a person.
         videos: the videos that the boxes are about; frame numbers become seconds by their rates.
+        rename_lone: take boxes of one video for those of the one video given, whatever its name: a MOT file has none
+            but its own.
 
     Raises:
         MissingInput: no such file.
@@ -54,6 +56,11 @@ def read_boxes(path: Path, videos: Sequence[Path]) -> Annotations:
     rates = _Rates(None, videos)
     parts = [_read(file, None, rates) for file in _files(path)]
     joined = join_annotations(parts)
+    if rename_lone and len(videos) == 1 and len(joined.videos) <= 1:
+        name = videos[0].stem
+        joined = replace(
+            joined, videos=(name,), frame_sizes=dict(zip([name], joined.frame_sizes.values(), strict=False))
+        )
     return replace(joined, label=np.full(len(joined), NO_LABEL, np.int64))
 
 
@@ -120,7 +127,7 @@ def _read_csv(path: Path, labels: LabelMap | None, rates: _Rates) -> Annotations
     del rates
     first = next((row for _, row in csv_rows(path)), [])
     if first and first[0].startswith("#"):
-        return read_via(path, labels or _no_labels(path))
+        return read_via(path, labels)
     if labels is not None:
         return read_ava(path, eighth="person")
     eighths = [row[7] for _, row in csv_rows(path) if len(row) == 8]
@@ -147,9 +154,10 @@ def _read_json(path: Path, labels: LabelMap | None, rates: _Rates) -> Annotation
     if "gttubes" in keys:
         return _renamed(*_tubes(path, rates), labels, path)
     if {"metadata", "attribute"} <= keys:
-        return read_via(path, labels or _no_labels(path))
+        return read_via(path, labels)
     if "images" in keys:
-        counts_frames = any("frame_id" in image for image in content["images"] if isinstance(image, dict))
+        images = content["images"] if isinstance(content["images"], list) else []
+        counts_frames = any("frame_id" in image for image in images if isinstance(image, dict))
         annotations, theirs = read_coco(path, rate_fps=rates.any(path) if counts_frames else None)
         return _renamed(annotations, theirs, labels, path)
     raise AnnotationError(f"{path} is JSON of no known format. Give COCO, VIA 3, or tubes of UCF101-24's form.")
@@ -173,10 +181,6 @@ def _renamed(annotations: Annotations, theirs: LabelMap, ours: LabelMap | None, 
     label = annotations.label.copy()
     label[used] = np.array(ids, np.int64)[columns]
     return replace(annotations, label=label)
-
-
-def _no_labels(path: Path) -> LabelMap:
-    raise AnnotationError(f"{path} is a VIA file, whose actions need a label map. Give AVA, MOT, COCO or CVAT boxes.")
 
 
 def join_annotations(parts: Sequence[Annotations]) -> Annotations:

@@ -172,7 +172,13 @@ class AnnotationRows:
         self._empty.append((self._videos.setdefault(video, len(self._videos)), time_seconds))
 
     def annotations(self) -> Annotations:
-        """What was collected. Scores are there when every row has one."""
+        """What was collected. Scores are there when every row has one.
+
+        Raises:
+            AnnotationError: a class or a person has a number beyond 64 bits.
+        """
+        if any(abs(number or 0) >= 2**63 for number in (*self._label, *self._person)):
+            raise AnnotationError("A class or a person has a number beyond 64 bits. Number them from 0.")
         numbers = np.array(self._numbers, np.float64).reshape(-1, 5)
         people = [NO_PERSON if person is None else person for person in self._person]
         scores = [score for score in self._score if score is not None]

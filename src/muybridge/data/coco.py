@@ -61,15 +61,15 @@ def read_coco(  # noqa: C901 - a flat list of checks
         if entry.get("iscrowd"):
             continue
         image = entry.get("image_id")
-        if image not in frames:
+        if not isinstance(image, int | str) or image not in frames:
             raise AnnotationError(f"{where}: the image {image!r} is not among the images. Add it or drop the row.")
         seen.add(image)
         label = entry.get("category_id")
-        if label not in labels.ids:
+        if not isinstance(label, int) or label not in labels.ids:
             raise AnnotationError(f"{where}: the category {label!r} is not among the categories. Add it.")
         person = entry.get("track_id", entry.get("instance_id"))
         score = entry.get("score")
-        if results is not None and not _is_number(score):
+        if not _is_number(score) and (results is not None or score is not None):
             raise AnnotationError(f"{where}: score is {score!r}. Each result needs a number.")
         video, time = frames[image]
         rows.add(
@@ -151,11 +151,16 @@ def _frames(
     path: Path, content: Mapping[str, Any], rate_fps: float | None, rows: AnnotationRows
 ) -> dict[Any, tuple[str, float]]:
     """Video and seconds of each image by its id; frame sizes go into `rows`."""
-    videos = {entry.get("id"): str(entry.get("name", entry.get("file_name"))) for entry in content.get("videos", [])}
+    listed = content.get("videos", [])
+    if not isinstance(listed, list) or not all(
+        isinstance(entry, dict) and isinstance(entry.get("id"), int | str) for entry in listed
+    ):
+        raise AnnotationError(f"{path}: 'videos' must be a list of objects with id and name. Export it again.")
+    videos = {entry["id"]: str(entry.get("name", entry.get("file_name"))) for entry in listed}
     frames: dict[Any, tuple[str, float]] = {}
     for position, image in enumerate(content["images"]):
         where = f"{path}, image number {position}"
-        if not isinstance(image, dict) or "id" not in image:
+        if not isinstance(image, dict) or not isinstance(image.get("id"), int | str):
             raise AnnotationError(f"{where}: an image needs an id. Export the file again.")
         if image["id"] in frames:
             raise AnnotationError(f"{where}: the id {image['id']!r} stands twice. Make each one different.")
@@ -164,7 +169,7 @@ def _frames(
         elif "video_id" in image and _is_number(image.get("frame_id")):
             if rate_fps is None or not rate_fps > 0:
                 raise AnnotationError(f"{where}: times are frame numbers. Give rate_fps, the frames a second.")
-            if image["video_id"] not in videos:
+            if not isinstance(image["video_id"], int | str) or image["video_id"] not in videos:
                 raise AnnotationError(f"{where}: the video {image['video_id']!r} is not among 'videos'. Add it.")
             frames[image["id"]] = (videos[image["video_id"]], image["frame_id"] / rate_fps)
         else:

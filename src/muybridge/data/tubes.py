@@ -17,7 +17,6 @@ A tube's boxes become rows whose `person` is the tube's number within its video.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +72,8 @@ def read_tubes(path: str | Path, *, rate_fps: float) -> TubeSet:
     rows = AnnotationRows("pixel", _sizes(path, content.get("resolution", {})))
     for video, by_class in content["gttubes"].items():
         number = 0
+        if not isinstance(by_class, dict) or not all(isinstance(tubes, list) for tubes in by_class.values()):
+            raise AnnotationError(f"{path}, video {video!r}: expected lists of tubes by class. Export it again.")
         for label, tubes in by_class.items():
             where = f"{path}, video {video!r}, class {label}"
             if not str(label).isdecimal() or int(label) >= len(names):
@@ -81,8 +82,7 @@ def read_tubes(path: str | Path, *, rate_fps: float) -> TubeSet:
                 for frame, *box in _tube(where, tube):
                     rows.add(video, (frame - 1) / rate_fps, box, label=int(label), person=number)
                 number += 1
-    parts = [[tuple(map(str, part)) for part in content.get(key, [])] for key in ("train_videos", "test_videos")]
-    return TubeSet(rows.annotations(), labels, tuple(zip(*parts, strict=False)))
+    return TubeSet(rows.annotations(), labels, _splits(path, content))
 
 
 def write_tubes(path: str | Path, tubes: TubeSet, *, rate_fps: float) -> None:
@@ -119,8 +119,10 @@ def write_tubes(path: str | Path, tubes: TubeSet, *, rate_fps: float) -> None:
         beside.write_text(json.dumps(content), encoding="utf-8")
 
 
-def _sizes(path: Path, resolution: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+def _sizes(path: Path, resolution: Any) -> dict[str, tuple[int, int]]:
     sizes: dict[str, tuple[int, int]] = {}
+    if not isinstance(resolution, dict):
+        raise AnnotationError(f"{path}: 'resolution' must map each video to [height, width].")
     for video, size in resolution.items():
         if (
             not isinstance(size, list)
@@ -130,6 +132,15 @@ def _sizes(path: Path, resolution: Mapping[str, Any]) -> dict[str, tuple[int, in
             raise AnnotationError(f"{path}, video {video!r}: resolution is {size!r}. It must be [height, width].")
         sizes[video] = (size[1], size[0])
     return sizes
+
+
+def _splits(path: Path, content: dict[str, Any]) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+    """(training videos, test videos) of each split."""
+    lists = [content.get(key, []) for key in ("train_videos", "test_videos")]
+    if not all(isinstance(parts, list) and all(isinstance(part, list) for part in parts) for parts in lists):
+        raise AnnotationError(f"{path}: 'train_videos' and 'test_videos' must be lists of lists of names.")
+    train, test = ([tuple(map(str, part)) for part in parts] for parts in lists)
+    return tuple(zip(train, test, strict=False))
 
 
 def _tube(where: str, tube: Any) -> list[list[float]]:

@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ _CSV_HEADER = ("metadata_id", "file_list", "flags", "temporal_coordinates", "spa
 
 def read_via(
     path: str | Path,
-    labels: LabelMap,
+    labels: LabelMap | None,
     *,
     actions: str = ACTIONS_ATTRIBUTE,
     person: str | None = PERSON_ATTRIBUTE,
@@ -34,7 +34,7 @@ def read_via(
 
     Args:
         path: told apart by suffix.
-        labels: values of the attribute are names of this map, or ids where no name fits.
+        labels: values of the attribute are names of this map, or ids where no name fits; None leaves actions out.
         actions: name of the attribute that holds them; option values separated by commas when several are ticked.
         person: name of the attribute that holds a whole number per person; None where there is none.
 
@@ -56,7 +56,8 @@ def read_via(
         if time < 0 or width < 0 or height < 0:
             raise AnnotationError(f"{where}: time {time} or size {width} x {height} is negative. Draw it again.")
         identity = _identity(where, values.get(person, "")) if person is not None else None
-        for label in _labels(where, values.get(actions, ""), labels):
+        done = [NO_LABEL] if labels is None else _labels(where, values.get(actions, ""), labels)
+        for label in done:
             rows.add(video, time, (left, top, left + width, top + height), label=label, person=identity)
     return rows.annotations()
 
@@ -67,24 +68,33 @@ def _regions_json(path: Path) -> Iterator[tuple[str, str, list[Any], list[Any], 
         isinstance(content.get(key), dict) for key in ("metadata", "view", "file", "attribute")
     ):
         raise AnnotationError(f"{path}: not a VIA 3 project (metadata, view, file, attribute). Save it in VIA 3.")
+    for key in ("metadata", "view", "file", "attribute"):
+        if not all(isinstance(entry, dict) for entry in content[key].values()):
+            raise AnnotationError(f"{path}: an entry of {key!r} is no object. Save it again in VIA 3.")
     names = {key: str(entry.get("aname", key)) for key, entry in content["attribute"].items()}
-    options = {names[key]: entry.get("options", {}) for key, entry in content["attribute"].items()}
+    options = {names[key]: _of_kind(dict, entry.get("options")) for key, entry in content["attribute"].items()}
     for key, region in content["metadata"].items():
         where = f"{path}, region {key}"
         view = content["view"].get(str(region.get("vid")), {})
-        files = view.get("fid_list", [])
+        files = _of_kind(list, view.get("fid_list"))
         if len(files) != 1 or str(files[0]) not in content["file"]:
             raise AnnotationError(
                 f"{where}: view {region.get('vid')!r} leads to no single file. Save it again in VIA 3."
             )
         video = str(content["file"][str(files[0])].get("fname", ""))
         values: dict[str, str] = {}
-        for number, value in region.get("av", {}).items():
+        for number, value in _of_kind(dict, region.get("av")).items():
             name = names.get(str(number), str(number))
             chosen = [options.get(name, {}).get(part, part) for part in str(value).split(",")]
             # Names of actions hold commas: option ids are resolved here, and set apart by line ends.
             values[name] = "\n".join(map(str, chosen)) if options.get(name) else str(value)
-        yield where, video, region.get("z", []), region.get("xy", []), values
+        yield where, video, _of_kind(list, region.get("z")), _of_kind(list, region.get("xy")), values
+
+
+def _of_kind(kind: Callable[[], Any], value: Any) -> Any:
+    """The value if it is a dict or a list as expected, else an empty one: VIA writes null for what is not there."""
+    empty = kind()
+    return value if isinstance(value, type(empty)) else empty
 
 
 def _regions_csv(path: Path) -> Iterator[tuple[str, str, list[Any], list[Any], Mapping[str, str]]]:

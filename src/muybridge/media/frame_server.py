@@ -96,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _PATIENCE_SECONDS
 
     def do_GET(self) -> None:
-        if self.headers.get("Host", "").rpartition(":")[0] not in (_HOST, "localhost"):
+        if self.headers.get("Host", "").partition(":")[0] not in (_HOST, "localhost"):  # no port where it is 80
             self.send_error(HTTPStatus.FORBIDDEN)
         elif self.path == "/":
             self.send_response(HTTPStatus.OK)

@@ -31,7 +31,7 @@ from muybridge.tasks.localize import Localizer
 from muybridge.tasks.localize_report import report_parts
 from muybridge.tasks.localize_results import LocalizeResult, People
 from muybridge.tasks.localize_stream import LocalizeConfig, LocalizedFrame
-from muybridge.tasks.video_localizer import VideoLocalizer
+from muybridge.tasks.video_localizer import PERSON, VideoLocalizer
 
 RGB = NDArray[np.uint8]
 Format = Literal["ava", "coco", "cvat", "json", "mot"]
@@ -127,14 +127,14 @@ def boxes_of(boxes: Annotations, name: str, width: int, height: int) -> Annotati
     """The rows of one video, whatever folder or suffix the file of boxes names it with.
 
     Raises:
-        InputError: the file names other videos only.
+        InputError: the file names other videos only, or none.
     """
     matching = [video for video in boxes.videos if video == name or Path(video).stem == name]
     if not matching:
-        if len(boxes.videos) == 1:
-            matching = list(boxes.videos)  # as in a MOT file, which is named by its own stem
-        else:
-            raise InputError(f"the file of boxes has none for {name!r}. It names {', '.join(boxes.videos[:5])}, ...")
+        more = ", ..." if len(boxes.videos) > 5 else ""
+        raise InputError(
+            f"the file of boxes has none for {name!r}. It names {', '.join(boxes.videos[:5]) or 'no video'}{more}"
+        )
     mine = boxes.of_video(matching[0])
     return mine.normalised(dict.fromkeys(mine.videos, (width, height)))
 
@@ -203,8 +203,8 @@ def _keep_thumbnails(thumbnails: dict[int, RGB], localized: LocalizedFrame) -> N
     for person, box in zip(people.ids.tolist(), people.pixel_boxes(width, height).tolist(), strict=True):
         if person in thumbnails:
             continue
-        left, top, right, bottom = (round(edge) for edge in box)
-        crop = image[top : max(bottom, top + 1), left : max(right, left + 1)]
+        left, top = min(round(box[0]), width - 1), min(round(box[1]), height - 1)
+        crop = image[top : max(round(box[3]), top + 1), left : max(round(box[2]), left + 1)]
         step = max(1, max(crop.shape[:2]) // _THUMBNAIL_SIDE)
         thumbnails[person] = crop[::step, ::step].copy()
 
@@ -223,7 +223,8 @@ def write_results(job: LocalizeJob, result: LocalizeResult, target: Path, thumbn
     if job.report:
         page = target.with_suffix(".html")
         parts = report_parts(result, thumbnails, threshold=threshold)
-        write_report_page(page, f"Who does what in {result.video}", parts)
+        what = "Who is" if result.labels == PERSON else "Who does what"
+        write_report_page(page, f"{what} in {result.video}", parts)
         job.written.append(page)
 
 

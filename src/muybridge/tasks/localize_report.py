@@ -11,6 +11,7 @@ from muybridge.media.box_overlays import person_colour
 from muybridge.media.images import resize_image
 from muybridge.media.overlays import overlay_font
 from muybridge.tasks.localize_results import ActionSpan, LocalizeResult
+from muybridge.tasks.video_localizer import PERSON
 
 RGB = NDArray[np.uint8]
 _MOST_PEOPLE = 40
@@ -35,8 +36,9 @@ def report_parts(result: LocalizeResult, thumbnails: dict[int, RGB], *, threshol
         ("key frames", str(len(result.key_frames))),
         ("seconds", f"{end:.1f}"),
         ("most at once", str(max((len(key.people) for key in result.key_frames), default=0))),
-        ("shown from probability", f"{threshold:g}"),
     ]
+    if result.labels != PERSON:
+        facts.append(("shown from probability", f"{threshold:g}"))
     strips: list[Strip] = []
     for person in chosen:
         seen = [key.seconds for key in result.key_frames if person in key.people.ids]

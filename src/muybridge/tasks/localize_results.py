@@ -176,7 +176,8 @@ class LocalizeResult:
         return rows.annotations()
 
     def spans(self, *, threshold: float) -> list[ActionSpan]:
-        """When each person does what, from the key frames; ordered by person and time."""
+        """When each person does what, from the key frames and within the film; ordered by person and time."""
+        last = float(self.frame_seconds[-1]) + 1 / self.rate if len(self.frame_seconds) else np.inf
         open_spans: dict[tuple[int, int], list[tuple[float, float]]] = {}
         closed: list[ActionSpan] = []
 
@@ -184,7 +185,7 @@ class LocalizeResult:
             seen = open_spans.pop(key)
             start, end = seen[0][0] - self.every / 2, seen[-1][0] + self.every / 2
             score = float(np.mean([score for _, score in seen]))
-            closed.append(ActionSpan(key[0], max(0.0, start), end, self.labels.names[key[1]], score))
+            closed.append(ActionSpan(key[0], max(0.0, start), min(end, last), self.labels.names[key[1]], score))
 
         for moment in self.key_frames:
             people = moment.people
