@@ -90,6 +90,13 @@ def test_transparency_stays(folder, model_file):  # noqa: F811
         assert np.array_equal(np.asarray(painted)[..., 3], alpha)
 
 
+def test_of_an_animated_picture_the_first_is_painted_and_the_loss_is_said(folder, model_file, capsys):  # noqa: F811
+    frames = [Image.fromarray(smooth_picture(40, 40, seed)) for seed in range(3)]
+    frames[0].save("moving.webp", save_all=True, append_images=frames[1:])
+    assert run("moving.webp", "-s", "painting.png", "-o", "out.png", "--model", str(model_file)) == 0
+    assert "moving.webp holds 3 pictures, of which the first is painted" in capsys.readouterr().err
+
+
 def test_masks_and_weights_from_the_command_line(folder, model_file):  # noqa: F811
     mask = np.zeros((48, 60), np.uint8)
     mask[:24] = 255

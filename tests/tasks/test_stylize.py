@@ -42,6 +42,15 @@ def test_a_style_computed_once_paints_as_one_computed_anew(stylizer, photo, pain
     assert Style.load(tmp_path / "style.safetensors").name == style.name
 
 
+def test_a_style_keeps_the_projection_it_was_made_with(stylizer, photo, painting):
+    styles = {name: stylizer.encode_style(painting, projection=name, size=64) for name in ("zca", "adain")}
+    expected = {name: stylizer(photo, painting, style_size=64, projection=name) for name in styles}
+    assert not np.array_equal(expected["zca"], expected["adain"])
+    for made, style in styles.items():
+        for asked in styles:
+            assert np.array_equal(stylizer(photo, style, projection=asked), expected[made])
+
+
 def test_a_style_of_another_model_is_refused(stylizer, photo, painting):
     style = stylizer.encode_style(painting, size=64)
     with pytest.raises(ModelMismatch, match="another model"):
@@ -54,8 +63,9 @@ def test_files_arrays_and_built_in_names_are_all_styles(stylizer, photo, paintin
     assert np.array_equal(from_file, stylizer(painting, painting, style_size=64))
     for name in BUILT_IN_STYLES:
         assert stylizer(photo, name, style_size=64).shape == photo.shape
-    with pytest.raises(MissingInput):
-        stylizer(photo, "no-such-style")
+    for missing in ("no-such-style", "", str(tmp_path)):
+        with pytest.raises(MissingInput, match=f"no style '{missing}'.*muybridge styles"):
+            stylizer(photo, missing)
 
 
 def test_weights_are_shares(stylizer, photo, painting):
@@ -135,6 +145,13 @@ def test_a_flat_style_and_a_flat_photo_paint_without_nan(stylizer, photo, painti
 def test_options_out_of_range_are_named(stylizer, photo, painting, options, says):
     with pytest.raises(OptionError, match=says):
         stylizer(photo, painting, **options)
+
+
+def test_patches_larger_than_the_picture_are_refused(stylizer, painting):
+    picture = smooth_picture(48, 70, 1)  # a map of 6 x 9, whose shorter side can be mirrored up to 5 at each end
+    assert stylizer(picture, painting, style_size=64, patch_size=11).shape == picture.shape
+    with pytest.raises(OptionError, match="patch_size=13 is too large for 70x48 pixels: choose at most 11"):
+        stylizer(picture, painting, style_size=64, patch_size=13)
 
 
 @pytest.mark.parametrize(

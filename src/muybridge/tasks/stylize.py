@@ -7,18 +7,16 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from muybridge.artifacts import Artifact, find_model, load_artifact, push_to_hub
-from muybridge.errors import InputError, ModelError, ModelMismatch, OptionError
-from muybridge.media.images import Picture, read_image
+from muybridge.errors import MissingInput, ModelError, ModelMismatch, OptionError
 from muybridge.media.masks import Mask, MaskTrack, TimedMask, fit_mask
 from muybridge.media.video_reader import Frame
 from muybridge.models.avatar_net import (
@@ -39,6 +37,7 @@ from muybridge.models.avatar_net import (
 from muybridge.pretrained import VGG19, avatar_net_with_vgg19, encoder_fingerprint
 from muybridge.tasks.built_in_styles import BUILT_IN_STYLES, built_in_style
 from muybridge.tasks.devices import choose_device
+from muybridge.tasks.stylize_pictures import RGB, as_rgb, keep_colors, padded, scaled, sized
 from muybridge.tasks.temporal import TemporalCarry, TemporalConfig
 
 TASK = "stylize"
@@ -47,9 +46,6 @@ BUILT_IN = {"builtin": "stylizer.safetensors"}
 # Above this many bytes for one full-resolution feature map the network works in tiles.
 _LARGEST_MAP_BYTES = 256 << 20
 _TILE = 512
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as in JPEG and PNG viewers
-
-RGB = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,7 @@ class StylizeConfig:
         interpolation: how strength acts. "biased" fades from the photograph; "normalized" fades from a photograph
             that has the style's colours and contrasts already.
         projection: "zca" matches by all correlations of the features, "adain" by each channel alone, which is faster
-            and keeps more of the content.
+            and keeps more of the content. A `Style` that was made before keeps the one it was made with.
         patch_size: odd side of the pieces of style, in units of 8 pixels; larger pieces keep more of the style's
             drawing and less of the content's detail.
         keep_colors: keep the content's colours, and paint only light and dark.
@@ -200,15 +196,19 @@ class Stylizer:
             return Style(style.name, style.code.to(self.device), style.model)
         if isinstance(style, str) and style in BUILT_IN_STYLES and not Path(style).exists():
             name, style = name or style, built_in_style(style, size=size)
+        if isinstance(style, (str, Path)) and not Path(style).is_file():
+            raise MissingInput(
+                f"there is no style {str(style)!r}: give a picture, a saved style, or one of `muybridge styles`"
+            )
         name = name or (Path(style).stem if isinstance(style, (str, Path)) else "style")
-        rgb = _as_rgb(style)
-        width, height = _scaled(rgb.shape[1], rgb.shape[0], size)
+        rgb = as_rgb(style)
+        width, height = scaled(rgb.shape[1], rgb.shape[0], size)
         # A very long picture would make the match table as long; its middle tells the style as well.
         image = Image.fromarray(rgb).resize((width, height), Image.Resampling.LANCZOS)
         left, top = max(0, (width - 4 * size) // 2), max(0, (height - 4 * size) // 2)
         image = image.crop((left, top, left + min(width, 4 * size), top + min(height, 4 * size)))
         with torch.inference_mode():
-            levels = self.network.encoder(_padded(self._tensor(np.asarray(image))))
+            levels = self.network.encoder(padded(self._tensor(np.asarray(image))))
             _check_finite(levels[3])
             return Style(name, encode_style(levels, projection), self.fingerprint)
 
@@ -235,7 +235,7 @@ class Stylizer:
         Returns:
             (H, W, 3) uint8 RGB of the input's size, or as `size` asks.
         """
-        frames = [Frame(_as_rgb(picture), Fraction(0), 0)]
+        frames = [Frame(as_rgb(picture), Fraction(0), 0)]
         tracks = [MaskTrack(mask) for mask in masks or ()]
         stream = self.stream(frames, styles, weights=weights, masks=tracks, config=config, temporal=None, **options)
         return next(stream).image
@@ -271,14 +271,14 @@ class Stylizer:
         layers = [[pair] for pair in _unweighted(weighted)] if len(tracks) > 1 else [weighted]
         carries = [_carry(temporal) for _ in layers]
         for frame in frames:
-            rgb = _sized(frame.image, config.size)
+            rgb = sized(frame.image, config.size)
             content = self._tensor(rgb)
             painted = [
                 self._paint(content, layer, config, carry) for layer, carry in zip(layers, carries, strict=True)
             ]
             result = self._compose(rgb, painted, tracks, frame.pts_seconds)
             if config.keep_colors:
-                result = _keep_colors(result, rgb)
+                result = keep_colors(result, rgb)
             yield Frame(_to_uint8(result), frame.pts_seconds, frame.index)
 
     def _weighted_styles(
@@ -305,17 +305,27 @@ class Stylizer:
     ) -> Tensor:
         """One picture in one mixture of styles: (1, 3, H, W) to the same, in [0, 255]."""
         H, W = picture_13HW.shape[2:]
-        padded = _padded(picture_13HW)
-        map_bytes = padded.shape[2] * padded.shape[3] * self.network.config.widths[0] * 4
+        grown = padded(picture_13HW)
+        most = 2 * (min(grown.shape[2:]) // STRIDE) - 1
+        if config.patch_size > most:
+            raise OptionError(
+                f"patch_size={config.patch_size} is too large for {W}x{H} pixels: choose at most {most}"
+            )
+        map_bytes = grown.shape[2] * grown.shape[3] * self.network.config.widths[0] * 4
         tile = _TILE if map_bytes > _LARGEST_MAP_BYTES else None
-        content = self.network.encode(padded, tile=tile)
+        content = self.network.encode(grown, tile=tile)
         _check_finite(content.z)
         if carry:
-            carry.begin(padded, content)
+            carry.begin(grown, content)
         how = config.decoration
         parts: list[Tensor] = []
-        whitened = fit_whitening(content.z, config.projection).forward(content.z)
+        # A style that was encoded before keeps the projection of then.
+        by_projection = {
+            name: fit_whitening(content.z, name).forward(content.z)
+            for name in {code.projection for _, code in styles}
+        }
         for number, (weight, code) in enumerate(styles):
+            whitened = by_projection[code.projection]
             swapped = swap(whitened, code, how.patch_size, carry.carry_matches(number) if carry else None)
             if carry:
                 swapped = carry.carry_features(number, swapped)
@@ -386,44 +396,6 @@ def _carry(temporal: TemporalConfig | Literal["default"] | None) -> TemporalCarr
 def _unweighted(weighted: Sequence[tuple[float, StyleCode]]) -> list[tuple[float, StyleCode]]:
     """Under masks of their own the styles do not mix, each is painted in full."""
     return [(1.0, code) for _, code in weighted]
-
-
-def _as_rgb(picture: Any) -> RGB:
-    if isinstance(picture, (str, Path)):
-        return read_image(picture).rgb
-    if isinstance(picture, Picture):
-        return picture.rgb
-    array = np.asarray(picture)
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
-        raise InputError(f"a picture must be (H, W, 3) uint8 RGB, got {array.shape} {array.dtype}")
-    return cast(RGB, array)
-
-
-def _scaled(width: int, height: int, short_side: int) -> tuple[int, int]:
-    scale = short_side / min(width, height)
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _sized(rgb: RGB, size: int) -> RGB:
-    if not size or min(rgb.shape[:2]) == size:
-        return rgb
-    target = _scaled(rgb.shape[1], rgb.shape[0], size)
-    return np.asarray(Image.fromarray(rgb).resize(target, Image.Resampling.LANCZOS))
-
-
-def _padded(picture_13HW: Tensor) -> Tensor:
-    """Grown at the right and the bottom, by repeating the edge, to sides the network takes."""
-    H, W = picture_13HW.shape[2:]
-    bottom = max(MIN_SIDE, -(-H // STRIDE) * STRIDE) - H
-    right = max(MIN_SIDE, -(-W // STRIDE) * STRIDE) - W
-    return F.pad(picture_13HW, (0, right, 0, bottom), mode="replicate") if bottom or right else picture_13HW
-
-
-def _keep_colors(painted: NDArray[np.float32], rgb: RGB) -> NDArray[np.float32]:
-    """The painting's light and dark with the content's colour differences."""
-    content = rgb.astype(np.float32)
-    lighter = (painted - content) @ _LUMA
-    return (content + lighter[..., None]).astype(np.float32)
 
 
 def _check_finite(values: Tensor) -> None:

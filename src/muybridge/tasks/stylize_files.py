@@ -78,6 +78,11 @@ def _paint_picture(job: PaintJob, path: Path, target: Path) -> list[str]:
     if alpha is not None and alpha.shape != painted.shape[:2]:
         alpha = resize_image(alpha, painted.shape[1], painted.shape[0])
     write_image(target, painted, alpha=alpha, icc_profile=picture.icc_profile)
+    if picture.num_pictures > 1:
+        notes.append(
+            f"{path} holds {picture.num_pictures} pictures, of which the first is painted; a .gif or a video is "
+            "painted whole"
+        )
     return notes
 
 
