@@ -50,6 +50,8 @@ class VideoWriter:
         audio_from: file whose sound tracks are copied; without any, or None, the result is silent.
         crf: constant rate factor of x264, 0 (lossless) to 51; 18 looks like the source.
         preset: x264's trade of speed for size.
+        reproducible: the same frames give the same bytes; somewhat larger files. x264's macroblock tree is left out
+            for it, which at some small sizes (160x120) depends on memory that nobody wrote.
 
     Raises:
         OptionError: another suffix, or a rate or size that is not positive.
@@ -67,6 +69,7 @@ class VideoWriter:
         audio_from: str | Path | None = None,
         crf: int = 18,
         preset: str = "veryfast",
+        reproducible: bool = False,
     ) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() not in VIDEO_SUFFIXES_WRITTEN:
@@ -80,7 +83,7 @@ class VideoWriter:
         self.width, self.height, self.rate = width, height, Fraction(rate)
         self.time_base = time_base or _FINE_TIME_BASE
         self._audio_from = audio_from
-        self._crf, self._preset = crf, preset
+        self._options = {"crf": str(crf), "preset": preset} | ({"x264-params": "mbtree=0"} if reproducible else {})
         self._reformatter = VideoReformatter()
         self._count = 0
         self._last_pts: int | None = None
@@ -101,7 +104,7 @@ class VideoWriter:
         stream = container.add_stream("libx264", rate=self.rate)
         stream.width, stream.height = self.width, self.height
         stream.pix_fmt = "yuv420p" if self.width % 2 == 0 and self.height % 2 == 0 else "yuv444p"
-        stream.options = {"crf": str(self._crf), "preset": self._preset}
+        stream.options = self._options
         stream.time_base = self.time_base
         context = stream.codec_context
         context.time_base = self.time_base

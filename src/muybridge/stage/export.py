@@ -128,7 +128,8 @@ def export_class_folders(
 
 
 def _video(scene: Scene, path: Path) -> VideoWriter:
-    return VideoWriter(path, width=scene.spec.width, height=scene.spec.height, rate=scene.spec.rate)
+    spec = scene.spec
+    return VideoWriter(path, width=spec.width, height=spec.height, rate=spec.rate, reproducible=True)
 
 
 def _shared_labels(specs: Sequence[SceneSpec]) -> LabelMap:
