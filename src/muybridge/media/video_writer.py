@@ -83,7 +83,7 @@ class VideoWriter:
         self.width, self.height, self.rate = width, height, Fraction(rate)
         self.time_base = time_base or _FINE_TIME_BASE
         self._audio_from = audio_from
-        self._options: dict[str, str | None] = {"crf": str(crf), "preset": preset}
+        self._options: dict[str, object] = {"crf": str(crf), "preset": preset}
         if reproducible:
             self._options["x264-params"] = "mbtree=0"
         self._reformatter = VideoReformatter()
