@@ -110,8 +110,8 @@ def train_recognizer(
     dropout
         Before the classifier.
     initialize
-        A recognizer (camera, or a file) whose adapters training starts from; its classes may be others. Without
-        options for adapters, they are as in it.
+        A recognizer whose adapters training starts from: stage_actions (built in, how people move), camera, or a
+        file. Its classes may be others. Without options for adapters, they are as in it.
     labels
         A file with all classes, one a line; by default those that the data names.
     root

@@ -31,7 +31,7 @@ from muybridge.tasks.devices import choose_device
 from muybridge.training.memory import is_out_of_memory
 
 TASK = "recognize"
-BUILT_IN = {"camera": "camera.safetensors"}
+BUILT_IN = {"camera": "camera.safetensors", "stage_actions": "stage_actions.safetensors"}
 CLIP_TOWER = "vit_base_patch16_clip_quickgelu_224"
 
 RGB = NDArray[np.uint8]
@@ -128,6 +128,8 @@ class Recognizer:
         precision: Precision = "float32",
     ) -> "Recognizer":
         """A trained recognizer: "camera" (built in: what the camera does), a model file, or OWNER/NAME on the hub.
+
+        "stage_actions" is built in too, to start trainings of people's actions from.
 
         Args:
             backbone_weights: file of the backbone's weights, where its name does not bring them.
