@@ -7,6 +7,7 @@ from PIL import Image
 
 from muybridge.data.photos import CropConfig, PhotoCrops, random_crop, recolour
 from muybridge.data.sampling import Draw
+from muybridge.errors import BrokenMedia
 
 
 @pytest.fixture
@@ -47,6 +48,15 @@ def test_items_depend_on_the_draw_alone(ramp):
     assert all(torch.equal(first[name], again[name]) for name in ("photo", "style"))
     assert not torch.equal(first["photo"], other["photo"])
     assert set(PhotoCrops([ramp], config)[Draw(0, 1)]) == {"photo"}
+
+
+@pytest.mark.parametrize("name", ["text.jpg", "empty.png", "cut.png"])
+def test_a_photograph_that_cannot_be_read_is_named(ramp, tmp_path, name):
+    content = {"text.jpg": b"hello", "empty.png": b"", "cut.png": ramp.read_bytes()[:200]}[name]
+    (tmp_path / name).write_bytes(content)
+    photos = PhotoCrops([tmp_path / name], CropConfig(short_side=(60, 60), crop=40))
+    with pytest.raises(BrokenMedia, match=name):
+        photos[Draw(0, 1)]
 
 
 def test_recoloured_pixels_stay_in_range():

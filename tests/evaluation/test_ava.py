@@ -247,6 +247,15 @@ def test_nothing_predicted(tmp_path):
     assert evaluate_ava(*files).mean_average_precision == 0
 
 
+def test_classes_that_fit_no_label_are_told_of(tmp_path):
+    files = [tmp_path / name for name in ("truth.csv", "found.csv", "labels.pbtxt")]
+    files[0].write_text("film,0902,0.1,0.1,0.5,0.9,11,0\n")
+    files[2].write_text('item {\n  name: "sit"\n  id: 11\n}\n')
+    for label, notes in ((11, ()), (12, ("no predicted box is of a class in the label map",))):
+        files[1].write_text(f"film,0902,0.1,0.1,0.5,0.9,{label},0.8\n")
+        assert evaluate_ava(*files).notes == notes
+
+
 def test_errors(tmp_path):
     files = write_case(tmp_path, *random_case(0))
     with pytest.raises(OptionError, match="ava-2019"):

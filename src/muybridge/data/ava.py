@@ -152,7 +152,7 @@ def _sound(
     sound = sound and bool(np.isfinite(time).all() and (time >= 0).all() and np.isfinite(boxes.sum(axis=1)).all())
     if eighth == "person":
         sound = sound and bool((boxes[:, 2:] >= boxes[:, :2]).all())
-        return sound and (last is None or bool(((last >= 0) & (last % 1 == 0)).all()))
+        return sound and (last is None or bool(((last >= 0) & (last < 2**63) & (last % 1 == 0)).all()))
     return sound and (last is None or bool(np.isfinite(last).all()))
 
 
@@ -261,7 +261,7 @@ def _number(path: Path, line: int, column: str, text: str) -> float:
 
 def _whole(path: Path, line: int, column: str, text: str) -> int:
     value = _number(path, line, column, text)
-    if value < 0 or not value.is_integer():
+    if not 0 <= value < 2**63 or not value.is_integer():
         raise AnnotationError(f"{path}, line {line}: {column} is {text!r}. It must be a whole number, 0 or more.")
     return int(value)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from muybridge.data.sampling import Draw
 from muybridge.data.textures import TEXTURE_KINDS, draw_texture
+from muybridge.errors import BrokenMedia
 
 RGB = NDArray[np.uint8]
 
@@ -60,6 +61,9 @@ class PhotoCrops(torch.utils.data.Dataset[dict[str, Tensor]]):
     Indexed by `Draw`: the draw's seed decides crop and style, so that a run can be repeated. An item is
     {"photo": (3, S, S), "style": (3, S, S)}, float32 RGB in [0, 255]. The style is, in equal parts, a texture
     drawn by code, another photograph, and either of them recoloured.
+
+    Raises (on indexing):
+        BrokenMedia: a photograph cannot be read.
     """
 
     def __init__(self, paths: Sequence[Path], config: CropConfig, *, texture_seeds: int = 0) -> None:
@@ -86,10 +90,15 @@ class PhotoCrops(torch.utils.data.Dataset[dict[str, Tensor]]):
 
     def _picture(self, index: int) -> Image.Image:
         if index not in self._pictures:
-            with Image.open(self.paths[index]) as file:
-                side = 2 * self.config.short_side[1]
-                file.draft("RGB", (side, side))
-                picture = file.convert("RGB")
+            try:
+                with Image.open(self.paths[index]) as file:
+                    side = 2 * self.config.short_side[1]
+                    file.draft("RGB", (side, side))
+                    picture = file.convert("RGB")
+            except (OSError, SyntaxError, ValueError) as error:
+                raise BrokenMedia(
+                    f"{self.paths[index]} is no picture to train on, or a damaged one ({error}). Take it out"
+                ) from error
             # Kept in memory at the largest size that a crop can ask for.
             scale = self.config.short_side[1] / min(picture.size)
             if scale < 1:

@@ -223,7 +223,7 @@ def evaluate_frames(
         num_truth_frames=len(np.unique(truth_frame)),
         num_prediction_frames=num_frames,
         num_degenerate=num_degenerate,
-        notes=_notes(truth, predictions, num_degenerate, bool(excluded), protocol),
+        notes=_notes(truth, predictions, labels, num_degenerate, bool(excluded), protocol),
     )
 
 
@@ -370,9 +370,17 @@ def _class_scores(
 
 
 def _notes(
-    truth: Annotations, predictions: Annotations, num_degenerate: int, has_excluded: bool, protocol: AvaProtocol
+    truth: Annotations,
+    predictions: Annotations,
+    labels: LabelMap,
+    num_degenerate: int,
+    has_excluded: bool,
+    protocol: AvaProtocol,
 ) -> tuple[str, ...]:
     notes: list[str] = []
+    for name, rows in (("true", truth), ("predicted", predictions)):
+        if len(rows) and not np.isin(rows.label, labels.ids).any():
+            notes.append(f"no {name} box is of a class in the label map")
     if num_degenerate:
         notes.append(f"{num_degenerate} predicted boxes have no area and were dropped")
     if has_excluded and not protocol.uses_exclusions:

@@ -320,10 +320,8 @@ class Stylizer:
         how = config.decoration
         parts: list[Tensor] = []
         # A style that was encoded before keeps the projection of then.
-        by_projection = {
-            name: fit_whitening(content.z, name).forward(content.z)
-            for name in {code.projection for _, code in styles}
-        }
+        projections: set[Projection] = {code.projection for _, code in styles}
+        by_projection = {name: fit_whitening(content.z, name).forward(content.z) for name in projections}
         for number, (weight, code) in enumerate(styles):
             whitened = by_projection[code.projection]
             swapped = swap(whitened, code, how.patch_size, carry.carry_matches(number) if carry else None)
