@@ -262,7 +262,8 @@ def test_a_full_disk_leaves_no_file_and_one_line(folder, model_file):  # noqa: F
         assert list((folder / "out").iterdir()) == []
 
 
-def test_ctrl_c_leaves_no_half_file(folder, model_file):  # noqa: F811
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_whoever_ends_it_no_half_file_is_left(folder, model_file, how):  # noqa: F811
     write_clip(Path("long.mp4"), frames=1500)
     command = [sys.executable, "-m", "muybridge.apps.cli", "stylize", "long.mp4", "-s", "painting.png"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -273,7 +274,7 @@ def test_ctrl_c_leaves_no_half_file(folder, model_file):  # noqa: F811
     while not list((folder / "out").glob(".*partial*")) if (folder / "out").exists() else True:
         assert process.poll() is None and time.monotonic() < deadline, "it never began to write"
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"interrupted" in error and b"Traceback" not in error

@@ -1,7 +1,9 @@
 """The command line. Each verb's module is imported when it is called, so that `--help` is quick."""
 
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 
@@ -58,8 +60,15 @@ evaluate.command(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 a user's mistake or a broken file in one line, 130 interrupted.
 
+    Who is asked to end by the system (SIGTERM, SIGHUP) ends as by Ctrl-C, with nothing half-written left.
+
     `--debug` anywhere shows the traceback too.
     """
+    for name in ("SIGTERM", "SIGHUP"):  # not on every system; nohup has set its own
+        number = getattr(signal, name, None)
+        ours = threading.current_thread() is threading.main_thread()
+        if ours and number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
