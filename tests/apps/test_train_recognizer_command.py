@@ -94,8 +94,9 @@ def test_every_option_reaches_the_plan(monkeypatch):
     plan = planned(
         monkeypatch, "--kernel", "3", "3", "3", "--placement", "attention+mlp", "--blocks", "2", "--causal",
         "--activation", "gelu", "--readout", "patch_mean", "--dropout", "0.1", "--sampling", "segments",
-        "--frames", "16", "--stride", "4", "--flip", "--mirror", "left=right", "--rand-augment", "4",
-        "--color", "0.2", "--epochs", "5", "--learning-rate-per-256", "1e-3", "--batch-size", "32",
+        "--frames", "16", "--stride", "4", "--flip", "--mirror", "left=right", "--reverse", "open=close",
+        "--rand-augment", "4", "--color", "0.2", "--epochs", "5", "--learning-rate-per-256", "1e-3",
+        "--batch-size", "32",
         "--accumulate", "2", "--precision", "bf16-mixed", "--patience", "3", "--class-balance", "draws",
         "--held-out", "0.1", "--tensorboard", "--seed", "7", "--group-pattern", "(s\\d+)",
     )  # fmt: skip
@@ -105,6 +106,7 @@ def test_every_option_reaches_the_plan(monkeypatch):
     assert (plan.model.readout, plan.model.dropout) == ("patch_mean", 0.1)
     assert (plan.sampling.mode, plan.sampling.frames, plan.sampling.stride) == ("segments", 16, 4)
     assert plan.augmentation.flipped_labels == {"left": "right", "right": "left"}
+    assert plan.augmentation.reversed_labels == {"open": "close", "close": "open"}
     assert (plan.augmentation.flip, plan.augmentation.rand_augment, plan.augmentation.color) == (True, 4, 0.2)
     assert plan.config.learning_rate == pytest.approx(1e-3 * 32 / 256)
     assert (plan.config.accumulate, plan.config.precision, plan.config.patience) == (2, "bf16-mixed", 3)
@@ -138,4 +140,4 @@ def test_mistakes_are_one_line(here, capsys, arguments, says):
 
 
 def test_pairs_go_both_ways():
-    assert command._pairs(["a=b", "c d=e"]) == {"a": "b", "b": "a", "c d": "e", "e": "c d"}
+    assert command._pairs(["a=b", "c d=e"], "--mirror") == {"a": "b", "b": "a", "c d": "e", "e": "c d"}

@@ -54,6 +54,8 @@ def test_a_random_crop_is_what_torch_makes_of_that_part():
 def test_a_mirror_that_goes_one_way_is_refused():
     with pytest.raises(OptionError, match="Give both"):
         AugmentationConfig(flipped_labels={"pan left": "pan right"})
+    with pytest.raises(OptionError, match="reversed_labels turns 'open' into 'close'"):
+        AugmentationConfig(reversed_labels={"open": "close"})
 
 
 def test_resized_crops_have_the_areas_and_ratios_asked_for():

@@ -122,6 +122,35 @@ def test_a_video_stored_on_its_side_is_turned(tmp_path):
 # ---- the data set ----
 
 
+def test_classes_that_are_reversals_are_shown_backwards_as_each_other(tmp_path):
+    for number in range(4):
+        Image.fromarray(np.full((HEIGHT, WIDTH, 3), 40 * number, np.uint8)).save(tmp_path / f"{number}.png")
+    spread = replace(PLAIN, frames=4, mode="segments")
+    names = LabelMap(("sit down", "stand up", "walk"), (0, 1, 2))
+    entries = (ClipEntry(tmp_path, (0,), "a"), ClipEntry(tmp_path, (1,), "b"), ClipEntry(tmp_path, (2,), "c"))
+    swapped = {"sit down": "stand up", "stand up": "sit down"}
+    how = AugmentationConfig(crop="center", reversed_labels=swapped)
+    data = ClipDataset(ClipList(entries, names), spread, how)
+    for place, backwards_label in ((0, 1), (1, 0)):
+        seen = []
+        for seed in range(40):
+            item = data[Draw(place, seed)]
+            backwards = bool(item["frames"][0].float().mean() > item["frames"][-1].float().mean())
+            assert int(item["labels"]) == (backwards_label if backwards else place)
+            seen.append(backwards)
+        assert 10 <= sum(seen) <= 30
+    for seed in range(12):
+        item = data[Draw(2, seed)]
+        assert item["frames"][0].float().mean() < item["frames"][-1].float().mean() and int(item["labels"]) == 2
+    # Of a clip with several labels, all must have a reversal.
+    several = ClipList((ClipEntry(tmp_path, (0, 2), "a"), ClipEntry(tmp_path, (0, 1), "b")), names, multi_label=True)
+    data = ClipDataset(several, spread, how)
+    assert all(data[Draw(0, seed)]["labels"].tolist() == [1, 0, 1] for seed in range(12))
+    assert all(data[Draw(1, seed)]["labels"].tolist() == [1, 1, 0] for seed in range(12))
+    with pytest.raises(OptionError, match="reversed_labels names 'jump'"):
+        ClipDataset(several, spread, AugmentationConfig(reversed_labels={"jump": "walk", "walk": "jump"}))
+
+
 def test_labels_that_tell_left_from_right_change_in_the_mirror(tmp_path):
     picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     picture[:, : WIDTH // 2] = 255

@@ -36,7 +36,6 @@ def test_camera_tells_moves_and_their_reversals(camera: Recognizer) -> None:
             clip = camera_clip(photo, move=move, seed=5_000 + number, config=CameraClipConfig())
             right += answer(camera, clip) == move
             backwards += answer(camera, clip[::-1].copy()) == OPPOSITE_MOVES[move]
-    print("camera", right, backwards)
     assert right >= 15 and backwards >= 15  # of 18, by chance 2, without the order of frames at best 10
 
 
@@ -57,6 +56,5 @@ def test_stage_actions_tells_actions_and_their_reversals(stage_actions: Recogniz
             pairs += 1
             other = "stand up" if scene.label == "sit down" else "sit down"
             turned += answer(stage_actions, clip[::-1].copy()) == other
-    print("actions", seen, right, pairs, turned)
     assert seen >= 20 and right >= 0.6 * seen  # by chance a seventh
     assert pairs >= 4 and turned >= 0.7 * pairs

@@ -46,6 +46,7 @@ def train_recognizer(
     crop: Annotated[Literal["jitter", "random_resized", "center"] | None, _FRAMES] = None,
     flip: Annotated[bool, _FRAMES, _PLAIN] = False,
     mirror: Annotated[list[str] | None, _FRAMES, _PLAIN] = None,
+    reverse: Annotated[list[str] | None, _FRAMES, _PLAIN] = None,
     rand_augment: Annotated[int, _FRAMES] = 0,
     color: Annotated[float, _FRAMES] = 0.0,
     augment: Annotated[list[str] | None, _FRAMES, _PLAIN] = None,
@@ -140,6 +141,9 @@ def train_recognizer(
         Mirror clips half of the time; not where classes tell left from right.
     mirror
         With --flip, which class a class becomes in the mirror: "pan left=pan right"; once for each pair.
+    reverse
+        Show half of the clips of two classes backwards, as the other of the two: "sit down=stand up"; once for each
+        pair.
     rand_augment
         Random changes of colour and shape done to a clip; 4 in the paper's recipe for Something-Something.
     color
@@ -233,7 +237,8 @@ def train_recognizer(
         augmentation=AugmentationConfig(
             crop=crop or ("jitter" if cache is None else "center"),
             flip=flip,
-            flipped_labels=_pairs(mirror or []),
+            flipped_labels=_pairs(mirror or [], "--mirror"),
+            reversed_labels=_pairs(reverse or [], "--reverse"),
             rand_augment=rand_augment,
             color=color,
         ),
@@ -264,12 +269,12 @@ def train_recognizer(
     print(f"report: {outcome.report}")  # noqa: T201
 
 
-def _pairs(mirror: list[str]) -> dict[str, str]:
+def _pairs(texts: list[str], option: str) -> dict[str, str]:
     """Both ways of each "A=B"."""
     pairs: dict[str, str] = {}
-    for text in mirror:
+    for text in texts:
         one, sign, other = text.partition("=")
         if not (one and sign and other):
-            raise OptionError(f'--mirror {text!r} is no pair of classes. Write "pan left=pan right"')
+            raise OptionError(f'{option} {text!r} is no pair of classes. Write "pan left=pan right"')
         pairs |= {one: other, other: one}
     return pairs

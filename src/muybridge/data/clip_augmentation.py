@@ -32,6 +32,9 @@ class AugmentationConfig:
         flip: whether clips are mirrored half of the time. Wrong where labels tell left from right.
         flipped_labels: which class a class becomes in the mirror, both ways, such as {"pan left": "pan right",
             "pan right": "pan left"}.
+        reversed_labels: which class a class becomes when it runs backwards, both ways, such as {"sit down":
+            "stand up", "stand up": "sit down"}. Half of the clips of these classes are shown so; what a single frame
+            shows then tells nothing of which of the two it is.
         rand_augment: draws of RandAugment; each does one operation to the whole clip, or with probability 1/2
             nothing, as in timm's form of it. 0 for none; the paper's recipe for Something-Something has 4.
         magnitude: of these operations, 0 to 10, each time with a deviation of 0.5.
@@ -44,6 +47,7 @@ class AugmentationConfig:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: bool = False
     flipped_labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    reversed_labels: Mapping[str, str] = field(default_factory=dict[str, str])
     rand_augment: int = 0
     magnitude: float = 7.0
     color: float = 0.0
@@ -64,11 +68,13 @@ class AugmentationConfig:
                 f"rand_augment={self.rand_augment} with magnitude={self.magnitude}: choose 0 or more operations of a "
                 "magnitude between 0 and 10."
             )
-        for name, mirrored in self.flipped_labels.items():
-            if self.flipped_labels.get(mirrored) != name:
-                raise OptionError(
-                    f"flipped_labels turns {name!r} into {mirrored!r}, but not {mirrored!r} into {name!r}. Give both."
-                )
+        for option in ("flipped_labels", "reversed_labels"):
+            pairs: Mapping[str, str] = getattr(self, option)
+            for name, other in pairs.items():
+                if pairs.get(other) != name:
+                    raise OptionError(
+                        f"{option} turns {name!r} into {other!r}, but not {other!r} into {name!r}. Give both."
+                    )
 
 
 def augment(

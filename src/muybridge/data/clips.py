@@ -1,7 +1,7 @@
 """Clips as training data, and their views in tests. Only the frames that are needed are decoded."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -187,6 +187,8 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
     Raises:
         OptionError: the augmentation mirrors clips of a class that tells left from right by its name, and does not
             say what becomes of it; or it names a class that there is not.
+
+    With several labels a clip, it is shown backwards only where all of its labels are among `reversed_labels`.
     """
 
     def __init__(
@@ -195,6 +197,7 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         self.clips, self.sampling = clips, sampling
         self.augmentation = augmentation or AugmentationConfig()
         self._mirror = _mirrored_columns(clips.classes.names, self.augmentation)
+        self._backwards = _reversed_columns(clips.classes.names, self.augmentation)
 
     def __len__(self) -> int:
         return len(self.clips.entries)
@@ -204,7 +207,9 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         random = np.random.default_rng(draw.seed)
         frames = read_clip(entry.path, self.sampling, start=entry.start_seconds, end=entry.end_seconds, random=random)
         clip, mirrored = augment(frames, self.augmentation, self.sampling, random)
-        labels = [self._mirror[label] for label in entry.labels] if mirrored else entry.labels
+        labels = [self._mirror[label] for label in entry.labels] if mirrored else list(entry.labels)
+        if self._backwards and all(label in self._backwards for label in labels) and random.random() < 0.5:
+            clip, labels = clip.flip(0), [self._backwards[label] for label in labels]
         return {
             "frames": clip,
             "labels": encode_labels(labels, len(self.clips.classes), multi_label=self.clips.multi_label),
@@ -217,12 +222,7 @@ def _mirrored_columns(names: Sequence[str], augmentation: AugmentationConfig) ->
     if not augmentation.flip:
         return list(range(len(names)))
     swapped = augmentation.flipped_labels
-    for name in swapped:
-        if name not in names:
-            raise OptionError(
-                f"flipped_labels names {name!r}, which is no class of {', '.join(names[:5])}"
-                f"{', ...' if len(names) > 5 else ''}. Correct the name"
-            )
+    _check_known(swapped, names, "flipped_labels")
     sided = [name for name in names if _TELLS_SIDES.search(name) and name not in swapped]
     if sided:
         raise OptionError(
@@ -230,6 +230,22 @@ def _mirrored_columns(names: Sequence[str], augmentation: AugmentationConfig) ->
             "becomes in the mirror (itself, if none), or leave flip off"
         )
     return [names.index(swapped.get(name, name)) for name in names]
+
+
+def _reversed_columns(names: Sequence[str], augmentation: AugmentationConfig) -> dict[int, int]:
+    """Which column a class becomes when it runs backwards; those that are not reversed are left out."""
+    swapped = augmentation.reversed_labels
+    _check_known(swapped, names, "reversed_labels")
+    return {names.index(name): names.index(other) for name, other in swapped.items()}
+
+
+def _check_known(labels: Iterable[str], names: Sequence[str], option: str) -> None:
+    for name in labels:
+        if name not in names:
+            raise OptionError(
+                f"{option} names {name!r}, which is no class of {', '.join(names[:5])}"
+                f"{', ...' if len(names) > 5 else ''}. Correct the name"
+            )
 
 
 def encode_labels(labels: Sequence[int], classes: int, *, multi_label: bool) -> Tensor:
