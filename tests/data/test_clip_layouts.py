@@ -69,12 +69,39 @@ def test_ucf101(tmp_path):
         ("train.json", "{}", "is not a list"),
         ("train.json", '[{"id": "1"}]', 'item 1: has no "template"'),
         ("train.json", '[{"template": "x"}]', 'item 1: needs "id"'),
+        ("train.json", '[{"path": "a.mp4", "labels": "wave"}]', 'item 1: "labels" is no list of names'),
+        ("train.json", '[{"path": null, "label": "x"}]', 'item 1: "id" or "path" is empty'),
+        ("train.json", "[" * 100_000, "is no list of clips in JSON"),
+        ("train.json", f"[{'9' * 5000}]", "is no list of clips in JSON"),
+        (
+            "train.csv",
+            "label,youtube_id,time_start,time_end,split\nx,abc,inf,9,train\n",
+            "line 2: not a line of Kinetics",
+        ),
+        (
+            "train.csv",
+            "label,youtube_id,time_start,time_end,split\n,abc,0,9,train\n",
+            "line 2: not a line of Kinetics",
+        ),
     ],
+    ids=range(11),
 )
 def test_lines_that_break_a_layout_are_named(tmp_path, name, text, message):
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(AnnotationError, match=message):
         read_clip_list(tmp_path / name)
+
+
+def test_splits_are_known_by_all_their_names(tmp_path):
+    (tmp_path / "list.csv").write_text(
+        "label,youtube_id,time_start,time_end,split\nx,abc,0,9,TRAIN\nx,abd,0,9,testing\n", encoding="utf-8"
+    )
+    assert list(read_clip_list(tmp_path / "list.csv")) == ["train", "test"]
+    items = [{"id": 0, "label": "x", "split": "validation"}, {"id": 1, "label": "x", "split": None, "group": None}]
+    (tmp_path / "list.json").write_text(json.dumps(items), encoding="utf-8")
+    lists = read_clip_list(tmp_path / "list.json")
+    assert list(lists) == ["val", "all"]
+    assert lists["all"].entries[0].group == (tmp_path / "1.webm").as_posix()
 
 
 def test_a_line_of_ucf101_without_a_class(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from muybridge.data.clip_lists import ClipEntry, ClipList, read_clip_list
 from muybridge.data.label_maps import LabelMap
-from muybridge.errors import AnnotationError, MissingInput
+from muybridge.errors import AnnotationError, MissingInput, OptionError
 
 
 def touch(path: Path) -> Path:
@@ -128,6 +128,9 @@ def test_folders_that_cannot_be_meant(tmp_path, files, message):
         ("path,label,start,end\na.mp4,run,4,3\n", "line 2: the clip ends at 3.0 s, before it begins"),
         ("a.mp4,run\na.mp4,sit\n", r"line 2: .*a.mp4 is 'sit', but 'run' before \(line 1\)"),
         ("path,label\na.mp4,run\nb.mp4,\n", "line 3: .*b.mp4 has no label"),
+        ("path,label,start\na.mp4,run,nan\n", "line 2: start 'nan' is no number of seconds"),
+        ("path,label,end\na.mp4,run,inf\n", "line 2: end 'inf' is no number of seconds"),
+        ("path,label\n,run\n", "line 2: ',run' is not a path and a label"),
         ("", "names no clip"),
     ],
 )
@@ -135,6 +138,49 @@ def test_lists_that_cannot_be_meant(tmp_path, text, message):
     (tmp_path / "list.csv").write_text(text, encoding="utf-8")
     with pytest.raises(AnnotationError, match=message):
         read_clip_list(tmp_path / "list.csv", labels=LabelMap(("run", "sit"), (0, 1)))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("²", "³"), ("01", "1"), ("1", "٢"), ("1", "9" * 20), ("1", "9" * 5000)],
+    ids=["superscript", "leading zero", "Arabic", "beyond 64 bits", "beyond what int reads"],
+)
+def test_classes_that_look_like_numbers_but_are_none_are_names(tmp_path, names):
+    (tmp_path / "list.csv").write_text("".join(f"{i}.mp4,{n}\n" for i, n in enumerate(names)), encoding="utf-8")
+    assert read_clip_list(tmp_path / "list.csv")["all"].classes == LabelMap(tuple(sorted(names)), (0, 1))
+
+
+def test_an_accent_is_one_class_however_it_is_written(tmp_path):
+    (tmp_path / "list.csv").write_text("a.mp4,caf\u00e9\nb.mp4,cafe\u0301\n", encoding="utf-8")
+    assert read_clip_list(tmp_path / "list.csv")["all"].class_counts() == [2]
+    theirs = LabelMap(("cafe\u0301",), (0,))  # a model's classes stay as they are
+    assert read_clip_list(tmp_path / "list.csv", labels=theirs)["all"].classes is theirs
+
+
+def test_a_label_that_stands_twice_in_a_line_does_not_make_several(tmp_path):
+    (tmp_path / "list.csv").write_text("a.mp4,run|run\nb.mp4,sit\n", encoding="utf-8")
+    clips = read_clip_list(tmp_path / "list.csv")["all"]
+    assert not clips.multi_label
+    assert clips.entries[0].labels == (0,)
+
+
+def test_a_pattern_for_groups_that_is_none_or_whose_group_takes_no_part(tmp_path):
+    touch(tmp_path / "x" / "cam1_a.mp4")
+    touch(tmp_path / "x" / "b.mp4")
+    with pytest.raises(OptionError, match=r"group_pattern='\(cam' is no regular expression"):
+        read_clip_list(tmp_path, group_pattern="(cam")
+    clips = read_clip_list(tmp_path, group_pattern=r"/(cam\d)?_?[ab]+\w*\.mp4")["all"]
+    assert [e.group for e in clips.entries] == [(tmp_path / "x" / "b.mp4").as_posix(), "cam1"]
+
+
+def test_clips_without_a_split_beside_others_with_one_are_told(tmp_path):
+    (tmp_path / "list.csv").write_text("path,label,split\na.mp4,x,Train\nb.mp4,x,\n", encoding="utf-8")
+    assert "1 clips of" in read_clip_list(tmp_path / "list.csv")["train"].notes[0]
+
+
+def test_a_header_of_capitals_and_spaces(tmp_path):
+    (tmp_path / "list.csv").write_text("Video Path;Class Name\na.mp4;run\n", encoding="utf-8")
+    assert names_of(read_clip_list(tmp_path / "list.csv")["all"]) == {"run": ["a.mp4"]}
 
 
 def test_a_list_with_spaces_only_has_headers_and_labels_of_several_words_too(tmp_path):

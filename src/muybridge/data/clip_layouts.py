@@ -44,11 +44,14 @@ def rows_of_kinetics(path: Path, text: str, root: Path) -> list[Row]:
         try:
             name, label = record["youtube_id"], record["label"]
             start, end = int(float(record["time_start"])), int(float(record["time_end"]))
-        except (KeyError, TypeError, ValueError) as error:
+            if not (name and label):
+                raise ValueError("youtube_id or label is empty")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise AnnotationError(
                 f"{path}, line {number}: not a line of Kinetics (label, youtube_id, time_start, time_end, split)"
             ) from error
-        split = {"validate": "val", "validation": "val"}.get(record.get("split") or "", record.get("split") or "")
+        split = (record.get("split") or "").lower()
+        split = {"validate": "val", "validation": "val"}.get(split, split)
         cut = f"{name}_{start:06d}_{end:06d}.mp4"
         folders = (root, root / label, root / label.replace(" ", "_"), root / split, root / split / label)
         found = next((folder / cut for folder in folders if (folder / cut).exists()), None)
@@ -71,6 +74,8 @@ def rows_of_something_something(path: Path, text: str, root: Path) -> list[Row]:
         raise AnnotationError(
             f"{path}, line {error.lineno}: broken JSON ({error.msg}). Correct or get it again"
         ) from error
+    except (RecursionError, ValueError) as error:  # brackets without end, a number of thousands of digits
+        raise AnnotationError(f"{path} is no list of clips in JSON. Correct or get it again") from error
     if not isinstance(items, list):
         raise AnnotationError(f'{path} is not a list of objects such as {{"id": "74225", "template": "..."}}')
     split = next((s for s in ("train", "val", "test") if s in path.stem.lower()), "")
@@ -79,14 +84,20 @@ def rows_of_something_something(path: Path, text: str, root: Path) -> list[Row]:
         if not isinstance(item, dict) or not ({"id", "path"} & item.keys()):
             raise AnnotationError(f'{path}, item {number}: needs "id" (or "path") and "template" or "label"')
         record = cast(dict[str, Any], item)
-        given: list[Any] = record.get("labels") or [record.get("template") or record.get("label")]
+        several: Any = record.get("labels") or [record.get("template") or record.get("label")]
+        if not isinstance(several, list):
+            raise AnnotationError(f'{path}, item {number}: "labels" is no list of names. Write one as "label"')
+        given = cast(list[Any], several)
         labels = [label for label in given if isinstance(label, str)]
         if len(labels) < len(given):
             raise AnnotationError(f'{path}, item {number}: has no "template" or "label"')
+        if record.get("path", record.get("id")) in (None, ""):
+            raise AnnotationError(f'{path}, item {number}: "id" or "path" is empty. Correct the item')
         clip = root / str(record["path"]) if "path" in record else _with_suffix(root, str(record["id"]))
         # Templates mark what is to be filled in with brackets, the list of classes does not.
         names = tuple(label.replace("[", "").replace("]", "") for label in labels)
-        rows.append(Row(clip, names, str(record.get("split", split)), str(record.get("group", "")), line=number))
+        part, group = str(record.get("split") or split), str(record.get("group") or "")
+        rows.append(Row(clip, names, part, group, line=number))
     return rows
 
 

@@ -5,7 +5,9 @@ Read from a folder a class, or from a list: CSV, text, and the lists of Kinetics
 """
 
 import csv
+import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +15,7 @@ from pathlib import Path
 
 from muybridge.data.clip_layouts import Row, rows_of_kinetics, rows_of_something_something, rows_of_ucf101
 from muybridge.data.label_maps import LabelMap
-from muybridge.errors import AnnotationError, MissingInput
+from muybridge.errors import AnnotationError, MissingInput, OptionError
 from muybridge.media.frame_folder import pictures_in
 from muybridge.media.sources import VIDEO_SUFFIXES, natural_order
 
@@ -38,6 +40,8 @@ _COLUMNS = {
 _PATH_AND_LABEL = re.compile(rf"(.+?\.(?:{'|'.join(s[1:] for s in sorted(VIDEO_SUFFIXES))}))\s+(.+)", re.IGNORECASE)
 # Clips cut from one source, by the names that data sets are known to use: UCF101, and Kinetics with its two times.
 _KNOWN_GROUPS = (re.compile(r"(.+_g\d+)_c\d+"), re.compile(r"(.+)_\d{6}_\d{6}"))
+# A class that is the number of one, within 64 bits.
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 _Place = tuple[Path, float | None, float | None]
@@ -116,11 +120,17 @@ def read_clip_list(
         MissingInput: no such file or folder.
         AnnotationError: no clip in it, a class that `labels` does not have, a folder of a class without clips, one
             clip with two classes that are not several labels of it, a line that breaks the format.
+        OptionError: `group_pattern` is no regular expression.
     """
     source = Path(source)
     if not source.exists():
         raise MissingInput(f"there is no {source}. Give a folder with a folder for each class, or a list of clips")
-    pattern = re.compile(group_pattern) if group_pattern else None
+    try:
+        pattern = re.compile(group_pattern) if group_pattern else None
+    except re.error as error:
+        raise OptionError(
+            f"group_pattern={group_pattern!r} is no regular expression ({error}). Write such as '(camera\\d+)_'"
+        ) from error
     rows = _rows_of_folder(source) if source.is_dir() else _rows_of_list(source, root or source.parent)
     if not rows:
         raise AnnotationError(
@@ -194,7 +204,7 @@ def _rows_of_list(path: Path, root: Path) -> list[Row]:
 def _rows_of_table(path: Path, lines: Sequence[tuple[int, str]], root: Path) -> list[Row]:
     first = lines[0][1]
     delimiter = next((mark for mark in ("\t", ",", ";") if mark in first), None)
-    header = [cell.strip().lower() for cell in _cells(first, delimiter)]
+    header = [cell.lower().replace(" ", "_") for cell in _cells(first, delimiter)]
     columns = _columns(header)
     if columns is None:
         columns = {"path": 0, "label": 1}
@@ -203,7 +213,7 @@ def _rows_of_table(path: Path, lines: Sequence[tuple[int, str]], root: Path) -> 
     rows: list[Row] = []
     for number, line in lines:
         cells = _cells(line, delimiter)
-        if len(cells) <= max(columns["path"], columns["label"]):
+        if len(cells) <= max(columns["path"], columns["label"]) or not cells[columns["path"]]:
             raise AnnotationError(f"{path}, line {number}: {line!r} is not a path and a label. Correct the line")
         rows.append(_row_of_cells(path, number, cells, columns, root))
     return rows
@@ -228,18 +238,22 @@ def _row_of_cells(path: Path, number: int, cells: list[str], columns: Mapping[st
 
     def seconds(name: str) -> float | None:
         try:
-            return float(cell(name)) if cell(name) else None
-        except ValueError as error:
-            raise AnnotationError(f"{path}, line {number}: {name} {cell(name)!r} is no number of seconds") from error
+            value = float(cell(name) or "0")
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise AnnotationError(
+                f"{path}, line {number}: {name} {cell(name)!r} is no number of seconds. Correct the line"
+            )
+        return value if cell(name) else None
 
-    split = cell("split").lower()
     start, end = seconds("start"), seconds("end")
     if end is not None and end <= (start or 0.0):
         raise AnnotationError(f"{path}, line {number}: the clip ends at {end} s, before it begins. Correct the line")
     return Row(
         root / cell("path"),
         tuple(part.strip() for part in cell("label").split("|") if part.strip()),
-        split=_SPLIT_NAMES.get(split, split),
+        split=cell("split"),
         group=cell("group"),
         start=start,
         end=end,
@@ -253,8 +267,9 @@ def _row_of_cells(path: Path, number: int, cells: list[str], columns: Mapping[st
 def _by_split(
     source: Path, rows: Sequence[Row], labels: LabelMap | None, pattern: re.Pattern[str] | None
 ) -> dict[str, ClipList]:
+    rows = [_in_one_spelling(row) for row in rows]
     classes = labels or _label_map(rows)
-    columns = {name: column for column, name in enumerate(classes.names)}
+    columns = {_composed(name): column for column, name in enumerate(classes.names)}
     # Lists may number the classes as the label map does.
     by_id = {str(number): column for number, column in zip(classes.ids, classes.names, strict=True)}
     multi_label = _have_several_labels(source, rows)
@@ -286,10 +301,24 @@ def _by_split(
         entry = ClipEntry(row.path, of_row, row.group or _group(row.path, pattern), row.start, row.end)
         result.setdefault(row.split or "all", []).append(entry)
     notes = (f"{repeated} clips stand twice in {source} and are used once",) if repeated else ()
+    if "all" in result and "train" in result:
+        notes += (f"{len(result['all'])} clips of {source} name no split, as others do, and are left out",)
     shared = len(seen) - len(first_of)
     if shared:
         notes += (f"{shared} clips of {source} are in more than one of {', '.join(result)}: scores will flatter",)
     return {split: ClipList(tuple(entries), classes, multi_label, notes) for split, entries in result.items()}
+
+
+def _in_one_spelling(row: Row) -> Row:
+    """The same row where equal names are equal text, and no label stands twice."""
+    split = row.split.lower()
+    labels = dict.fromkeys(map(_composed, row.labels))
+    return replace(row, labels=tuple(labels), split=_SPLIT_NAMES.get(split, split))
+
+
+def _composed(name: str) -> str:
+    """A name in composed form: folders of some systems write an accent as a character of its own."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _where(source: Path, row: Row) -> str:
@@ -310,7 +339,8 @@ def _label_map(rows: Sequence[Row]) -> LabelMap:
     names = {name for row in rows for name in row.labels}
     if not names:
         raise AnnotationError("no clip has a label. Give each clip at least one")
-    if all(name.isdigit() for name in names):
+    numbers = {int(name) for name in names if _NUMBER.fullmatch(name)}
+    if len(numbers) == len(names):  # "1" and "01" are names, then
         ordered = sorted(names, key=int)
         return LabelMap(tuple(ordered), tuple(int(name) for name in ordered))
     ordered = sorted(names)
@@ -320,8 +350,9 @@ def _label_map(rows: Sequence[Row]) -> LabelMap:
 def _group(path: Path, pattern: re.Pattern[str] | None) -> str:
     if pattern is not None:
         found = pattern.search(path.as_posix())
-        if found is not None:
-            return found[1] if pattern.groups else found[0]
+        name = found[1 if pattern.groups else 0] if found is not None else None
+        if name:
+            return name
     for known in _KNOWN_GROUPS:
         found = known.fullmatch(path.stem)
         if found is not None:
