@@ -10,9 +10,10 @@ and val that were filmed at different places. Splits: `given` trains on the one 
 `--table` prints the lines as Markdown, folds taken together.
 
 All methods share data, steps, read-out and augmentation; nothing is chosen by the test clips, the last weights
-count. `--init` starts the adapters from a recognizer's file, such as the built-in `camera`. Clips are dark and flat:
-the inputs' contrast is stretched, clip by clip. `--picture difference` shows each moment with what changes before and
-after it as colours, in place of RGB. The camera often follows the person, so that how it moves tells actions too.
+count. `--init` starts the adapters from a recognizer's file, such as the built-in `stage_actions` or `camera`. Clips
+are dark and flat: the inputs' contrast is stretched, clip by clip. `--picture difference` shows each moment with what
+changes before and after it as colours, in place of RGB. The camera often follows the person, so that how it moves
+tells actions too.
 """
 
 import argparse
@@ -49,6 +50,7 @@ from muybridge.training.fit import FitConfig, fit, steps_of_epochs
 
 FOLDS = 5
 SPLITS = ("given", *(f"fold{number}" for number in range(FOLDS)))
+REVERSALS = ("Sit", "Stand")
 METHODS = ("head", "full", "adapters")
 LEARNING_RATES = {"adapters": 2e-3, "head": 5e-3, "full": 3e-4}
 # Moments that are kept of a clip for each that the model sees, for training to choose from.
@@ -75,6 +77,7 @@ class Settings:
     weight_decay: float
     rate_factor: float
     init: str
+    reverse: bool = False
 
     @property
     def name(self) -> str:
@@ -110,10 +113,15 @@ class DarkClips:
 
 
 class TrainingClips(Dataset[dict[str, Tensor]]):
-    """Clips with light augmentation: moments, crop, mirror, light. None of these tells one action from another."""
+    """Clips with light augmentation: moments, crop, mirror, light. None of these tells one action from another.
 
-    def __init__(self, clips: DarkClips, indices: list[int], size: tuple[int, int]) -> None:
+    With `reverse`, half of Sit is shown backwards as Stand, and the other way round.
+    """
+
+    def __init__(self, clips: DarkClips, indices: list[int], size: tuple[int, int], *, reverse: bool) -> None:
         self.clips, self.indices, self.size = clips, indices, size
+        sit, stand = (clips.names.index(name) for name in REVERSALS)
+        self.backwards = {sit: stand, stand: sit} if reverse else {}
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -133,7 +141,10 @@ class TrainingClips(Dataset[dict[str, Tensor]]):
             frames = frames.flip(-1)
         gain, shift = random.uniform(0.8, 1.25), random.uniform(-20, 20)
         frames = ((frames.float() - 128) * gain + 128 + shift).clamp(0, 255).to(torch.uint8)
-        return {"frames": frames, "labels": self.clips.labels[index]}
+        label = int(self.clips.labels[index])
+        if label in self.backwards and random.random() < 0.5:
+            frames, label = frames.flip(0), self.backwards[label]
+        return {"frames": frames, "labels": torch.tensor(label)}
 
 
 def decode(clips: ClipList, count: int) -> NDArray[np.uint8]:
@@ -270,7 +281,7 @@ def run(
     started = time.perf_counter()
     fit(
         objective,
-        TrainingClips(clips, train, settings.size),
+        TrainingClips(clips, train, settings.size, reverse=settings.reverse),
         config,
         folder=folder,
         accelerator=args.device,
@@ -299,7 +310,7 @@ def measure(objective: ActionObjective, clips: DarkClips, test: list[int], size:
             [clip[frame_orders(len(clip), seed=number)[name]] for number, clip in enumerate(frames)]
         )
         right[name] = int((objective.answers(ordered).argmax(dim=1) == labels).sum())
-    pair = torch.tensor([clips.names.index("Sit"), clips.names.index("Stand")])
+    pair = torch.tensor([clips.names.index(name) for name in REVERSALS])
     of_pair = torch.isin(labels, pair)
     between = pair[own[of_pair][:, pair].argmax(dim=1)]
     confusion = torch.zeros(len(clips.names), len(clips.names), dtype=torch.long)
@@ -437,6 +448,7 @@ def main() -> None:
     parser.add_argument("--size", nargs=2, type=int, default=[112, 112], metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--picture", choices=("rgb", "difference"), default="rgb")
     parser.add_argument("--no-stretch", action="store_true", help="leave the contrast as it is")
+    parser.add_argument("--reverse", action="store_true", help="half of Sit backwards as Stand, and the other way")
     parser.add_argument("--epochs", type=float, default=30)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--width", type=int, default=96, help="of the adapters")
@@ -466,6 +478,7 @@ def main() -> None:
         weight_decay=args.weight_decay,
         rate_factor=args.rate_factor,
         init=args.init,
+        reverse=args.reverse,
     )
     run_all(args, settings)
 
