@@ -82,6 +82,11 @@ def test_without_the_order_report(here, capsys):
         (["clips", "-m", "m.safetensors", "--split", "held-out"], "held-out"),
         (["clips", "-m", "m.safetensors", "--spatial-views", "2"], "spatial=2"),
         (["clips", "-m", "m.safetensors", "-o", "clips"], "clips"),
+        (["clips", "-m", "m.safetensors", "-o", "./m.safetensors"], "m.safetensors would be replaced"),
+        (["list.csv", "-m", "m.safetensors", "--report", "list.csv"], "list.csv would be replaced"),
+        (["clips", "-m", "m.safetensors", "-o", "x.json", "--report", "x.json"], "x.json would be replaced"),
+        (["clips", "-m", "m.safetensors", "--batch-size", "0"], "--batch-size 0"),
+        (["clips", "-m", "m.safetensors", "--workers", "-1"], "--workers"),
     ],
 )
 def test_mistakes_are_one_line(here, capsys, arguments, says):

@@ -12,7 +12,7 @@ from PIL import Image
 from muybridge.data.clip_augmentation import AugmentationConfig
 from muybridge.data.clip_lists import ClipEntry, ClipList
 from muybridge.data.clip_sampling import SamplingConfig, ViewConfig, resize_to_cover
-from muybridge.data.clips import ClipDataset, check_clips, load_views, read_clip
+from muybridge.data.clips import ClipDataset, as_frames, check_clips, load_views, read_clip
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.sampling import Draw
 from muybridge.errors import InputError, OptionError
@@ -252,3 +252,27 @@ def test_real_clips_of_every_kind_can_be_sampled(real_data):
         views = load_views(real_data / name, config, ViewConfig(temporal=2, spatial=3))
         assert views.shape == (6, 8, 3, 112, 112)
         assert views.float().std() > 5
+
+
+def test_arrays_may_lie_backwards_in_memory_or_be_read_only():
+    frames = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), np.uint8)
+    assert torch.equal(as_frames(frames[::-1, ..., ::-1]), torch.from_numpy(frames).flip(0, 3))
+    frames.flags.writeable = False  # a warning is an error here
+    assert torch.equal(as_frames(frames), torch.from_numpy(frames.copy()))
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        None,
+        [np.zeros((4, 5, 3), np.uint8)],
+        np.zeros((2, 4, 5, 3), object),
+        np.zeros((2, 4, 5, 3), np.float32),
+        np.zeros((2, 0, 5, 3), np.uint8),
+        torch.zeros(2, 3, 4, 5, dtype=torch.uint8),
+    ],
+    ids=["nothing", "list", "objects", "floats", "no rows", "channels first"],
+)
+def test_what_is_no_array_of_frames_is_refused(frames):
+    with pytest.raises(InputError, match=r"must be \(N, H, W, 3\) uint8 RGB"):
+        as_frames(frames)

@@ -15,7 +15,7 @@ from muybridge.artifacts import Artifact
 from muybridge.data.clip_sampling import SamplingConfig, ViewConfig, normalize
 from muybridge.data.clips import load_views
 from muybridge.data.label_maps import LabelMap
-from muybridge.errors import MissingInput, ModelError, ModelMismatch, OptionError, UnsafeModelFile
+from muybridge.errors import InputError, MissingInput, ModelError, ModelMismatch, OptionError, UnsafeModelFile
 from muybridge.media.sources import Source
 from muybridge.media.video_reader import Frame, VideoReader
 from muybridge.models.st_adapter import AdapterConfig, VideoViT
@@ -245,6 +245,24 @@ def test_a_stream_of_a_model_of_every_nth_frame_takes_every_nth_frame(weights):
     torch.testing.assert_close(answers[-1].probabilities, wanted, rtol=0, atol=1e-4)
     with pytest.raises(OptionError, match="every 3-th frame"):
         causal.stream(frames, window_seconds=2.0)
+
+
+@pytest.mark.parametrize("seconds", [0.0, float("nan"), float("inf")])
+def test_windows_that_are_no_length_of_time(weights, seconds):
+    causal = make(weights, "a", "b", causal=True)
+    with pytest.raises(OptionError, match="must be above 0 and finite"):
+        causal.stream([], window_seconds=seconds)
+    with pytest.raises(OptionError, match="must be above 0 and finite"):
+        WindowConfig(seconds)
+
+
+def test_frames_of_a_stream_may_lie_backwards_in_memory(weights):
+    frames = np.random.default_rng(0).integers(0, 256, (2, 32, 48, 3), np.uint8)
+    causal = make(weights, "a", "b", causal=True)
+    flipped, copied = (list(causal.stream(f)) for f in (frames[..., ::-1], frames[..., ::-1].copy()))
+    assert torch.equal(flipped[1].probabilities, copied[1].probabilities)
+    with pytest.raises(InputError, match=r"must be \(N, H, W, 3\)"):
+        list(causal.stream(frames[..., 0]))
 
 
 def test_an_endless_stream_answers_as_it_goes(weights):

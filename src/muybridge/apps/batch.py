@@ -1,10 +1,10 @@
 """Many inputs, one after another: a broken one is named and counted, the rest goes on."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from muybridge.errors import InputError
+from muybridge.errors import InputError, OptionError
 from muybridge.media.sources import Source
 
 FAILED = 2
@@ -46,6 +46,16 @@ def run(
     if failed:
         _say(f"{len(failed)} of {len(sources)} inputs failed, the others are done")
     return FAILED if failed else 0
+
+
+def check_apart(out: Path, others: Iterable[str | Path]) -> None:
+    """Refuse a result that would replace what it is made from, or another result.
+
+    Raises:
+        OptionError: `out` is one of `others`.
+    """
+    if any(out.resolve() == Path(other).resolve() for other in others):
+        raise OptionError(f"{out} would be replaced, but is another file of this command. Write elsewhere with -o")
 
 
 def _say(text: str) -> None:

@@ -59,6 +59,8 @@ def evaluate_recognizer(
     """
     from rich.console import Console
 
+    from muybridge.apps.batch import check_apart
+    from muybridge.errors import OptionError
     from muybridge.media.outputs import atomic_output, check_writable
     from muybridge.tasks.evaluate_recognizer import evaluate
     from muybridge.tasks.recognizer_report import console_tables
@@ -66,6 +68,10 @@ def evaluate_recognizer(
     for path in (report, out):
         if path is not None:
             check_writable(path)
+            check_apart(path, [model, data, *([report] if report and path is out else [])])
+    for name, value, least in (("--batch-size", batch_size, 1), ("--workers", workers, 0)):
+        if value < least:
+            raise OptionError(f"{name} {value} must be {least} or more")
     measured = evaluate(
         model,
         data,

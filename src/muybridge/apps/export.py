@@ -27,10 +27,12 @@ def export(
     tolerance
         Largest difference of a logit that is accepted.
     """
+    from muybridge.apps.batch import check_apart
     from muybridge.tasks.recognize import Recognizer
     from muybridge.tasks.recognizer_export import check_export_path, export_recognizer
 
     check_export_path(out)
+    check_apart(out, [model])
     recognizer = Recognizer.from_pretrained(model, device="cpu", backbone_weights=backbone_weights)
     report = export_recognizer(recognizer, out, tolerance=tolerance)
     print(  # noqa: T201

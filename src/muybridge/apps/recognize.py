@@ -68,6 +68,7 @@ def recognize(
         bfloat16 is about twice as fast on machines that know it.
     """
     from muybridge.apps import batch
+    from muybridge.apps.batch import check_apart
     from muybridge.apps.durations import parse_seconds
     from muybridge.apps.recognize_output import write_answers
     from muybridge.media.outputs import check_writable
@@ -90,6 +91,7 @@ def recognize(
     _check_live(sources, {"--out": out is not None, "--overlay": overlay is not None, "--shots": shots})
     if out is not None:
         check_writable(out)
+        check_apart(out, [model, *(s.path for s in sources if s.kind != "stream"), *([overlay] if overlay else [])])
     overlays = output_paths(sources, overlay, suffix_of_stem="recognized") if overlay else [Path()] * len(sources)
     if overlay is not None:
         check_overlays(overlays)

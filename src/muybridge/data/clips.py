@@ -160,12 +160,7 @@ def load_views(
 
 
 def _pick(source: Pictures | Tensor, config: SamplingConfig, view: float) -> Tensor:
-    frames = source if isinstance(source, Tensor) else torch.from_numpy(source)
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != torch.uint8 or not len(frames):
-        raise InputError(
-            f"a clip of frames must be (N, H, W, 3) uint8 RGB, got {tuple(frames.shape)} {frames.dtype}. "
-            "Move its axes"
-        )
+    frames = as_frames(source)
     count = len(frames)
     if count <= config.frames:
         chosen = np.minimum(np.arange(config.frames), count - 1)
@@ -174,6 +169,20 @@ def _pick(source: Pictures | Tensor, config: SamplingConfig, view: float) -> Ten
     else:
         chosen = ((np.arange(config.frames) + view * 0.999) * count / config.frames).astype(np.int64)
     return frames[torch.from_numpy(chosen)].permute(0, 3, 1, 2)
+
+
+def as_frames(frames: Pictures | Tensor) -> Tensor:
+    """Frames (N, H, W, 3) uint8 as a tensor; of an array that runs backwards or may not be written, a copy.
+
+    Raises:
+        InputError: another shape or type, or no frame.
+    """
+    shape, dtype = getattr(frames, "shape", ()), getattr(frames, "dtype", type(frames).__name__)
+    if len(shape) != 4 or shape[-1] != 3 or 0 in shape or str(dtype).removeprefix("torch.") != "uint8":
+        raise InputError(
+            f"a clip of frames must be (N, H, W, 3) uint8 RGB, got {tuple(shape)} {dtype}. Move its axes or convert"
+        )
+    return frames if isinstance(frames, Tensor) else torch.from_numpy(np.require(frames, requirements=["C", "W"]))
 
 
 class ClipDataset(Dataset[dict[str, Tensor]]):

@@ -3,6 +3,7 @@
 path or uint8 RGB ── sample T frames ── crops (views) ── normalise ── VideoViT ── probabilities, mean over views
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from muybridge.artifacts import Artifact, find_model, load_artifact, push_to_hub, read_torch_file
 from muybridge.data.clip_sampling import SamplingConfig, ViewConfig, crop_views, normalize
-from muybridge.data.clips import load_views
+from muybridge.data.clips import as_frames, load_views
 from muybridge.data.label_maps import LabelMap
 from muybridge.errors import ModelMismatch, OptionError
 from muybridge.media.video_reader import Frame
@@ -313,7 +314,8 @@ class Recognizer:
 
         Raises:
             ModelMismatch: the adapters look at later frames; train with --causal.
-            OptionError: `window_seconds` for a model that takes every n-th frame of a file.
+            InputError: a frame of another shape or type.
+            OptionError: `window_seconds` for a model that takes every n-th frame of a file, or no length of time.
         """
         by_stride = self.sampling.mode == "dense" and self.sampling.stride is not None
         if window_seconds is None:
@@ -323,6 +325,8 @@ class Recognizer:
                 f"window_seconds={window_seconds} needs a rate, but this model takes every {self.sampling.stride}-th "
                 "frame. Leave it out"
             )
+        elif not 0 < window_seconds < math.inf:
+            raise OptionError(f"window_seconds={window_seconds} must be above 0 and finite, such as 2")
         else:
             window = max(1, round(window_seconds * self.sampling.rate))
         state = CausalStream(self.model, window=window)
@@ -331,7 +335,7 @@ class Recognizer:
     def _answers(self, frames: Iterable[Frame | RGB], state: CausalStream) -> Iterator[Prediction]:
         for frame in frames:
             image, seconds = (frame, None) if isinstance(frame, np.ndarray) else (frame.image, frame.pts_seconds)
-            picture = torch.from_numpy(image).permute(2, 0, 1)[None]
+            picture = as_frames(image[None]).permute(0, 3, 1, 2)
             crop = crop_views(picture, self.sampling)[0].to(self.device)
             with torch.inference_mode(), self._autocast():
                 logits = state(normalize(crop, self.sampling))
@@ -367,7 +371,7 @@ class Recognizer:
                 raise
             raise OptionError(
                 f"{len(frames)} clips of {frames.shape[1]} frames do not fit into the memory of {self.device}. "
-                "Lower --batch-size or --views, or choose --device cpu"
+                "Lower --batch-size, or choose --device cpu"
             ) from error
 
     def probabilities(self, frames: Tensor, *, batch_size: int = 16) -> Tensor:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count, pairwise
-from math import isinf
+from math import inf, isinf
 
 import numpy as np
 import torch
@@ -39,8 +39,8 @@ class WindowConfig:
     def __post_init__(self) -> None:
         for name in ("window_seconds", "step_seconds"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise OptionError(f"{name}={value} must be above 0, such as 2")
+            if value is not None and not 0 < value < inf:
+                raise OptionError(f"{name}={value} must be above 0 and finite, such as 2")
         if self.window_seconds and self.step_seconds and self.step_seconds > self.window_seconds:
             raise OptionError(
                 f"step_seconds={self.step_seconds} passes over what lies between windows of {self.window_seconds} s. "
