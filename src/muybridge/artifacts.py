@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from muybridge.errors import MissingInput, ModelError, ModelMismatch, UnsafeModelFile
-from muybridge.media.outputs import atomic_output
+from muybridge.errors import MissingInput, ModelError, ModelMismatch, OptionError, UnsafeModelFile
+from muybridge.media.outputs import atomic_output, check_writable
 
 FORMAT = 1
 _HEADER = "muybridge"
@@ -64,6 +64,20 @@ class Artifact:
         data = save(tensors, metadata={_HEADER: json.dumps(header, sort_keys=True)})
         with atomic_output(Path(path)) as beside:
             beside.write_bytes(data)
+
+
+def check_model_file(path: Path) -> None:
+    """Refuse, before a training, a model file that could not be written or would replace something else.
+
+    Beside a model stand files of its name: NAME.html and the folder NAME.training.
+
+    Raises:
+        OptionError: the suffix is not .safetensors.
+        OutputError: its folder cannot be made or written.
+    """
+    if path.suffix != ".safetensors":
+        raise OptionError(f"--out {path} is no name of a model file. Let it end in .safetensors")
+    check_writable(path)
 
 
 def load_artifact(path: str | Path, *, task: str) -> Artifact:

@@ -139,5 +139,14 @@ def test_mistakes_are_one_line(here, capsys, arguments, says):
     assert not Path("out.safetensors").exists()
 
 
+@pytest.mark.parametrize("name", ["out.html", "clips.csv", "out"])
+def test_what_is_no_name_of_a_model_file_is_refused_before_anything_is_done(here, capsys, name):
+    Path("clips.csv").write_text("path,label\n")
+    assert run("clips", *SMALL, "-o", name) == 2
+    error = capsys.readouterr()
+    assert f"{name} is no name of a model file" in error.err + error.out
+    assert Path("clips.csv").read_text() == "path,label\n" and not Path(name).with_suffix(".training").exists()
+
+
 def test_pairs_go_both_ways():
     assert command._pairs(["a=b", "c d=e"], "--mirror") == {"a": "b", "b": "a", "c d": "e", "e": "c d"}

@@ -217,7 +217,7 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         frames = read_clip(entry.path, self.sampling, start=entry.start_seconds, end=entry.end_seconds, random=random)
         clip, mirrored = augment(frames, self.augmentation, self.sampling, random)
         labels = [self._mirror[label] for label in entry.labels] if mirrored else list(entry.labels)
-        if self._backwards and all(label in self._backwards for label in labels) and random.random() < 0.5:
+        if labels and self._backwards and self._backwards.keys() >= set(labels) and random.random() < 0.5:
             clip, labels = clip.flip(0), [self._backwards[label] for label in labels]
         return {
             "frames": clip,

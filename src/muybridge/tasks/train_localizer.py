@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from muybridge.artifacts import find_model, load_artifact
+from muybridge.artifacts import check_model_file, find_model, load_artifact
 from muybridge.data.annotation_files import read_annotated_videos, read_boxes
 from muybridge.data.annotations import Annotations
 from muybridge.data.clip_painting import PaintedClips
@@ -21,7 +21,6 @@ from muybridge.data.label_maps import LabelMap, read_label_map
 from muybridge.data.localization import BankSpan, BoxesDataset, KeyFrame, add_detections, collate_boxes, key_frames
 from muybridge.errors import ModelMismatch, TrainingError
 from muybridge.evaluation.report_page import Chart, Facts, Part, Text, write_report_page
-from muybridge.media.outputs import check_writable
 from muybridge.models.acar import ACARConfig, ACARHead
 from muybridge.tasks.clip_painter import load_clip_painter
 from muybridge.tasks.devices import choose_device
@@ -93,7 +92,7 @@ def train(
         TrainingError: nobody to train on, or what `fit` raises.
         ModelError, ModelMismatch: weights cannot be had, or do not fit.
     """
-    check_writable(out)
+    check_model_file(out)
     tell = tell if is_main_process() else _say_nothing
     started = time.perf_counter()
     data = read_data(plan)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from muybridge.artifacts import Artifact, find_model, load_artifact
+from muybridge.artifacts import Artifact, check_model_file, find_model, load_artifact
 from muybridge.data.clip_lists import ClipEntry, ClipList, read_clip_list
 from muybridge.data.clip_painting import PaintedClips
 from muybridge.data.clip_sampling import SamplingConfig, ViewConfig, normalize
@@ -23,7 +23,6 @@ from muybridge.data.prefix_cache import CachedClips, PrefixCache, PrefixIdentity
 from muybridge.data.splits import split_by_group
 from muybridge.errors import ModelMismatch, OptionError, TrainingError
 from muybridge.evaluation.report_page import Facts, Part, Text, write_report_page
-from muybridge.media.outputs import check_writable
 from muybridge.models.backbones import fuse_attention
 from muybridge.models.st_adapter import AdapterConfig, VideoViT
 from muybridge.models.st_adapter_sets import load_trained_state
@@ -100,7 +99,7 @@ def train(
         AnnotationError: a list breaks its format or names an unknown class.
         ModelError: the backbone's weights cannot be had, or `initialize` does not fit.
     """
-    check_writable(out)
+    check_model_file(out)
     start = None if plan.initialize is None else _read_start(plan.initialize)
     if start is not None:
         plan = replace(plan, model=_as_in(start, plan.model))

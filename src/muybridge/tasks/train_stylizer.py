@@ -7,11 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from muybridge.artifacts import Artifact
+from muybridge.artifacts import Artifact, check_model_file
 from muybridge.data.photos import CropConfig, PhotoCrops
 from muybridge.data.sampling import Draw
 from muybridge.errors import OptionError, TrainingError
-from muybridge.media.outputs import check_writable
 from muybridge.media.sources import expand_sources
 from muybridge.models.avatar_net import AvatarNet
 from muybridge.pretrained import VGG19, avatar_net_with_vgg19, encoder_fingerprint
@@ -50,7 +49,7 @@ def train(
         raise OptionError(
             f"crop={crops.crop} must be a multiple of 8 and at most the short side, {min(crops.short_side)}"
         )
-    check_writable(out)
+    check_model_file(out)
     paths = [source.path for source in expand_sources(photos) if source.kind == "image"]
     if len(paths) < 2:
         raise TrainingError(f"{len(paths)} photographs are too few to train on and hold one out: give at least 2")
