@@ -103,7 +103,7 @@ class Localizer(VideoLocalizer):
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | Path,
+        name_or_path: str | Path = "people_actions",
         *,
         detector: str | Path | Detector | None = None,
         bank_writer: "str | Path | Localizer | None" = None,
@@ -112,7 +112,7 @@ class Localizer(VideoLocalizer):
         precision: Precision = "float32",
         views: TestViews = ONE_VIEW,
     ) -> "Localizer":
-        """A trained localizer: a model file, or OWNER/NAME on the Hugging Face hub.
+        """A trained localizer: "people_actions" (built in, small), a model file, or OWNER/NAME on the hub.
 
         Args:
             detector: what finds people, as `muybridge.tasks.detectors.load_detector` takes it; None for the built-in
