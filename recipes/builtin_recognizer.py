@@ -1,7 +1,7 @@
 """Makes the built-in recognizer, `src/muybridge/weights/camera.safetensors`: what the camera does.
 
     python recipes/builtin_recognizer.py --artifact src/muybridge/weights/camera.safetensors
-    python recipes/builtin_recognizer.py --method full --parts 1     # to compare, after so many steps
+    python recipes/builtin_recognizer.py --method full --parts 1 --steps 300     # to compare
 
 Training goes in parts (`PARTS`): first the adapters have kernel (3, 1, 1) and learn what patches show one after the
 other; then it grows to (3, 3, 3), which tells zooms from rolls; then clips become as dark and busy as film. The first
@@ -170,8 +170,12 @@ def ship(args: argparse.Namespace, model: VideoViT, identity: BackboneIdentity, 
     ).save(args.artifact)
 
 
+def parts_of(args: argparse.Namespace) -> list[Part]:
+    return [replace(part, steps=min(part.steps, args.steps or part.steps)) for part in PARTS[: args.parts]]
+
+
 def train_part(args: argparse.Namespace, number: int, objective: CameraObjective, photos: list[RGB]) -> None:
-    part = PARTS[number]
+    part = parts_of(args)[number]
     folder = args.out / f"{args.method}-{args.seed}" / part.name
     config = FitConfig(
         steps=part.steps,
@@ -199,7 +203,7 @@ def run(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     train_photos, test_photos = ([read_photo(p) for p in part] for part in larger_photos(args.data))
     model, identity = make_model(args.method, PARTS[0].side)
-    started, parts = time.perf_counter(), PARTS[: args.parts]
+    started, parts = time.perf_counter(), parts_of(args)
     for number, part in enumerate(parts):
         if number:
             before, (model, identity) = model, make_model(args.method, part.side)
@@ -240,6 +244,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/camera"))
     parser.add_argument("--method", choices=("adapters", "head", "full"), default="adapters")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, help="of each part at most")
     parser.add_argument("--parts", type=int, default=len(PARTS), help="of the training, counted from the first")
     parser.add_argument("--artifact", type=Path, help="model file to write")
     parser.add_argument("--resume", action="store_true")
