@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from muybridge.models.acar import ACARConfig, ACARHead
-from muybridge.models.acar_actors import Actors, ContextMap, Grouping
-from muybridge.models.acar_relations import attend
+from muybridge.models.acar.actors import Actors, ContextMap, Grouping
+from muybridge.models.acar.head import ACARConfig, ACARHead
+from muybridge.models.acar.relations import attend
 
 HIDDEN = 512
 

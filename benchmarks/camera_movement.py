@@ -23,13 +23,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from muybridge.data.clips import load_views
+from muybridge.data.clips.dataset import load_views
 from muybridge.evaluation.classification import ClassificationReport, classification_report
 from muybridge.media.frame_folder import FrameFolder, pictures_in
 from muybridge.media.outputs import atomic_output
 from muybridge.media.video_reader import VideoReader
+from muybridge.recognize.recognizer import Recognizer
 from muybridge.stage.camera import CAMERA_MOVES
-from muybridge.tasks.recognize import Recognizer
 
 WINDOWS = Path(__file__).with_name("camera_windows.csv")
 SHORT_SIDE = 180

@@ -18,13 +18,13 @@ from typing import TypeVar
 
 import torch
 
-from muybridge.data.annotation_files import read_boxes
+from muybridge.data.annotations.files import read_boxes
+from muybridge.localize.files import boxes_of, draw_localized
+from muybridge.localize.localizer import Localizer
+from muybridge.localize.stream import LocalizeConfig, LocalizedFrame
 from muybridge.media.pipeline import BackgroundWriter, prefetch
 from muybridge.media.video_reader import DEFAULT_RATE, Frame, VideoReader
 from muybridge.media.video_writer import VideoWriter
-from muybridge.tasks.localize import Localizer
-from muybridge.tasks.localize_files import boxes_of, draw_localized
-from muybridge.tasks.localize_stream import LocalizeConfig, LocalizedFrame
 
 T = TypeVar("T")
 STAGES = ("read", "look for people", "scale and hold frames", "actions", "draw", "write")

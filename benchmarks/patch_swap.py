@@ -21,9 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from muybridge.models import avatar_net
-from muybridge.models.avatar_net import AvatarNet, Swap, encode_style
-from muybridge.models.patch_swap import match_patches, overlap_counts, rebuild_from_matches
+from muybridge.models.avatar_net.network import AvatarNet, Swap, encode_style
+from muybridge.models.avatar_net.patch_swap import match_patches, overlap_counts, rebuild_from_matches
 
 K = 5
 
@@ -76,14 +75,14 @@ def whole(repeats: int) -> None:
     network = AvatarNet().eval().to(memory_format=torch.channels_last)
     picture = torch.rand(1, 3, 512, 512).mul(255).contiguous(memory_format=torch.channels_last)
     style = encode_style(network.encoder(torch.rand(1, 3, 512, 512) * 255))
-    original = avatar_net.swap
+    original = network.swap
 
     def with_published_swap() -> Tensor:
-        avatar_net.swap = lambda z, code, k, bonus=None: Swap(*published_swap(z, code.whitened, k))
+        network.swap = lambda z, code, k, bonus=None: Swap(*published_swap(z, code.whitened, k))
         try:
             return network(picture, [(1.0, style)])
         finally:
-            avatar_net.swap = original
+            network.swap = original
 
     compare(with_published_swap, lambda: network(picture, [(1.0, style)]), repeats)
 

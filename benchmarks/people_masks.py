@@ -13,13 +13,13 @@ from fractions import Fraction
 import numpy as np
 
 from muybridge.data.localization import KeyFrameSampling
+from muybridge.localize.masks import PeopleChoice, PeopleMask, steady_looks
+from muybridge.localize.results import Moment, ShownPeople
+from muybridge.localize.stream import LocalizeConfig, LocalizeRun
 from muybridge.media.video_reader import VideoReader
-from muybridge.tasks.detectors import load_detector
-from muybridge.tasks.localize_people import DetectedPeople
-from muybridge.tasks.localize_results import Moment, ShownPeople
-from muybridge.tasks.localize_stream import LocalizeConfig, LocalizeRun
-from muybridge.tasks.people_masks import PeopleChoice, PeopleMask, steady_looks
-from muybridge.tasks.tracks import Tracker
+from muybridge.people.detectors import load_detector
+from muybridge.people.sightings import DetectedPeople
+from muybridge.people.tracks import Tracker
 
 
 def shown(looks: list[Moment]) -> ShownPeople:

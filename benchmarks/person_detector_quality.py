@@ -20,7 +20,8 @@ import torch
 from PIL import Image, ImageDraw
 from torchvision.ops import box_iou
 
-from muybridge.tasks.detectors import Detections, load_detector
+from muybridge.people.detector import Detections
+from muybridge.people.detectors import load_detector
 
 SURE, MATCH = 0.5, 0.5
 THRESHOLDS = (0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65)

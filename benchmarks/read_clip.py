@@ -25,8 +25,8 @@ import torch
 from read_video import make_clip
 from torch import Tensor
 
-from muybridge.data.clip_sampling import SamplingConfig, sample_seconds
-from muybridge.data.clips import read_clip
+from muybridge.data.clips.dataset import read_clip
+from muybridge.data.clips.sampling import SamplingConfig, sample_seconds
 from muybridge.media.video_reader import VideoReader
 
 SECONDS = 10.0

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from muybridge.models.st_adapter import AdapterConfig, VideoViT
-from muybridge.models.st_adapter_sets import AdapterBank, trained_state
-from muybridge.models.st_adapter_stream import CausalStream
+from muybridge.models.st_adapter.sets import AdapterBank, trained_state
+from muybridge.models.st_adapter.stream import CausalStream
+from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 
 CLASSES = 400
 

@@ -12,8 +12,7 @@ import numpy as np
 
 from muybridge.data.textures import draw_texture
 from muybridge.media.images import resize_image
-from muybridge.tasks import stylize
-from muybridge.tasks.stylize import Stylizer
+from muybridge.stylize.stylizer import Stylizer
 
 
 def main() -> None:
@@ -30,7 +29,7 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{painted.shape[1]}x{painted.shape[0]}: peak {peak:.2f} GiB, {time.perf_counter() - start:.0f} s")
     if args.compare:
-        stylize._LARGEST_MAP_BYTES = 1
+        stylizer._LARGEST_MAP_BYTES = 1
         tiled = stylizer(photo, "ember", style_size=args.style_size, strength=0.9)
         print(f"largest difference of a pixel: {np.abs(painted.astype(int) - tiled).max()} of 255")
 

@@ -26,8 +26,8 @@ from distilled_vgg import DistilledVGG
 
 from muybridge.media.images import read_image, resize_image
 from muybridge.progress import progress_line
-from muybridge.tasks.stylize import Stylizer
-from muybridge.training.stylizer import style_distance
+from muybridge.stylize.objective import style_distance
+from muybridge.stylize.stylizer import Stylizer
 
 PICTURES = {".jpg", ".jpeg", ".png"}
 

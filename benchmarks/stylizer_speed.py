@@ -22,10 +22,10 @@ from muybridge.data.textures import draw_texture
 from muybridge.media.sources import Source
 from muybridge.media.video_reader import VideoReader
 from muybridge.media.video_writer import VideoWriter
-from muybridge.models.avatar_net import fit_whitening, fusion_targets, recolour, swap
-from muybridge.tasks.stylize import StylizeConfig, Stylizer
-from muybridge.tasks.stylize_files import PaintJob, paint_file
-from muybridge.tasks.temporal import TemporalCarry, TemporalConfig
+from muybridge.models.avatar_net.network import fit_whitening, fusion_targets, recolour, swap
+from muybridge.stylize.files import PaintJob, paint_file
+from muybridge.stylize.stylizer import StylizeConfig, Stylizer
+from muybridge.stylize.temporal import TemporalCarry, TemporalConfig
 
 
 def make_clip(path: Path, width: int, height: int, frames: int) -> None:

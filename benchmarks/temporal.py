@@ -25,11 +25,11 @@ from muybridge.media.images import read_image, resize_image
 from muybridge.media.optical_flow import DISOpticalFlow
 from muybridge.media.video_reader import Frame
 from muybridge.media.video_writer import VideoWriter
-from muybridge.models.motion import visibility, warp
+from muybridge.models.avatar_net.motion import visibility, warp
 from muybridge.progress import progress_line
-from muybridge.tasks.stylize import Stylizer
-from muybridge.tasks.temporal import TemporalConfig
-from muybridge.training.stylizer import style_distance
+from muybridge.stylize.objective import style_distance
+from muybridge.stylize.stylizer import Stylizer
+from muybridge.stylize.temporal import TemporalConfig
 
 STYLES = ("starry_night.jpg", "la_muse.jpg", "candy.jpg", "mosaic.jpg")
 

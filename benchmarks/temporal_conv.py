@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from muybridge.models.temporal_conv import conv2d_over_time, depthwise_conv, shifted_multiply_adds
+from muybridge.models.st_adapter.temporal_conv import conv2d_over_time, depthwise_conv, shifted_multiply_adds
 
 Convolution = Callable[[Tensor, Tensor, Tensor], Tensor]
 

@@ -46,20 +46,11 @@ from composed_clips import (
 from torch import Tensor
 
 from muybridge.artifacts import load_artifact
-from muybridge.data.annotations import AnnotationRows
+from muybridge.data.annotations.table import AnnotationRows
 from muybridge.data.localization import collate_boxes
 from muybridge.evaluation.ava import AvaReport, evaluate_frames
-from muybridge.models.acar import TokenTrunk
-from muybridge.models.acar_loss import action_probabilities
-from muybridge.models.backbones import fuse_attention
-from muybridge.models.slowfast import SLOWFAST_SMALL
-from muybridge.models.st_adapter import VideoViT
-from muybridge.models.st_adapter_sets import load_trained_state, trained_state
-from muybridge.tasks.detectors import Detector, load_detector
-from muybridge.tasks.localize import Localizer
-from muybridge.tasks.recognize import Recognizer
-from muybridge.training.fit import CHECKPOINT, FitConfig, fit
-from muybridge.training.localizer import (
+from muybridge.localize.localizer import Localizer
+from muybridge.localize.objective import (
     BuiltLocalizer,
     LocalizerConfig,
     LocalizerObjective,
@@ -68,6 +59,16 @@ from muybridge.training.localizer import (
     describe_localizer,
     load_localizer_state,
 )
+from muybridge.models.acar.head import TokenTrunk
+from muybridge.models.acar.loss import action_probabilities
+from muybridge.models.acar.slowfast import SLOWFAST_SMALL
+from muybridge.models.backbones import fuse_attention
+from muybridge.models.st_adapter.sets import load_trained_state, trained_state
+from muybridge.models.st_adapter.video_vit import VideoViT
+from muybridge.people.detector import Detector
+from muybridge.people.detectors import load_detector
+from muybridge.recognize.recognizer import Recognizer
+from muybridge.training.fit import CHECKPOINT, FitConfig, fit
 
 TRUNKS = ("adapters", "slowfast")
 FIRST_TRAINED_BLOCK = 4

@@ -24,10 +24,10 @@ from muybridge.data.sampling import Draw
 from muybridge.media.video_reader import VideoReader
 from muybridge.models.boxes import clip_boxes_xyxy, flip_boxes_xyxy, has_area_xyxy
 from muybridge.models.person_detector import PersonDetector
-from muybridge.tasks.detector_person import BuiltInDetector
-from muybridge.tasks.detectors import load_detector
+from muybridge.people.built_in import BuiltInDetector
+from muybridge.people.detectors import load_detector
+from muybridge.people.objective import PersonDetectorObjective
 from muybridge.training.fit import CHECKPOINT, FitConfig, fit
-from muybridge.training.person_detector import PersonDetectorObjective
 
 WEIGHTS = Path(__file__).parents[1] / "src" / "muybridge" / "weights"
 SURE, UNSURE = 0.5, 0.2

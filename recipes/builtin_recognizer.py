@@ -32,14 +32,14 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from muybridge.data.clip_sampling import SamplingConfig, ViewConfig
+from muybridge.data.clips.sampling import SamplingConfig, ViewConfig
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.sampling import Draw
 from muybridge.models.backbones import fuse_attention
-from muybridge.models.st_adapter import AdapterConfig, VideoViT
+from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 from muybridge.pretrained import BackboneIdentity, load_backbone
+from muybridge.recognize.recognizer import Recognizer
 from muybridge.stage.camera import CAMERA_MOVES, STILLS_CEILING, CameraClipConfig, camera_clip, random_camera_clip
-from muybridge.tasks.recognize import Recognizer
 from muybridge.training.fit import FitConfig, fit
 
 RGB = NDArray[np.uint8]

@@ -13,15 +13,15 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from muybridge.data.clip_augmentation import AugmentationConfig
+from muybridge.data.clips.augmentation import AugmentationConfig
 from muybridge.media.images import read_image
 from muybridge.progress import progress_line
+from muybridge.recognize.objective import RecognizerConfig, default_learning_rate
+from muybridge.recognize.plan import ClipData, RunLength, SamplingOptions, TrainingPlan
+from muybridge.recognize.train import train
 from muybridge.stage import Scene, SceneSpec
 from muybridge.stage.export import export_class_folders, scene_name
-from muybridge.tasks.train_recognizer import train
 from muybridge.training.fit import FitConfig
-from muybridge.training.recognizer import RecognizerConfig, default_learning_rate
-from muybridge.training.recognizer_plan import ClipData, RunLength, SamplingOptions, TrainingPlan
 
 ACTIONS = ("walk", "run", "jump", "sit down", "stand up", "turn left", "turn right")
 MOST_OF_A_CLASS = 100

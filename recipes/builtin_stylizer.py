@@ -23,14 +23,14 @@ from distilled_vgg import WIDTHS, DistilledVGG
 from muybridge.artifacts import Artifact
 from muybridge.data.photos import CropConfig, PhotoCrops
 from muybridge.data.sampling import Draw
-from muybridge.models.avatar_net import AvatarNet, AvatarNetConfig
-from muybridge.training.fit import FitConfig, Validation, fit
-from muybridge.training.stylizer import (
+from muybridge.models.avatar_net.network import AvatarNet, AvatarNetConfig
+from muybridge.stylize.objective import (
     DistillationObjective,
     DistillationWeights,
     add_normalisation,
     fold_normalisation,
 )
+from muybridge.training.fit import FitConfig, Validation, fit
 
 WEIGHTS = Path(__file__).parents[1] / "src" / "muybridge" / "weights"
 CONFIG = AvatarNetConfig(widths=(24, 48, 96, 192))

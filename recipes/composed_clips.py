@@ -28,9 +28,9 @@ from muybridge.data.sampling import Draw
 from muybridge.media.outputs import atomic_output
 from muybridge.media.video_reader import VideoReader
 from muybridge.models.boxes import jitter_boxes_xyxy
+from muybridge.people.detector import Detector
 from muybridge.progress import progress_line
 from muybridge.stage import ACTIONS, Scene, SceneSpec
-from muybridge.tasks.detectors import Detector
 
 NAMES = ("jump", "run", "sit down", "stand up", "turn", "walk", "fall", "stay")
 LABELS = LabelMap(NAMES, tuple(range(1, len(NAMES) + 1)), (tuple(range(len(NAMES))),))

@@ -33,19 +33,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from muybridge.data.clip_lists import ClipList, read_clip_list
-from muybridge.data.clip_sampling import SamplingConfig, normalize
+from muybridge.data.clips.lists import ClipList, read_clip_list
+from muybridge.data.clips.sampling import SamplingConfig, normalize
+from muybridge.data.clips.splits import k_folds
 from muybridge.data.sampling import Draw
-from muybridge.data.splits import k_folds
 from muybridge.evaluation.classification import OrderReport, frame_orders
 from muybridge.media.outputs import atomic_output
 from muybridge.media.video_reader import VideoReader
 from muybridge.models.backbones import fuse_attention
-from muybridge.models.st_adapter import AdapterConfig, VideoViT
-from muybridge.models.st_adapter_sets import load_trained_state, trained_state
+from muybridge.models.st_adapter.sets import load_trained_state, trained_state
+from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 from muybridge.pretrained import load_backbone
 from muybridge.progress import progress_line
-from muybridge.tasks.recognize import Recognizer
+from muybridge.recognize.recognizer import Recognizer
 from muybridge.training.fit import FitConfig, fit, steps_of_epochs
 
 FOLDS = 5

@@ -19,14 +19,14 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from muybridge.data.clip_augmentation import AugmentationConfig
-from muybridge.data.clip_lists import ClipList, read_clip_list
-from muybridge.data.splits import k_folds
-from muybridge.models.st_adapter import AdapterConfig
-from muybridge.tasks.train_recognizer import train
+from muybridge.data.clips.augmentation import AugmentationConfig
+from muybridge.data.clips.lists import ClipList, read_clip_list
+from muybridge.data.clips.splits import k_folds
+from muybridge.models.st_adapter.video_vit import AdapterConfig
+from muybridge.recognize.objective import RecognizerConfig, default_learning_rate, default_width
+from muybridge.recognize.plan import ClipData, RunLength, SamplingOptions, TrainingPlan
+from muybridge.recognize.train import train
 from muybridge.training.fit import FitConfig
-from muybridge.training.recognizer import RecognizerConfig, default_learning_rate, default_width
-from muybridge.training.recognizer_plan import ClipData, RunLength, SamplingOptions, TrainingPlan
 
 ARMS: dict[str, tuple[int, ...]] = {"time": (), "time and frequency": (1, 2, 4)}
 COLUMNS = ("top1", "mean_class_accuracy", "shuffled", "reversed", "single_frame", "order_gap")

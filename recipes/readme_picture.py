@@ -9,7 +9,7 @@ import numpy as np
 
 from muybridge import Stylizer
 from muybridge.media.images import read_image, resize_image, write_image
-from muybridge.tasks.built_in_styles import built_in_style
+from muybridge.stylize.styles import built_in_style
 
 ROOT = Path(__file__).parents[1]
 STYLES = ("ember", "glass", "marble", "woodcut", "tesserae", "comic")

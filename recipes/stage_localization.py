@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from muybridge.data.annotations import Annotations
+from muybridge.data.annotations.table import Annotations
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.sampling import Draw
 from muybridge.evaluation.ava import AvaReport, evaluate_frames
-from muybridge.models.acar import ACARConfig, ACARHead, ACARNet, BaselineConfig, BaselineHead
-from muybridge.models.acar_actors import Actors, BankWindow, ContextMap, Grouping
-from muybridge.models.acar_loss import action_loss, action_probabilities
-from muybridge.models.slowfast import SlowFast, SlowFastConfig
+from muybridge.models.acar.actors import Actors, BankWindow, ContextMap, Grouping
+from muybridge.models.acar.head import ACARConfig, ACARHead, ACARNet, BaselineConfig, BaselineHead
+from muybridge.models.acar.loss import action_loss, action_probabilities
+from muybridge.models.acar.slowfast import SlowFast, SlowFastConfig
 from muybridge.stage import Clip
 from muybridge.training.fit import CHECKPOINT, FitConfig, fit
 

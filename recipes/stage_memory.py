@@ -52,9 +52,9 @@ from torch.utils.data import Dataset, default_collate
 
 from muybridge.data.feature_bank import FeatureBank, FeatureBankWriter
 from muybridge.data.sampling import Draw
-from muybridge.models.acar import ACARHead
-from muybridge.models.acar_actors import ContextMap
-from muybridge.models.slowfast import SlowFast
+from muybridge.models.acar.actors import ContextMap
+from muybridge.models.acar.head import ACARHead
+from muybridge.models.acar.slowfast import SlowFast
 from muybridge.stage import Scene, SceneSpec, blind_ceiling, num_siblings, stage_labels
 from muybridge.training.fit import FitConfig
 

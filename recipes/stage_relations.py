@@ -44,7 +44,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from muybridge.data.sampling import Draw
-from muybridge.models.slowfast import SlowFast
+from muybridge.models.acar.slowfast import SlowFast
 from muybridge.stage import Scene, SceneSpec, blind_ceiling, num_siblings, stage_labels
 from muybridge.training.fit import FitConfig
 

@@ -17,8 +17,8 @@ import torch
 from dark_actions import ActionObjective, DarkClips, Settings, TrainingClips, make_model, read_splits
 from torch import Tensor
 
-from muybridge.data.clip_painting import ClipPainter, PaintedClips, PaintingConfig
-from muybridge.tasks.clip_painter import load_clip_painter
+from muybridge.data.clips.painting import ClipPainter, PaintedClips, PaintingConfig
+from muybridge.stylize.clip_painter import load_clip_painter
 from muybridge.training.fit import FitConfig, fit
 
 SEEN = ("ember", "glass", "marble", "comic")

@@ -1,12 +1,13 @@
 """muybridge takes image models to video: recognize, localize and stylize what moves."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from muybridge.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from muybridge.tasks.localize import Localizer
-    from muybridge.tasks.recognize import Prediction, Recognizer, RecognizerBank
-    from muybridge.tasks.stylize import Style, StylizeConfig, Stylizer
+    from muybridge.localize import Localizer
+    from muybridge.recognize import Prediction, Recognizer, RecognizerBank
+    from muybridge.stylize import Style, StylizeConfig, Stylizer
 
 __version__ = "0.1.0"
 __all__ = [
@@ -20,19 +21,15 @@ __all__ = [
     "__version__",
 ]
 
-_MODULES = {
-    "Localizer": "localize",
-    "Prediction": "recognize",
-    "Recognizer": "recognize",
-    "RecognizerBank": "recognize",
-    "Style": "stylize",
-    "StylizeConfig": "stylize",
-    "Stylizer": "stylize",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # Imported on first use: torch takes seconds, and the command line's help must not wait for it.
-    if name in _MODULES:
-        return getattr(import_module(f"muybridge.tasks.{_MODULES[name]}"), name)
-    raise AttributeError(f"module 'muybridge' has no attribute {name!r}")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "Localizer": "muybridge.localize",
+        "Prediction": "muybridge.recognize",
+        "Recognizer": "muybridge.recognize",
+        "RecognizerBank": "muybridge.recognize",
+        "Style": "muybridge.stylize",
+        "StylizeConfig": "muybridge.stylize",
+        "Stylizer": "muybridge.stylize",
+    },
+)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from muybridge.errors import MissingInput, ModelError, ModelMismatch, UnsafeModelFile
-from muybridge.models.avatar_net import AvatarNet, AvatarNetConfig, VGGEncoder
+from muybridge.models.avatar_net.network import AvatarNet, AvatarNetConfig, VGGEncoder
 from muybridge.models.backbones import backbone_hash, create_backbone
 
 VGG19 = "torchvision/vgg19"

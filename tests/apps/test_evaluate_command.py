@@ -9,12 +9,12 @@ import torch
 
 from muybridge.apps.cli import main
 from muybridge.artifacts import Artifact
-from muybridge.data.clip_sampling import SamplingConfig
+from muybridge.data.clips.sampling import SamplingConfig
 from muybridge.data.label_maps import LabelMap
-from muybridge.models.st_adapter import VideoViT
+from muybridge.models.st_adapter.video_vit import VideoViT
 from muybridge.pretrained import load_backbone
-from muybridge.tasks.recognize import Recognizer
-from tests.tasks.labelled_clips import write_backbone, write_folders
+from muybridge.recognize.recognizer import Recognizer
+from tests.recognize.labelled_clips import write_backbone, write_folders
 
 
 @pytest.fixture(scope="module")

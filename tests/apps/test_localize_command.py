@@ -6,10 +6,10 @@ import pytest
 
 from muybridge.apps.cli import main
 from muybridge.apps.durations import parse_seconds
-from muybridge.data.ava import write_ava
+from muybridge.data.annotations.ava import write_ava
 from muybridge.data.label_maps import write_label_map
 from muybridge.errors import OptionError
-from tests.tasks.localized_videos import LABELS, noise_frames, small_localizer, two_people, write_frames
+from tests.localize.localized_videos import LABELS, noise_frames, small_localizer, two_people, write_frames
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "videos").mkdir()
     for seed, name in enumerate(("one", "two")):
         write_frames(tmp_path / "videos" / f"{name}.mp4", noise_frames(16, seed=seed))
-    from muybridge.data.annotation_files import join_annotations
+    from muybridge.data.annotations.files import join_annotations
 
     write_ava("truth.csv", join_annotations([two_people(name, [0.0, 1.0]) for name in ("one", "two")]))
     write_label_map("labels.pbtxt", LABELS)

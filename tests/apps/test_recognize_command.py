@@ -14,14 +14,14 @@ from PIL import Image
 from muybridge.apps.cli import main
 from muybridge.apps.durations import parse_seconds
 from muybridge.artifacts import Artifact
-from muybridge.data.clip_sampling import SamplingConfig
+from muybridge.data.clips.sampling import SamplingConfig
 from muybridge.data.label_maps import LabelMap
 from muybridge.media.video_reader import VideoReader
 from muybridge.media.video_writer import VideoWriter
-from muybridge.models.st_adapter import AdapterConfig, VideoViT
+from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 from muybridge.pretrained import load_backbone
-from muybridge.tasks.recognize import Recognizer
-from tests.tasks.labelled_clips import write_backbone
+from muybridge.recognize.recognizer import Recognizer
+from tests.recognize.labelled_clips import write_backbone
 
 NAMES = ("run", "sit", "wave")
 

@@ -16,8 +16,8 @@ from PIL import Image
 from muybridge.apps.cli import main
 from muybridge.media.video_reader import VideoReader
 from muybridge.media.video_writer import VideoWriter
-from tests.tasks.conftest import model_file, smooth_picture  # noqa: F401 - a fixture
-from tests.tasks.localized_videos import small_localizer
+from tests.localize.localized_videos import small_localizer
+from tests.stylize.conftest import model_file, smooth_picture  # noqa: F401 - a fixture
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_actions_are_those_of_the_localizer(folder, model_file, capsys, monkeypa
     assert not Path("out.mp4").exists()
     assert run(*arguments, "stand", "--doing", "walk", *given) == 0
     assert Path("out.mp4").exists()
-    monkeypatch.setattr("muybridge.tasks.localize.BUILT_IN", {})
+    monkeypatch.setattr("muybridge.localize.localizer.BUILT_IN", {})
     assert run(*arguments, "stand") == 2
     assert "Name it with --localizer" in capsys.readouterr().err
 

@@ -8,12 +8,12 @@ import pytest
 from muybridge.apps import train_recognizer as command
 from muybridge.apps.cli import main
 from muybridge.artifacts import load_artifact
-from muybridge.models.st_adapter import AdapterConfig
-from muybridge.tasks import train_recognizer as task
+from muybridge.models.st_adapter.video_vit import AdapterConfig
+from muybridge.recognize import train as task
+from muybridge.recognize.objective import RecognizerConfig
+from muybridge.recognize.plan import ClipData, RunLength, SamplingOptions, TrainingPlan
 from muybridge.training.fit import FitConfig
-from muybridge.training.recognizer import RecognizerConfig
-from muybridge.training.recognizer_plan import ClipData, RunLength, SamplingOptions, TrainingPlan
-from tests.tasks.labelled_clips import write_backbone, write_folders
+from tests.recognize.labelled_clips import write_backbone, write_folders
 
 SMALL = ["--backbone", "test_vit", "--backbone-weights", "tiny.safetensors", "--frames", "3", "--size", "32",
          "--batch-size", "4", "--workers", "0", "--device", "cpu", "--width", "8"]  # fmt: skip

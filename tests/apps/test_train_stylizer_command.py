@@ -9,8 +9,8 @@ from PIL import Image
 
 from muybridge.apps.cli import main
 from muybridge.artifacts import load_artifact
-from muybridge.tasks.stylize import Stylizer
-from tests.tasks.conftest import random_vgg19_state, smooth_picture
+from muybridge.stylize.stylizer import Stylizer
+from tests.stylize.conftest import random_vgg19_state, smooth_picture
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from muybridge.apps.cli import main
 from muybridge.apps.watch import _style_size
 from muybridge.errors import ModelError
 from muybridge.media.video_reader import VideoReader
-from muybridge.tasks.detector_person import BuiltInDetector
+from muybridge.people.built_in import BuiltInDetector
 from tests.apps.test_recognize_command import write_noise
-from tests.tasks.localized_videos import small_localizer
+from tests.localize.localized_videos import small_localizer
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from muybridge.data.feature_bank import FeatureBank, FeatureBankWriter, StreamFeatureBank
 from muybridge.errors import InputError, MissingInput, ModelMismatch, OptionError, OutputError
-from muybridge.models.acar import ACARConfig, ACARHead
-from muybridge.models.acar_actors import Actors, BankWindow, ContextMap
+from muybridge.models.acar.actors import Actors, BankWindow, ContextMap
+from muybridge.models.acar.head import ACARConfig, ACARHead
 
 SHAPE = (3, 2, 5)  # 30 numbers: an odd count of entries leaves the file's next part unaligned without padding
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from muybridge.data.annotations import NO_LABEL
+from muybridge.data.annotations.table import NO_LABEL
 from muybridge.data.localization import (
     NO_AUGMENTATION,
     BoxAugmentation,
@@ -23,8 +23,8 @@ from muybridge.data.sampling import Draw
 from muybridge.data.video_files import VideoFile, find_videos, video_file
 from muybridge.errors import AnnotationError, MissingInput, OptionError
 from muybridge.media.video_writer import VideoWriter
+from tests.localize.localized_videos import LABELS, annotations_of
 from tests.media.numbered_clips import HEIGHT, number_in, write_clip
-from tests.tasks.localized_videos import LABELS, annotations_of
 
 SAMPLING = KeyFrameSampling(frames=4, rate=5.0, short_side=48)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muybridge.data.ava import read_ava
+from muybridge.data.annotations.ava import read_ava
 from muybridge.data.label_maps import LabelMap
 from muybridge.errors import AnnotationError, MissingInput, OptionError
 from muybridge.evaluation.ava import AVA_PROTOCOLS, evaluate_ava, evaluate_frames

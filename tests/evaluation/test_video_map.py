@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muybridge.data.annotations import Annotations
+from muybridge.data.annotations.table import Annotations
 from muybridge.data.label_maps import LabelMap
 from muybridge.errors import AnnotationError, OptionError
 from muybridge.evaluation.video_map import STRICT_THRESHOLDS, Tube, evaluate_tubes, tube_iou, tubes_of

@@ -3,7 +3,7 @@
 import torch
 
 from muybridge.models.person_detector import STRIDES, PersonDetector, cell_centres
-from muybridge.training.person_detector import LEVEL_SIDES, PersonDetectorObjective, assign_cells
+from muybridge.people.objective import LEVEL_SIDES, PersonDetectorObjective, assign_cells
 
 
 def naive(boxes, sure, size):

@@ -1,1 +1,1 @@
-"""Ring 4: the command line and everything else a person starts. No knowledge of models."""
+"""The command line and everything else a person starts. No knowledge of models."""

@@ -62,8 +62,8 @@ def evaluate_recognizer(
     from muybridge.apps.batch import check_apart
     from muybridge.errors import OptionError
     from muybridge.media.outputs import atomic_output, check_writable
-    from muybridge.tasks.evaluate_recognizer import evaluate
-    from muybridge.tasks.recognizer_report import console_tables
+    from muybridge.recognize.evaluate import evaluate
+    from muybridge.recognize.report import console_tables
 
     for path in (report, out):
         if path is not None:

@@ -65,10 +65,10 @@ def evaluate_localizer(
         auto, cpu, cuda, mps.
     """
     from muybridge.apps.durations import parse_seconds
-    from muybridge.data.ava import write_ava
+    from muybridge.data.annotations.ava import write_ava
+    from muybridge.localize.evaluate import evaluate
+    from muybridge.localize.views import TestViews
     from muybridge.media.outputs import atomic_output, check_writable
-    from muybridge.tasks.evaluate_localizer import evaluate
-    from muybridge.tasks.localize_views import TestViews
 
     for path in (predictions, report, out):
         if path is not None:

@@ -28,8 +28,8 @@ def export(
         Largest difference of a logit that is accepted.
     """
     from muybridge.apps.batch import check_apart
-    from muybridge.tasks.recognize import Recognizer
-    from muybridge.tasks.recognizer_export import check_export_path, export_recognizer
+    from muybridge.recognize.export import check_export_path, export_recognizer
+    from muybridge.recognize.recognizer import Recognizer
 
     check_export_path(out)
     check_apart(out, [model])

@@ -46,7 +46,7 @@ def localize(
         people_actions (built in, small, of a few everyday actions), a .safetensors file, or OWNER/NAME on the Hugging
         Face hub.
     detector
-        What finds people: a name or file that `muybridge.tasks.detectors` knows; by default the built-in one.
+        What finds people: a name or file that `muybridge.people.detectors` knows; by default the built-in one.
     boxes
         A file of people's boxes in place of a detector: AVA CSV, MOT text, COCO or VIA JSON, CVAT XML.
     threshold
@@ -85,13 +85,13 @@ def localize(
     """
     from muybridge.apps import batch
     from muybridge.apps.durations import parse_seconds
-    from muybridge.data.annotation_files import read_boxes
+    from muybridge.data.annotations.files import read_boxes
+    from muybridge.localize.files import LocalizeJob, localize_file
+    from muybridge.localize.localizer import Localizer
+    from muybridge.localize.stream import LocalizeConfig
+    from muybridge.localize.video_localizer import PeopleLocalizer, VideoLocalizer
+    from muybridge.localize.views import TestViews
     from muybridge.media.sources import expand_sources, output_paths
-    from muybridge.tasks.localize import Localizer
-    from muybridge.tasks.localize_files import LocalizeJob, localize_file
-    from muybridge.tasks.localize_stream import LocalizeConfig
-    from muybridge.tasks.localize_views import TestViews
-    from muybridge.tasks.video_localizer import PeopleLocalizer, VideoLocalizer
 
     config = LocalizeConfig(
         every=parse_seconds("--every", every),

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from muybridge.media.sources import Source
-    from muybridge.tasks.recognize_files import RecognizeJob
+    from muybridge.recognize.files import RecognizeJob
 
 Format = Literal["table", "json", "csv"]
 
@@ -73,8 +73,7 @@ def recognize(
     from muybridge.apps.recognize_output import write_answers
     from muybridge.media.outputs import check_writable
     from muybridge.media.sources import output_paths
-    from muybridge.tasks.recognize import Recognizer
-    from muybridge.tasks.recognize_files import (
+    from muybridge.recognize.files import (
         FileAnswer,
         RecognizeJob,
         check_overlays,
@@ -82,7 +81,8 @@ def recognize(
         recognize_file,
         write_overlay,
     )
-    from muybridge.tasks.recognize_windows import WindowConfig
+    from muybridge.recognize.recognizer import Recognizer
+    from muybridge.recognize.windows import WindowConfig
 
     config = WindowConfig(
         parse_seconds("--window", window) if window else None, parse_seconds("--step", step) if step else None
@@ -135,8 +135,8 @@ def _follow(job: "RecognizeJob", source: "Source", format: Format) -> list[str]:
     """
     from muybridge.apps.recognize_output import live_header, live_line
     from muybridge.media.video_reader import VideoReader
-    from muybridge.tasks.recognize_files import recognize_stream
-    from muybridge.tasks.recognize_windows import WindowConfig
+    from muybridge.recognize.files import recognize_stream
+    from muybridge.recognize.windows import WindowConfig
 
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(source.location))

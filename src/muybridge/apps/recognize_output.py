@@ -9,8 +9,8 @@ from pathlib import Path
 
 from muybridge.media.outputs import atomic_output
 from muybridge.media.sources import Source
-from muybridge.tasks.recognize import Prediction
-from muybridge.tasks.recognize_files import FileAnswer, RecognizeJob
+from muybridge.recognize.files import FileAnswer, RecognizeJob
+from muybridge.recognize.recognizer import Prediction
 
 _COLUMNS = ("file", "start_seconds", "end_seconds", "label", "score")
 

@@ -9,8 +9,8 @@ from cyclopts import Parameter
 from muybridge.errors import OptionError
 
 if TYPE_CHECKING:
+    from muybridge.localize.search import PeopleSearch
     from muybridge.media.sources import Source
-    from muybridge.tasks.people_search import PeopleSearch
 
 _PEOPLE = Parameter(group="People", negative=())
 
@@ -85,7 +85,7 @@ def stylize(
     localizer
         For --doing: the model that tells what people do, a .safetensors file or OWNER/NAME on the Hugging Face hub.
     detector
-        What finds people: a name or file that `muybridge.tasks.detectors` knows; by default the built-in one.
+        What finds people: a name or file that `muybridge.people.detectors` knows; by default the built-in one.
     boxes
         A file of people's boxes in place of a detector: AVA CSV, MOT text, COCO or VIA JSON, CVAT XML.
     model
@@ -100,9 +100,9 @@ def stylize(
     """
     from muybridge.apps import batch
     from muybridge.media.sources import expand_sources, output_paths
-    from muybridge.tasks.stylize import StylizeConfig, Stylizer
-    from muybridge.tasks.stylize_files import PaintJob, paint_file
-    from muybridge.tasks.temporal import TemporalConfig
+    from muybridge.stylize.files import PaintJob, paint_file
+    from muybridge.stylize.stylizer import StylizeConfig, Stylizer
+    from muybridge.stylize.temporal import TemporalConfig
 
     config = StylizeConfig(
         strength=strength,
@@ -156,11 +156,11 @@ def _people(asked: _PeopleOptions, sources: "list[Source]", device: str) -> "Peo
             option = "--" + idle[0].replace("_", "-")
             raise OptionError(f"{option} is about people, and nobody is asked for. Add --who person, or --doing")
         return None
-    from muybridge.data.annotation_files import read_boxes
-    from muybridge.tasks.detectors import load_detector
-    from muybridge.tasks.localize import BUILT_IN, Localizer
-    from muybridge.tasks.people_masks import PeopleChoice, parse_people
-    from muybridge.tasks.people_search import PeopleSearch
+    from muybridge.data.annotations.files import read_boxes
+    from muybridge.localize.localizer import BUILT_IN, Localizer
+    from muybridge.localize.masks import PeopleChoice, parse_people
+    from muybridge.localize.search import PeopleSearch
+    from muybridge.people.detectors import load_detector
 
     choice = PeopleChoice(parse_people(asked.who), tuple(asked.doing), all_but=asked.all_but)
     localizer = None
@@ -193,6 +193,6 @@ def _parse_style(text: str) -> _StyleArgument:
 
 def styles() -> None:
     """List the built-in styles."""
-    from muybridge.tasks.built_in_styles import BUILT_IN_STYLES
+    from muybridge.stylize.styles import BUILT_IN_STYLES
 
     print("\n".join(f"{name:12} {about}" for name, (_, _, about) in BUILT_IN_STYLES.items()))  # noqa: T201

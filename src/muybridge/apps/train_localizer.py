@@ -187,13 +187,13 @@ def train_localizer(
     """
     from muybridge.apps.durations import parse_seconds
     from muybridge.data.localization import BankSpan, BoxAugmentation
-    from muybridge.models.st_adapter import AdapterConfig
-    from muybridge.tasks.clip_painter import parse_augment
-    from muybridge.tasks.train_localizer import train
+    from muybridge.localize.objective import LocalizerConfig
+    from muybridge.localize.plan import BankPlan, BoxData, LocalizerPlan
+    from muybridge.localize.train import train
+    from muybridge.models.st_adapter.video_vit import AdapterConfig
+    from muybridge.recognize.plan import RunLength
+    from muybridge.stylize.clip_painter import parse_augment
     from muybridge.training.fit_config import FitConfig
-    from muybridge.training.localizer import LocalizerConfig
-    from muybridge.training.localizer_plan import BankPlan, BoxData, LocalizerPlan
-    from muybridge.training.recognizer_plan import RunLength
 
     span = BankSpan(parse_seconds("--bank-before", bank_before), parse_seconds("--bank-after", bank_after))
     plan = LocalizerPlan(

@@ -197,13 +197,13 @@ def train_recognizer(
     device
         auto, cpu, cuda, mps.
     """
-    from muybridge.data.clip_augmentation import AugmentationConfig
-    from muybridge.models.st_adapter import AdapterConfig
-    from muybridge.tasks.clip_painter import parse_augment
-    from muybridge.tasks.train_recognizer import train
+    from muybridge.data.clips.augmentation import AugmentationConfig
+    from muybridge.models.st_adapter.video_vit import AdapterConfig
+    from muybridge.recognize.objective import RecognizerConfig, default_learning_rate, default_width
+    from muybridge.recognize.plan import ClipData, RunLength, SamplingOptions, TrainingPlan
+    from muybridge.recognize.train import train
+    from muybridge.stylize.clip_painter import parse_augment
     from muybridge.training.fit import FitConfig, learning_rate_of_batch
-    from muybridge.training.recognizer import RecognizerConfig, default_learning_rate, default_width
-    from muybridge.training.recognizer_plan import ClipData, RunLength, SamplingOptions, TrainingPlan
 
     if learning_rate is not None and learning_rate_per_256 is not None:
         raise OptionError("--learning-rate and --learning-rate-per-256 say the same twice. Give one of them")

@@ -65,7 +65,7 @@ def train_stylizer(
         auto, cpu, cuda, mps.
     """
     from muybridge.data.photos import CropConfig
-    from muybridge.tasks.train_stylizer import train
+    from muybridge.stylize.train import train
     from muybridge.training.fit import FitConfig
 
     config = FitConfig(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
+    from muybridge.localize.localizer import Localizer
     from muybridge.media.sources import Source
-    from muybridge.tasks.localize import Localizer
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -73,7 +73,7 @@ def watch(
     localizer
         A .safetensors file, or OWNER/NAME on the Hugging Face hub; by default the built-in one, if there is one.
     detector
-        What finds people: a name or file that `muybridge.tasks.detectors` knows; by default the built-in one.
+        What finds people: a name or file that `muybridge.people.detectors` knows; by default the built-in one.
     style
         Paint the picture: a picture, a built-in style (see `muybridge styles`), or a saved style. Several mix evenly.
     strength
@@ -115,13 +115,13 @@ def watch(
     """
     from muybridge.apps.durations import parse_seconds
     from muybridge.errors import OptionError
-    from muybridge.tasks.detectors import load_detector
-    from muybridge.tasks.localize_stream import LocalizeConfig
-    from muybridge.tasks.recognize import Recognizer
-    from muybridge.tasks.recognize_windows import WindowConfig
-    from muybridge.tasks.stylize import StylizeConfig, Stylizer
-    from muybridge.tasks.temporal import TemporalConfig
-    from muybridge.tasks.watch_files import WatchJob, watch_source
+    from muybridge.localize.stream import LocalizeConfig
+    from muybridge.people.detectors import load_detector
+    from muybridge.recognize.recognizer import Recognizer
+    from muybridge.recognize.windows import WindowConfig
+    from muybridge.stylize.stylizer import StylizeConfig, Stylizer
+    from muybridge.stylize.temporal import TemporalConfig
+    from muybridge.watch.files import WatchJob, watch_source
 
     if localizer is not None and not (people and actions):
         raise OptionError("--localizer says what people do: leave out --no-people and --no-actions")
@@ -175,7 +175,7 @@ def _one_source(name: str, out: Path | None) -> "Source":
     """The input; refused where it is several, or the file to write."""
     from muybridge.errors import OptionError
     from muybridge.media.sources import output_paths
-    from muybridge.tasks.recognize_files import check_overlays, clip_sources
+    from muybridge.recognize.files import check_overlays, clip_sources
 
     sources = clip_sources([name])
     if len(sources) > 1:
@@ -188,7 +188,7 @@ def _one_source(name: str, out: Path | None) -> "Source":
 
 def _localizer(name: str | None, device: str, precision: Precision) -> "Localizer | None":
     """The one that was named, else the built-in one, if there is one."""
-    from muybridge.tasks.localize import BUILT_IN, Localizer
+    from muybridge.localize.localizer import BUILT_IN, Localizer
 
     chosen = name or next(iter(BUILT_IN), None)
     return None if chosen is None else Localizer.from_pretrained(chosen, device=device, precision=precision)
@@ -196,8 +196,8 @@ def _localizer(name: str | None, device: str, precision: Precision) -> "Localize
 
 def _style_size(paint_size: int, size: int) -> int:
     """Strokes keep their size in the picture, however small it is painted."""
-    from muybridge.models.avatar_net import MIN_SIDE
-    from muybridge.tasks.stylize import StylizeConfig
+    from muybridge.models.avatar_net.network import MIN_SIDE
+    from muybridge.stylize.stylizer import StylizeConfig
 
     whole = StylizeConfig().style_size
     return max(MIN_SIDE, whole * paint_size // size) if 0 < paint_size < size else whole

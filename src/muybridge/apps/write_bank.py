@@ -50,12 +50,12 @@ def write_bank(
     """
     from muybridge.apps import batch
     from muybridge.apps.durations import parse_seconds
-    from muybridge.data.annotation_files import read_boxes
+    from muybridge.data.annotations.files import read_boxes
     from muybridge.errors import OptionError
+    from muybridge.localize.files import bank_file
+    from muybridge.localize.localizer import Localizer
+    from muybridge.localize.stream import LocalizeConfig
     from muybridge.media.sources import expand_sources
-    from muybridge.tasks.localize import Localizer
-    from muybridge.tasks.localize_files import bank_file
-    from muybridge.tasks.localize_stream import LocalizeConfig
 
     seconds = parse_seconds("--every", every)
     config = LocalizeConfig(every=seconds, look_every=min(seconds, 0.2), min_score=min_score)

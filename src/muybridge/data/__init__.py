@@ -1,1 +1,1 @@
-"""Ring 2: datasets, annotation formats and the procedural stage."""
+"""Datasets, annotation formats and lists of clips."""

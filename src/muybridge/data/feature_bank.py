@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from muybridge.errors import InputError, MissingInput, ModelMismatch, OptionError, OutputError
-from muybridge.models.acar_actors import within_window
+from muybridge.models.acar.actors import within_window
 
 FORMAT = "muybridge.feature-bank.1"
 _HEADER_BYTES = 8192  # reserved, so that maps go straight to the file before their number is known

@@ -34,7 +34,7 @@ class LabelMap:
     Attributes:
         names: (K,) one a class, all different.
         ids: (K,) how files number the classes: any non-negative integers, gaps allowed (AVA uses 60 of 1..80).
-        exclusive: groups of columns of which a person has exactly one, as `muybridge.models.acar_loss` takes them.
+        exclusive: groups of columns of which a person has exactly one, as `muybridge.models.acar.loss` takes them.
 
     Raises:
         AnnotationError: no class at all, a repeated name or id, a group that is not sound.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from muybridge.data.annotations import NO_LABEL, Annotations
+from muybridge.data.annotations.table import NO_LABEL, Annotations
 from muybridge.data.feature_bank import FeatureBank
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.sampling import Draw

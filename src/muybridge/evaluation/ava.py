@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from muybridge.data.annotations import Annotations
-from muybridge.data.ava import read_ava, read_frame_list
+from muybridge.data.annotations.ava import read_ava, read_frame_list
+from muybridge.data.annotations.table import Annotations
 from muybridge.data.label_maps import LabelMap, read_label_map
 from muybridge.errors import AnnotationError, OptionError
 from muybridge.evaluation.average_precision import average_precision, descending_stable

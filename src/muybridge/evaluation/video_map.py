@@ -24,7 +24,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from muybridge.data.annotations import NO_LABEL, NO_PERSON, Annotations
+from muybridge.data.annotations.table import NO_LABEL, NO_PERSON, Annotations
 from muybridge.data.label_maps import LabelMap
 from muybridge.errors import AnnotationError, OptionError
 from muybridge.evaluation.average_precision import average_precision, descending_stable

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from muybridge.data.annotations import AnnotationRows, Annotations
-from muybridge.data.ava import write_ava
-from muybridge.data.cvat import write_cvat
+from muybridge.data.annotations.ava import write_ava
+from muybridge.data.annotations.cvat import write_cvat
+from muybridge.data.annotations.table import AnnotationRows, Annotations
 from muybridge.data.label_maps import LabelMap, write_label_map
 from muybridge.errors import OptionError
 from muybridge.media.video_writer import VideoWriter

@@ -1,1 +1,1 @@
-"""Ring 3: the one training loop, and what each task hands to it."""
+"""The one training loop, for whatever objective it is given."""

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from muybridge.data.sampling import Draw, StepBatches
+from muybridge.devices import is_out_of_memory, peak_memory_bytes
 from muybridge.errors import TrainingError
 from muybridge.progress import ProgressLine, progress_line
 from muybridge.training.fit_config import FitConfig, learning_rate_at, learning_rate_of_batch, steps_of_epochs
 from muybridge.training.history import HISTORY, History
-from muybridge.training.memory import is_out_of_memory, peak_memory_bytes
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -64,7 +64,7 @@ class FitResult:
         step: the last step done.
         best_step: the step whose weights the objective holds now.
         metrics: the validation of those weights; empty without a validation.
-        peak_memory_bytes: see `muybridge.training.memory`; None where the system does not tell.
+        peak_memory_bytes: see `muybridge.devices`; None where the system does not tell.
     """
 
     step: int

@@ -1,0 +1,1 @@
+"""Boxes of people in videos: one table, and a file for each format that tools write."""

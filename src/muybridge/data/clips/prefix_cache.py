@@ -1,0 +1,171 @@
+"""What the frozen blocks before the first adapted one make of each clip, kept on disk: later epochs skip them.
+
+    FOLDER/3f/3f0c...e1.npy    one clip seen once: (T, L, D), memory-mapped when read
+
+A file's name is a hash of all that its numbers follow from: the clip's bytes and bounds, the sampling, the view, the
+backbone's weights and how many of its blocks ran. So one folder may serve any number of runs, and nothing in it is
+ever out of date. Cached clips are those of the test, without augmentation; a clip may be cached at several places in
+time, of which training then draws one.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from muybridge.data.clips.dataset import encode_labels, read_clip
+from muybridge.data.clips.lists import ClipEntry, ClipList
+from muybridge.data.clips.sampling import SamplingConfig, crop_views, temporal_views
+from muybridge.data.sampling import Draw
+from muybridge.errors import OptionError, OutputError
+from muybridge.media.outputs import atomic_output
+from muybridge.progress import ProgressLine
+
+# numpy has no bfloat16: its bits are stored as int16, and the folder they lie in says so.
+_STORED = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+
+
+@dataclass(frozen=True)
+class PrefixIdentity:
+    """What the numbers of a cache follow from, beside the clips.
+
+    Attributes:
+        backbone_hash: see `muybridge.models.backbones.backbone_hash`.
+        blocks: how many blocks ran: the first adapted one's index.
+        sampling: which frames are read, and how.
+        dtype: of the numbers.
+        pooled: name of the read-out where only that is kept, as for a head alone; empty for all tokens.
+    """
+
+    backbone_hash: str
+    blocks: int
+    sampling: SamplingConfig
+    dtype: torch.dtype = torch.float32
+    pooled: str = ""
+
+
+class PrefixCache:
+    """A folder of cached prefixes.
+
+    Args:
+        folder: made where it is missing.
+        views: places in time at which each clip is seen.
+
+    Raises:
+        OptionError: fewer than one view, or a type of numbers that cannot be stored.
+    """
+
+    def __init__(self, folder: Path, identity: PrefixIdentity, *, views: int = 1) -> None:
+        if views < 1:
+            raise OptionError(f"views={views} sees nothing. Choose 1 or more.")
+        if identity.dtype not in _STORED:
+            raise OptionError(f"{identity.dtype} cannot be cached. Choose float32, float16 or bfloat16.")
+        self.folder, self.identity = folder, identity
+        self.places = temporal_views(views)
+        described = asdict(identity) | {"dtype": _STORED[identity.dtype]}
+        self._common = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+        self._of_file: dict[Path, str] = {}
+
+    def path(self, entry: ClipEntry, view: int) -> Path:
+        """Where a clip's prefix lies, or will lie."""
+        parts = (
+            self._common,
+            self._fingerprint(entry.path),
+            entry.start_seconds,
+            entry.end_seconds,
+            self.places[view],
+        )
+        name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return self.folder / name[:2] / f"{name}.npy"
+
+    def _fingerprint(self, path: Path) -> str:
+        """Of a file's bytes, or of the bytes of a folder's files in order."""
+        if path not in self._of_file:
+            digest = hashlib.sha256()
+            files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+            for file in files:
+                with file.open("rb") as stream:
+                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+            self._of_file[path] = digest.hexdigest()
+        return self._of_file[path]
+
+    def read(self, entry: ClipEntry, view: int) -> Tensor:
+        """The cached prefix (T, L, D) of a clip."""
+        stored = np.load(self.path(entry, view), mmap_mode="r", allow_pickle=False)
+        tensor = torch.from_numpy(np.array(stored))
+        return tensor.view(torch.bfloat16) if self.identity.dtype == torch.bfloat16 else tensor
+
+    def fill(
+        self,
+        clips: ClipList,
+        compute: Callable[[Tensor], Tensor],
+        *,
+        batch_size: int = 8,
+        line: ProgressLine | None = None,
+    ) -> int:
+        """Work out what is missing, and return how many prefixes that were.
+
+        Args:
+            compute: (B, T, 3, height, width) uint8 to (B, T, L, D) of the identity's dtype.
+
+        Raises:
+            OutputError: the folder cannot be written or the disk is full.
+        """
+        made = 0
+        waiting: list[tuple[Path, Tensor]] = []
+        for entry in clips.entries:
+            for view, place in enumerate(self.places):
+                path = self.path(entry, view)
+                if not path.is_file():
+                    sampling = self.identity.sampling
+                    frames = read_clip(
+                        entry.path, sampling, start=entry.start_seconds, end=entry.end_seconds, view=place
+                    )
+                    waiting.append((path, crop_views(frames, sampling)[0]))
+                    made += 1
+                if len(waiting) == batch_size:
+                    self._write(waiting, compute)
+                    waiting.clear()
+            if line is not None:
+                line.advance()
+        if waiting:
+            self._write(waiting, compute)
+        return made
+
+    def _write(self, waiting: list[tuple[Path, Tensor]], compute: Callable[[Tensor], Tensor]) -> None:
+        prefixes = compute(torch.stack([frames for _, frames in waiting])).cpu()
+        for (path, _), prefix in zip(waiting, prefixes, strict=True):
+            numbers = prefix.contiguous()
+            if numbers.dtype == torch.bfloat16:
+                numbers = numbers.view(torch.int16)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(f"the cache folder {self.folder} cannot be written ({error.strerror})") from error
+            with atomic_output(path) as beside, beside.open("wb") as file:
+                np.save(file, numbers.numpy(), allow_pickle=False)
+
+
+class CachedClips(Dataset[dict[str, Tensor]]):
+    """Items from a filled cache: {"prefix": (T, L, D), "labels", "index"}, the last two as of `ClipDataset`."""
+
+    def __init__(self, clips: ClipList, cache: PrefixCache) -> None:
+        self.clips, self.cache = clips, cache
+
+    def __len__(self) -> int:
+        return len(self.clips.entries)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
+        entry = self.clips.entries[draw.index]
+        view = int(np.random.default_rng(draw.seed).integers(len(self.cache.places)))
+        return {
+            "prefix": self.cache.read(entry, view),
+            "labels": encode_labels(entry.labels, len(self.clips.classes), multi_label=self.clips.multi_label),
+            "index": torch.tensor(draw.index),
+        }

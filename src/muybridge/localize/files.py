@@ -1,0 +1,251 @@
+"""From a video to an annotated video, annotation files and a report page: reading, drawing and writing overlap."""
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muybridge.data.annotations.ava import write_ava
+from muybridge.data.annotations.coco import write_coco
+from muybridge.data.annotations.cvat import write_cvat
+from muybridge.data.annotations.mot import write_mot
+from muybridge.data.annotations.table import Annotations
+from muybridge.data.feature_bank import FeatureBank, FeatureBankReader
+from muybridge.data.label_maps import LabelMap
+from muybridge.data.video_files import video_file
+from muybridge.errors import InputError, OptionError
+from muybridge.evaluation.report_page import write_report_page
+from muybridge.localize.localizer import Localizer
+from muybridge.localize.report import report_parts
+from muybridge.localize.results import LocalizeResult, People
+from muybridge.localize.stream import LocalizeConfig, LocalizedFrame
+from muybridge.localize.video_localizer import PERSON, VideoLocalizer
+from muybridge.media.box_overlays import BoxLabel, draw_people
+from muybridge.media.outputs import atomic_output, check_writable
+from muybridge.media.pipeline import BackgroundWriter, prefetch
+from muybridge.media.sources import Source
+from muybridge.media.video_reader import DEFAULT_RATE, VideoReader
+from muybridge.media.video_writer import VideoWriter, exact_time_base
+from muybridge.progress import progress_line
+
+RGB = NDArray[np.uint8]
+Format = Literal["ava", "coco", "cvat", "json", "mot"]
+SUFFIXES: Mapping[Format, str] = {"ava": ".csv", "coco": ".coco.json", "cvat": ".xml", "json": ".json", "mot": ".txt"}
+_THUMBNAIL_SIDE = 120
+
+
+@dataclass(frozen=True, eq=False)
+class LocalizeJob:
+    """What is the same for every input of a batch.
+
+    Attributes:
+        boxes: who is where, by the videos' names; None lets the detector find out.
+        formats: annotation files to write beside the video.
+        video: whether the annotated video is written.
+        report: whether the report page is written.
+        banks: folder of feature banks, named as the videos; None writes a bank first, where the model reads one.
+    """
+
+    localizer: VideoLocalizer
+    config: LocalizeConfig
+    boxes: Annotations | None = None
+    formats: tuple[Format, ...] = ("json",)
+    video: bool = True
+    report: bool = True
+    banks: Path | None = None
+    written: list[Path] = field(default_factory=list[Path])
+
+
+def localize_file(job: LocalizeJob, source: Source, target: Path, *, quiet: bool = False) -> list[str]:
+    """Read a video and write who does what in it.
+
+    The annotated video is `target`, with the source's times and sound; annotation files and the report page are named
+    as it is, with suffixes of their own. Nothing appears before all is known; a live stream that the user ends with
+    Ctrl-C is kept up to then.
+
+    Returns:
+        What was lost or guessed, in sentences for the user.
+
+    Raises:
+        InputError, OptionError, OutputError: see `muybridge.errors`. Nothing half-written is left.
+    """
+    if source.kind == "image":
+        raise InputError(f"{source.location} is a picture. What people do is seen in videos: give one")
+    check_writable(target)
+    with ExitStack() as stack:
+        reader = stack.enter_context(VideoReader(source.location))
+        name = source.relative.stem if source.kind != "stream" else source.relative.name
+        boxes = None if job.boxes is None else boxes_of(job.boxes, name, reader.info.width, reader.info.height)
+        bank = _bank(job, source, name, boxes, stack)
+        run = job.localizer.run(job.localizer.people(boxes, job.config), job.config, bank=bank)
+        total = reader.info.num_frames if source.kind == "video" else None
+        line = stack.enter_context(progress_line(source.relative.name, total=total, unit="frames", quiet=quiet))
+        frames = prefetch(reader, depth=2)
+        stack.callback(frames.close)
+        thumbnails: dict[int, RGB] = {}
+        writer = None
+        if job.video:
+            writer = stack.enter_context(_video_writer(source, reader, target))
+
+        def finish(localized: LocalizedFrame) -> None:
+            _keep_thumbnails(thumbnails, localized)
+            if writer is not None:
+                image = draw_localized(localized, job.localizer.labels, threshold=job.config.threshold)
+                writer.write(image, localized.frame.pts_seconds)
+            line.advance()
+
+        with BackgroundWriter(finish, depth=2) as background:
+            try:
+                for localized in run.walk(frames):
+                    background.put(localized)
+            except KeyboardInterrupt:
+                if source.kind != "stream":
+                    raise
+        result = job.localizer.result(run, reader, name, job.config)
+    write_results(job, result, target, thumbnails)
+    return list(result.notes)
+
+
+def _video_writer(source: Source, reader: VideoReader, target: Path) -> VideoWriter:
+    info = reader.info
+    return VideoWriter(
+        target,
+        width=info.width,
+        height=info.height,
+        rate=info.average_rate or DEFAULT_RATE,
+        time_base=exact_time_base(info.time_base),
+        audio_from=source.location if info.has_audio and source.kind == "video" else None,
+    )
+
+
+def boxes_of(boxes: Annotations, name: str, width: int, height: int) -> Annotations:
+    """The rows of one video, whatever folder or suffix the file of boxes names it with.
+
+    Raises:
+        InputError: the file names other videos only, or none.
+    """
+    matching = [video for video in boxes.videos if video == name or Path(video).stem == name]
+    if not matching:
+        more = ", ..." if len(boxes.videos) > 5 else ""
+        raise InputError(
+            f"the file of boxes has none for {name!r}. It names {', '.join(boxes.videos[:5]) or 'no video'}{more}"
+        )
+    mine = boxes.of_video(matching[0])
+    return mine.normalised(dict.fromkeys(mine.videos, (width, height)))
+
+
+def _bank(
+    job: LocalizeJob, source: Source, name: str, boxes: Annotations | None, stack: ExitStack
+) -> FeatureBankReader | None:
+    localizer = job.localizer
+    if not isinstance(localizer, Localizer) or localizer.bank_span is None:
+        return None
+    if job.banks is not None:
+        return FeatureBank(job.banks / f"{name}.safetensors", model=localizer.bank_model)
+    if source.kind == "stream":
+        return None  # written on the way
+    if localizer.bank_writer is None:
+        raise OptionError("this model reads a feature bank. Give --bank-model, the model that writes it, or --banks")
+    from tempfile import TemporaryDirectory
+
+    path = Path(stack.enter_context(TemporaryDirectory())) / "bank.safetensors"
+    localizer.bank_writer.write_bank(source.path, path, boxes=boxes, config=job.config)
+    return FeatureBank(path, model=localizer.bank_model)
+
+
+def bank_file(
+    localizer: Localizer, source: Source, target: Path, *, boxes: Annotations | None, config: LocalizeConfig
+) -> list[str]:
+    """Write the feature bank of a video; returns how many entries it has, in a sentence for the user.
+
+    Args:
+        boxes: who is where, by the videos' names; None lets the detector find out.
+    """
+    check_writable(target)
+    if boxes is not None:
+        file = video_file(source.path)
+        boxes = boxes_of(boxes, source.path.stem, file.width, file.height)
+    count = localizer.write_bank(source.path, target, boxes=boxes, config=config)
+    return [f"{count} entries"]
+
+
+def labels_of(people: People, labels: LabelMap, width: int, height: int, *, threshold: float) -> list[BoxLabel]:
+    """People as they are drawn: actions from `threshold` on, likeliest first."""
+    drawn: list[BoxLabel] = []
+    for box, person, actions in zip(
+        people.pixel_boxes(width, height).tolist(), people.ids.tolist(), people.actions, strict=True
+    ):
+        order = np.argsort(-actions, kind="stable").tolist()
+        shown = [(labels.names[i], float(actions[i])) for i in order if actions[i] >= threshold]
+        left, top, right, bottom = box
+        drawn.append(BoxLabel((left, top, right, bottom), person, shown))
+    return drawn
+
+
+def draw_localized(localized: LocalizedFrame, labels: LabelMap, *, threshold: float) -> RGB:
+    """The frame with its people drawn on it, (H, W, 3) uint8."""
+    image = localized.frame.image
+    height, width = image.shape[:2]
+    return draw_people(image, labels_of(localized.people, labels, width, height, threshold=threshold))
+
+
+def _keep_thumbnails(thumbnails: dict[int, RGB], localized: LocalizedFrame) -> None:
+    """A small picture of everybody, from the first frame that shows them whole."""
+    people, image = localized.people, localized.frame.image
+    if set(people.ids.tolist()) <= thumbnails.keys():
+        return
+    height, width = image.shape[:2]
+    for person, box in zip(people.ids.tolist(), people.pixel_boxes(width, height).tolist(), strict=True):
+        if person in thumbnails:
+            continue
+        left, top = min(round(box[0]), width - 1), min(round(box[1]), height - 1)
+        crop = image[top : max(round(box[3]), top + 1), left : max(round(box[2]), left + 1)]
+        step = max(1, max(crop.shape[:2]) // _THUMBNAIL_SIDE)
+        thumbnails[person] = crop[::step, ::step].copy()
+
+
+def write_results(job: LocalizeJob, result: LocalizeResult, target: Path, thumbnails: dict[int, RGB]) -> None:
+    """Annotation files and the report page, named as `target` with suffixes of their own.
+
+    Raises:
+        OutputError: one cannot be written.
+    """
+    threshold = job.config.threshold
+    for kind in job.formats:
+        path = target.with_name(target.stem + SUFFIXES[kind])
+        write_result(path, result, kind, threshold=threshold)
+        job.written.append(path)
+    if job.report:
+        page = target.with_suffix(".html")
+        parts = report_parts(result, thumbnails, threshold=threshold)
+        what = "Who is" if result.labels == PERSON else "Who does what"
+        write_report_page(page, f"{what} in {result.video}", parts)
+        job.written.append(page)
+
+
+def write_result(path: Path, result: LocalizeResult, kind: Format, *, threshold: float) -> None:
+    """One annotation file.
+
+    AVA, COCO and JSON hold key frames, CVAT and MOT every frame. AVA holds all classes with their scores, since
+    evaluators rank them; MOT holds none; the others those from `threshold` on.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if kind == "ava":
+        write_ava(path, result.annotations(), eighth="score" if len(result.ids) else None)
+    elif kind == "coco":
+        write_coco(path, result.annotations(threshold=threshold).in_pixels(), result.labels)
+    elif kind == "cvat":
+        write_cvat(path, result.tracks(threshold=threshold), rate_fps=result.rate, labels=result.labels)
+    elif kind == "mot":
+        write_mot(path, result.tracks(threshold=2.0), rate_fps=result.rate)
+    else:
+        text = json.dumps(result.to_json(threshold=threshold), indent=1, ensure_ascii=False)
+        with atomic_output(path) as beside:
+            beside.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,375 @@
+"""Localizer: who does what, where and when.
+
+frames ── people (a detector and a tracker, or boxes from a file) ── clips around key frames ── ACAR-Net ── actions
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from muybridge.artifacts import Artifact, find_model, load_artifact, push_to_hub, read_torch_file
+from muybridge.data.annotations.table import Annotations
+from muybridge.data.feature_bank import FeatureBankReader, FeatureBankWriter, StreamFeatureBank
+from muybridge.data.label_maps import LabelMap
+from muybridge.data.localization import BankSpan, KeyFrameSampling, normalize_clips
+from muybridge.devices import PeopleMemory, choose_device
+from muybridge.errors import ModelMismatch, OptionError
+from muybridge.localize.objective import (
+    NetworkConfig,
+    bank_window,
+    load_localizer_state,
+    localizer_state,
+    slowfast_sampling,
+)
+from muybridge.localize.results import People
+from muybridge.localize.stream import Answer, LocalizeConfig, LocalizeRun, configured
+from muybridge.localize.video_localizer import VideoLocalizer
+from muybridge.localize.views import ONE_VIEW, TestViews, resized
+from muybridge.media.video_reader import VideoReader
+from muybridge.models.acar.actors import Actors
+from muybridge.models.acar.checkpoint import convert_checkpoint, infer_configs
+from muybridge.models.acar.head import ACARHead, ACARNet
+from muybridge.models.acar.loss import action_probabilities
+from muybridge.people.detector import Detector
+from muybridge.people.sightings import PeopleSource
+from muybridge.pretrained import BackboneIdentity, reload_backbone
+
+TASK = "localize"
+BUILT_IN = {"people_actions": "localizer.safetensors"}
+Precision = Literal["float32", "bfloat16"]
+
+
+class Localizer(VideoLocalizer):
+    """Finds people, follows them and says what they do. Made by `from_pretrained`, or by training.
+
+    Example:
+        >>> localizer = Localizer.from_pretrained("model.safetensors")
+        >>> for span in localizer("street.mp4").spans(threshold=0.5):
+        ...     print(span.person, span.start, span.end, span.label)
+
+    Attributes:
+        labels: the classes, and which exclude each other.
+        sampling: what the model sees around a key frame.
+        backbone: identity of the frozen image model; None for a SlowFast trunk.
+        bank_span: what is read of a feature bank; None for a model that reads none.
+        bank_writer: the localizer that writes this one's banks.
+        views: how often and how each clip is seen.
+        provenance: data, steps and plan of the training.
+        scores: measured figures by name.
+    """
+
+    def __init__(
+        self,
+        network: ACARNet,
+        config: NetworkConfig,
+        labels: LabelMap,
+        sampling: KeyFrameSampling,
+        *,
+        backbone: BackboneIdentity | None = None,
+        detector: str | Path | Detector | None = None,
+        bank_span: BankSpan | None = None,
+        bank_model: str = "",
+        bank_writer: "Localizer | None" = None,
+        device: str = "auto",
+        precision: Precision = "float32",
+        views: TestViews = ONE_VIEW,
+        provenance: Mapping[str, Any] | None = None,
+        scores: Mapping[str, Any] | None = None,
+    ) -> None:
+        if len(labels) != config.head.num_classes:
+            raise ModelMismatch(f"{len(labels)} labels stand beside a head of {config.head.num_classes} classes")
+        self.network = network.to(choose_device(device)).eval()
+        super().__init__(labels, detector)
+        self.config, self.sampling, self.backbone, self.views = config, sampling, backbone, views
+        self.bank_span, self.bank_model, self.bank_writer = bank_span, bank_model, bank_writer
+        if bank_writer is not None and bank_span is not None and bank_writer.fingerprint != bank_model:
+            raise ModelMismatch(
+                f"this localizer reads banks of model {bank_model}, but the one given writes those of "
+                f"{bank_writer.fingerprint}. Give the model that wrote the banks of its training"
+            )
+        self.precision = precision
+        self.provenance, self.scores = dict(provenance or {}), dict(scores or {})
+
+    # ---- making one ----
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path = "people_actions",
+        *,
+        detector: str | Path | Detector | None = None,
+        bank_writer: "str | Path | Localizer | None" = None,
+        device: str = "auto",
+        backbone_weights: Path | None = None,
+        precision: Precision = "float32",
+        views: TestViews = ONE_VIEW,
+    ) -> "Localizer":
+        """A trained localizer: "people_actions" (built in, small), a model file, or OWNER/NAME on the hub.
+
+        Args:
+            detector: what finds people, as `muybridge.people.detectors.load_detector` takes it; None for the built-in
+                one. It is loaded when it is first needed.
+            bank_writer: for a model that reads a feature bank, the one that writes it.
+            backbone_weights: file of the image model's weights, where its name does not bring them.
+            views: how often and how each clip is seen.
+
+        Raises:
+            MissingInput: no such model.
+            ModelMismatch: the file is for another task, the image model is not the one it was trained on, or
+                `bank_writer` is not the model whose banks it reads.
+            ModelError, UnsafeModelFile: the file, or the image model's weights, cannot be read.
+        """
+        artifact = load_artifact(find_model(name_or_path, built_in=BUILT_IN, task=TASK), task=TASK)
+        contract = artifact.contract
+        identity = None if contract["backbone"] is None else BackboneIdentity(**contract["backbone"])
+        backbone = None if identity is None else reload_backbone(identity, weights=backbone_weights)
+        config = NetworkConfig.from_json(artifact.architecture)
+        network = config.build(backbone)
+        load_localizer_state(network, artifact.tensors, source=str(name_or_path))
+        bank = contract["bank"]
+        if bank_writer is not None and not isinstance(bank_writer, Localizer):
+            bank_writer = cls.from_pretrained(bank_writer, device=device, precision=precision)
+        return cls(
+            network,
+            config,
+            LabelMap(tuple(contract["labels"]), tuple(contract["ids"]), _groups(contract["exclusive"])),
+            KeyFrameSampling.from_json(contract["sampling"]),
+            backbone=identity,
+            detector=detector,
+            bank_span=None if bank is None else BankSpan(bank["before"], bank["after"]),
+            bank_model="" if bank is None else bank["model"],
+            bank_writer=bank_writer,
+            device=device,
+            precision=precision,
+            views=views,
+            provenance=artifact.provenance,
+            scores=artifact.scores,
+        )
+
+    @classmethod
+    def from_authors_checkpoint(
+        cls,
+        path: str | Path,
+        labels: LabelMap | Sequence[str],
+        *,
+        detector: str | Path | Detector | None = None,
+        device: str = "auto",
+        precision: Precision = "float32",
+    ) -> "Localizer":
+        """A checkpoint of ACAR-Net's authors, trunk and head; `save` then makes a model file of it.
+
+        Variant, depth, widths and classes are read from the shapes. `convert_checkpoint` in
+        `muybridge.models.acar.checkpoint` tells what became of every name.
+
+        Args:
+            labels: the classes in the order of the checkpoint's outputs. Which exclude each other decides how logits
+                become probabilities: AVA's 13 poses do, which a bare list of names does not say.
+
+        Raises:
+            MissingInput: there is no such file.
+            UnsafeModelFile: the file would execute code.
+            ModelMismatch: a name is missing or unknown, there is no head, or classes differ in number.
+        """
+        loaded = read_torch_file(path)
+        slowfast, head = infer_configs(loaded)
+        if head is None:
+            raise ModelMismatch(f"{path} holds a trunk without a head, which says nothing yet. Train one on it")
+        imported = convert_checkpoint(loaded, slowfast, head)
+        imported.report.require_complete()
+        config = NetworkConfig(head, slowfast)
+        network = config.build()
+        network.trunk.load_state_dict(imported.trunk)
+        network.head.load_state_dict(imported.head)
+        return cls(
+            network,
+            config,
+            labels if isinstance(labels, LabelMap) else LabelMap(tuple(labels), tuple(range(len(labels)))),
+            slowfast_sampling(slowfast),
+            detector=detector,
+            device=device,
+            precision=precision,
+            provenance={"imported_from": Path(path).name},
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the model file, whole or not at all: trained tensors, labels, sampling, image model by name."""
+        bank = None if self.bank_span is None else {"model": self.bank_model, **asdict(self.bank_span)}
+        contract = {
+            "labels": list(self.labels.names),
+            "ids": list(self.labels.ids),
+            "exclusive": [list(group) for group in self.labels.exclusive],
+            "sampling": asdict(self.sampling),
+            "backbone": None if self.backbone is None else asdict(self.backbone),
+            "bank": bank,
+        }
+        tensors = localizer_state(self.network)
+        Artifact(TASK, self.config.to_json(), tensors, self.provenance, self.scores, contract).save(path)
+
+    def push_to_hub(self, repository: str, *, private: bool = False) -> str:
+        """Upload as OWNER/NAME to the Hugging Face hub and return the address."""
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "model.safetensors"
+            self.save(path)
+            return push_to_hub(path, repository, private=private)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the network by its trained tensors and its image model; feature banks carry it."""
+        digest = hashlib.sha256((self.backbone.hash if self.backbone else "").encode())
+        for name, tensor in sorted(localizer_state(self.network).items()):
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    # ---- using it ----
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        return next(self.network.head.parameters()).device
+
+    def run(
+        self,
+        people: PeopleSource,
+        config: LocalizeConfig,
+        *,
+        bank: FeatureBankReader | None = None,
+        keep: bool = True,
+    ) -> LocalizeRun:
+        """One pass over one video, to be walked with its frames."""
+        if self.bank_span is None:
+            if bank is not None:
+                raise OptionError(
+                    "this localizer was trained without a feature bank and cannot read one. Leave it out"
+                )
+            return self._run(people, self._answer, config, keep=keep)
+        if bank is not None:
+            return self._run(people, self._answer_with(bank, None), config, keep=keep)
+        writer = self.bank_writer
+        if writer is None:
+            raise OptionError(
+                "this localizer reads a feature bank. Give the model that writes it with --bank-model, or the bank"
+            )
+        if writer.sampling != self.sampling:
+            raise ModelMismatch(
+                "in one pass, the model that writes the bank must see the same clips as the one that reads it. "
+                "Write the bank first, with write-bank"
+            )
+        ring = StreamFeatureBank()
+        return self._run(people, self._answer_with(ring, ring), config, keep=keep)
+
+    def _run(self, people: PeopleSource, answer: Answer, config: LocalizeConfig, *, keep: bool) -> LocalizeRun:
+        return LocalizeRun(self.views.largest(self.sampling), len(self.labels), people, answer, config, keep=keep)
+
+    def actions(
+        self, clip_T3HW: Tensor, boxes: NDArray[np.float32] | Tensor, bank_maps: Tensor | None = None
+    ) -> NDArray[np.float32]:
+        """Probabilities (n, K) float32 of the people of one clip.
+
+        Args:
+            clip_T3HW: uint8, as `sampling` says, or at the largest of several scales.
+            boxes: (n, 4) fractions of the frame.
+            bank_maps: (m, C, h, w) entries of the feature bank around the key frame.
+
+        Raises:
+            OptionError: too little memory.
+        """
+        if not len(boxes):
+            return np.zeros((0, len(self.labels)), np.float32)
+        with torch.no_grad(), self._memory(len(boxes)), self._autocast():
+            views = self.views.of_clip(clip_T3HW, torch.as_tensor(boxes), bank_maps, self.sampling)
+            logits = torch.stack([self._logits(*view) for view in views]).mean(0)
+            return action_probabilities(logits, self.labels.exclusive).cpu().numpy()
+
+    def _logits(self, clip: Tensor, boxes: Tensor, bank_maps: Tensor | None) -> Tensor:
+        context = self.network.context(self._input(clip))
+        bank = None if bank_maps is None else bank_window(self.network, context, [bank_maps])
+        return self.network.head(context, self._actors(boxes), bank).float()
+
+    def first_order(self, clip_T3HW: Tensor, boxes: NDArray[np.float32] | Tensor) -> Tensor:
+        """What a feature bank keeps of the people of one clip: (n, C, h, w).
+
+        Raises:
+            OptionError: the baseline head has no such maps, or too little memory.
+        """
+        head = self.network.head
+        if not isinstance(head, ACARHead):
+            raise OptionError("the baseline head makes no maps for a feature bank. Train the writer with --head acar")
+        with torch.no_grad(), self._memory(len(boxes)), self._autocast():
+            return head.first_order(self.network.context(self._input(clip_T3HW)), self._actors(boxes)).maps
+
+    def write_bank(
+        self,
+        video: str | Path,
+        path: str | Path,
+        *,
+        boxes: Annotations | None = None,
+        config: LocalizeConfig | None = None,
+        **options: Any,
+    ) -> int:
+        """Write the feature bank of a video: the maps of everybody at every key frame; returns how many.
+
+        Args:
+            path: the file to write.
+            boxes, config, options: as in a call.
+        """
+        config = configured(config, options)
+        count = 0
+        with (
+            VideoReader(video) as reader,
+            FeatureBankWriter(path, model=self.fingerprint, video=str(video)) as writer,
+        ):
+
+            def append(seconds: float, clip: Tensor, people: People) -> NDArray[np.float32]:
+                nonlocal count
+                writer.append(seconds, self.first_order(clip, people.boxes), torch.from_numpy(people.boxes))
+                count += len(people)
+                return people.actions
+
+            source = self.people(boxes, config)
+            run = LocalizeRun(self.sampling, len(self.labels), source, append, config, keep=False)
+            for _ in run.walk(reader):
+                pass
+        return count
+
+    def _answer(self, seconds: float, clip: Tensor, people: People) -> NDArray[np.float32]:
+        del seconds
+        return self.actions(clip, people.boxes)
+
+    def _answer_with(self, bank: FeatureBankReader, ring: StreamFeatureBank | None) -> Answer:
+        """Answers that read a bank's window; a stream's own entry comes into the ring first."""
+        span = self.bank_span or BankSpan()
+
+        def answer(seconds: float, clip: Tensor, people: People) -> NDArray[np.float32]:
+            if ring is not None and self.bank_writer is not None:
+                seen = resized(clip, self.bank_writer.sampling) if self.views.scales else clip
+                ring.append(seconds, self.bank_writer.first_order(seen, people.boxes), torch.from_numpy(people.boxes))
+            entries = bank.window(seconds, before=span.before, after=span.after)
+            return self.actions(clip, people.boxes, entries.maps)
+
+        return answer
+
+    def _input(self, clip_T3HW: Tensor) -> Tensor:
+        height, width = clip_T3HW.shape[-2:]
+        return normalize_clips(clip_T3HW[None].to(self.device), self.sampling, [(height, width)])
+
+    def _actors(self, boxes: NDArray[np.float32] | Tensor) -> Actors:
+        return Actors.from_clips([torch.as_tensor(boxes)]).to(self.device)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def _memory(self, people: int) -> PeopleMemory:
+        return PeopleMemory(people, self.device)
+
+
+def _groups(groups: Iterable[Iterable[int]]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(group) for group in groups)

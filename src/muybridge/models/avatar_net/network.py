@@ -1,0 +1,449 @@
+"""Avatar-Net: zero-shot style transfer in one pass (Sheng et al. 2018, arXiv 1805.03857).
+
+    content ── encoder ── z ── style decorator ── z' ── decoder ── picture
+                               ▲                        ▲  ▲  ▲
+    style ──── encoder ── StyleCode: whitened map, colouring, mean and deviation of relu3_1, relu2_1, relu1_1
+
+One frame is read top to bottom in `AvatarNet.forward`. The style's side is a value, `StyleCode`, computed once.
+
+Shapes: B batch, C channels, H x W pixels, h x w locations of relu4_1 (an eighth of the pixels). Pictures are RGB
+float in [0, 255]; sides must be multiples of `STRIDE` and at least `MIN_SIDE`.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from muybridge.models.avatar_net.patch_swap import MatchBonus, match_patches, rebuild_from_matches
+from muybridge.models.avatar_net.tiling import RunningStatistics, run_tiled, tiles
+
+STRIDE = 8
+MIN_SIDE = 32
+VGG19_WIDTHS = (64, 128, 256, 512)
+
+Projection = Literal["zca", "adain"]
+Interpolation = Literal["normalized", "biased"]
+Statistics = tuple[Tensor, Tensor]  # mean and standard deviation, each (C,) or (B, C, 1, 1)
+
+_EIGENVALUE_FLOOR = 1e-5
+_VARIANCE_EPSILON = 1e-5
+# How far beyond an output location a stage sees, in its input's locations. The encoder: 2 convolutions and a pooling
+# at stride 1, the same at stride 2, 4 convolutions at stride 4, one at stride 8, rounded up to whole strides.
+_ENCODER_HALO = 40
+_DECODER_HALOS = (3, 2, 2, 4)
+
+
+@dataclass(frozen=True)
+class AvatarNetConfig:
+    """The numbers of one network.
+
+    Attributes:
+        widths: channels of relu1_1, relu2_1, relu3_1 and relu4_1.
+        mean: RGB that the encoder subtracts, in [0, 255]. The default is the one VGG was trained with.
+    """
+
+    widths: tuple[int, int, int, int] = VGG19_WIDTHS
+    mean: tuple[float, float, float] = (123.68, 116.78, 103.94)
+
+
+class VGGEncoder(nn.Module):
+    """VGG-19 up to relu4_1, with average pooling in place of max pooling (section 3.1)."""
+
+    mean: Tensor
+
+    def __init__(self, config: AvatarNetConfig) -> None:
+        super().__init__()
+        w1, w2, w3, w4 = config.widths
+        # Each stage ends in the relu after which it is named, so that its output is one level of the pyramid.
+        self.stages = nn.ModuleList(
+            [
+                _convolutions(3, w1),
+                nn.Sequential(_convolutions(w1, w1), nn.AvgPool2d(2), _convolutions(w1, w2)),
+                nn.Sequential(_convolutions(w2, w2), nn.AvgPool2d(2), _convolutions(w2, w3)),
+                nn.Sequential(_convolutions(w3, w3, w3, w3), nn.AvgPool2d(2), _convolutions(w3, w4)),
+            ]
+        )
+        self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, picture_B3HW: Tensor) -> list[Tensor]:
+        """RGB in [0, 255] to [relu1_1, relu2_1, relu3_1, relu4_1] at strides 1, 2, 4, 8."""
+        features = picture_B3HW - self.mean
+        levels: list[Tensor] = []
+        for stage in self.stages:
+            features = stage(features)
+            levels.append(features)
+        return levels
+
+    @torch.no_grad()
+    def load_torchvision(self, vgg19_features: nn.Sequential) -> None:
+        """Take over the convolutions of torchvision's `vgg19().features`.
+
+        Those expect RGB in [0, 1], divided by the ImageNet deviation. That scaling is folded into the first
+        convolution; the mean subtracted is then torchvision's, so that zero padding means the same in both.
+        """
+        ours = [m for m in self.modules() if isinstance(m, nn.Conv2d)]
+        theirs = [m for m in vgg19_features if isinstance(m, nn.Conv2d)]
+        for mine, other in zip(ours, theirs, strict=False):
+            mine.weight.copy_(other.weight)
+            cast(Tensor, mine.bias).copy_(cast(Tensor, other.bias))
+        deviation = torch.tensor((0.229, 0.224, 0.225)).view(1, 3, 1, 1)
+        ours[0].weight.div_(255 * deviation.to(ours[0].weight))
+        self.mean.copy_(255 * torch.tensor(TORCHVISION_MEAN).view(1, 3, 1, 1))
+
+
+TORCHVISION_MEAN = (0.485, 0.456, 0.406)
+
+
+class HourglassDecoder(nn.Module):
+    """Mirror of the encoder with the three style fusions (section 3.3).
+
+    `stages[i]` ends where fusion i stands; `finish` turns the last fused map into a picture.
+    """
+
+    def __init__(self, config: AvatarNetConfig) -> None:
+        super().__init__()
+        w1, w2, w3, w4 = config.widths
+        self.stages = nn.ModuleList(
+            [
+                nn.Sequential(_reflected(w4, w3), _upsampling(), _reflected(w3, w3, w3, w3)),
+                nn.Sequential(_reflected(w3, w2), _upsampling(), _reflected(w2, w2)),
+                nn.Sequential(_reflected(w2, w1), _upsampling(), _reflected(w1, w1)),
+            ]
+        )
+        last = nn.Conv2d(w1, 3, 7, padding=3, padding_mode="reflect")
+        self.finish = nn.Sequential(_reflected(w1, w1), last)
+
+    def forward(self, z_BChw: Tensor, targets: Sequence[Statistics] | None) -> Tensor:
+        """Features to RGB, nominally in [0, 255], not clipped.
+
+        Args:
+            z_BChw: (B, w4, h, w).
+            targets: mean and deviation to impose at relu3_1, relu2_1, relu1_1, in that order; None fuses nothing.
+        """
+        features = z_BChw
+        for level, stage in enumerate(self.stages):
+            features = stage(features)
+            if targets is not None:
+                features = impose_statistics(features, targets[level])
+        return self.finish(features) + 127.5
+
+
+def _convolutions(*widths: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(widths):
+        layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+def _reflected(*widths: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(widths):
+        layers += [nn.Conv2d(before, after, 3, padding=1, padding_mode="reflect"), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+def _upsampling() -> nn.Upsample:
+    return nn.Upsample(scale_factor=2, mode="nearest")
+
+
+# --- statistics and projections ---
+
+
+def channel_statistics(features_BCHW: Tensor) -> Statistics:
+    """Mean and population standard deviation over space, in float32, each (B, C, 1, 1)."""
+    variance, mean = torch.var_mean(features_BCHW.float(), dim=(2, 3), correction=0, keepdim=True)
+    return mean, (variance + _VARIANCE_EPSILON).sqrt()
+
+
+def impose_statistics(features_BCHW: Tensor, target: Statistics, own: Statistics | None = None) -> Tensor:
+    """AdaIN: give every channel the target's mean and deviation (Huang & Belongie 2017).
+
+    `own` are the statistics of the whole map where `features_BCHW` is only a tile of it.
+    """
+    mean, deviation = own if own is not None else channel_statistics(features_BCHW)
+    gain = target[1] / deviation
+    return (features_BCHW * gain + (target[0] - mean * gain)).to(features_BCHW.dtype)
+
+
+def blend_statistics(parts: Sequence[tuple[float, Statistics]]) -> Statistics:
+    """Weighted sum of means and of deviations. The weights should sum to 1."""
+    mean = sum((weight * s[0] for weight, s in parts), start=torch.zeros(()))
+    deviation = sum((weight * s[1] for weight, s in parts), start=torch.zeros(()))
+    return mean, deviation
+
+
+@dataclass(frozen=True, eq=False)
+class Whitening:
+    """An affine map of features to zero mean and unit (co)variance, and back.
+
+    Attributes:
+        mean: (C,).
+        whiten: (C, C), symmetric; zero on the directions that were dropped.
+        colour: (C, C), its pseudo-inverse.
+    """
+
+    mean: Tensor
+    whiten: Tensor
+    colour: Tensor
+
+    def forward(self, features_ChW: Tensor) -> Tensor:
+        """(C, h, w) features to their whitened form."""
+        flat = features_ChW.flatten(1) - self.mean[:, None]
+        return (self.whiten @ flat).view_as(features_ChW)
+
+    def inverse(self, whitened_Chw: Tensor) -> Tensor:
+        """(C, h, w) whitened features back to this map's mean and (co)variance."""
+        flat = self.colour @ whitened_Chw.flatten(1) + self.mean[:, None]
+        return flat.view_as(whitened_Chw)
+
+
+def fit_whitening(features_Chw: Tensor, projection: Projection = "zca") -> Whitening:
+    """Whitening of one feature map by its own mean and covariance (section 3.2, step 1).
+
+    The covariance is divided by h * w and taken in float64. Directions with an eigenvalue of 1e-5 or less carry
+    no signal and are dropped in both directions, so a flat picture yields zeros, never NaN.
+
+    Args:
+        features_Chw: (C, h, w) float32 or float64.
+        projection: "zca" for U diag(s^-1/2) U^T, "adain" for the per-channel deviation alone.
+    """
+    flat = features_Chw.flatten(1).double()
+    mean = flat.mean(1)
+    centred = flat - mean[:, None]
+    if projection == "adain":
+        variance = centred.square().mean(1)
+        kept = variance > _EIGENVALUE_FLOOR
+        deviation = torch.where(kept, variance, 1).sqrt()
+        whiten, colour = torch.diag(kept / deviation), torch.diag(kept * deviation)
+    else:
+        values, vectors = torch.linalg.eigh(centred @ centred.T / flat.shape[1])
+        kept = values > _EIGENVALUE_FLOOR
+        root, vectors = values[kept].sqrt(), vectors[:, kept]
+        whiten, colour = (vectors / root) @ vectors.T, (vectors * root) @ vectors.T
+    dtype = features_Chw.dtype
+    return Whitening(mean.to(dtype), whiten.to(dtype), colour.to(dtype))
+
+
+# --- the style's side, and the decorator ---
+
+
+@dataclass(frozen=True, eq=False)
+class StyleCode:
+    """All that the network needs of a style picture; computed once, reused for every frame.
+
+    Attributes:
+        whitened: (C, h, w) whitened relu4_1 of the style.
+        mean, colour: (C,) and (C, C), which give whitened features this style's mean and covariance.
+        statistics: mean and deviation, each (1, C, 1, 1), of relu3_1, relu2_1 and relu1_1.
+        projection: how it was whitened; content is whitened alike.
+    """
+
+    whitened: Tensor
+    mean: Tensor
+    colour: Tensor
+    statistics: tuple[Statistics, Statistics, Statistics]
+    projection: Projection = "zca"
+
+    def to(self, device: torch.device | str) -> "StyleCode":
+        """The same code on another device."""
+        s3, s2, s1 = ((mean.to(device), deviation.to(device)) for mean, deviation in self.statistics)
+        return replace(
+            self,
+            whitened=self.whitened.to(device),
+            mean=self.mean.to(device),
+            colour=self.colour.to(device),
+            statistics=(s3, s2, s1),
+        )
+
+
+def encode_style(levels: Sequence[Tensor], projection: Projection = "zca") -> StyleCode:
+    """The style's side from the encoder's four levels of one picture, each (1, C, H, W)."""
+    z = levels[3][0].float()
+    whitening = fit_whitening(z, projection)
+    s1, s2, s3 = (channel_statistics(level) for level in levels[:3])
+    return StyleCode(whitening.forward(z), whitening.mean, whitening.colour, (s3, s2, s1), projection)
+
+
+@dataclass(frozen=True)
+class Decoration:
+    """How strongly, and in which sense, content features become style features.
+
+    Attributes:
+        strength: 0 to 1.
+        interpolation: "normalized" blends before colouring: strength 0 is whitening and colouring without swap.
+            "biased" blends after colouring with the raw content features: strength 0 is the content.
+        patch_size: odd side of the swapped patches, in locations of relu4_1 (8 pixels each).
+    """
+
+    strength: float = 1.0
+    interpolation: Interpolation = "normalized"
+    patch_size: int = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Swap:
+    """Result of matching one content map against one style.
+
+    Attributes:
+        features: (C, h, w) whitened style patches put at the content's locations, overlaps averaged.
+        matches: (h, w) int64 flat style locations.
+    """
+
+    features: Tensor
+    matches: Tensor
+
+
+def swap(whitened_Chw: Tensor, style: StyleCode, patch_size: int, bonus: MatchBonus | None = None) -> Swap:
+    """Section 3.2, steps 2 and 3: match whitened patches, then rebuild from the style's un-normalised ones."""
+    matches = match_patches(whitened_Chw, style.whitened, patch_size=patch_size, bonus=bonus)
+    return Swap(rebuild_from_matches(style.whitened, matches, patch_size=patch_size), matches)
+
+
+def recolour(z_Chw: Tensor, whitened_Chw: Tensor, swapped_Chw: Tensor, style: StyleCode, how: Decoration) -> Tensor:
+    """Section 3.2, step 4: blend by strength and give the style's mean and covariance. All maps (C, h, w)."""
+    blend = swapped_Chw
+    if how.interpolation == "normalized":
+        blend = torch.lerp(whitened_Chw, swapped_Chw, how.strength)
+    coloured = Whitening(style.mean, style.colour, style.colour).inverse(blend)
+    return coloured if how.interpolation == "normalized" else torch.lerp(z_Chw, coloured, how.strength)
+
+
+def decorate(z_Chw: Tensor, style: StyleCode, how: Decoration) -> Tensor:
+    """The whole style decorator for one content map and one style: (C, h, w) to (C, h, w), float32 or float64."""
+    whitened = fit_whitening(z_Chw, style.projection).forward(z_Chw)
+    swapped = swap(whitened, style, how.patch_size).features
+    return recolour(z_Chw, whitened, swapped, style, how)
+
+
+def fusion_targets(
+    content_levels: Sequence[Statistics], styles: Sequence[tuple[float, StyleCode]], how: Decoration
+) -> list[Statistics]:
+    """Statistics that the decoder imposes at relu3_1, relu2_1, relu1_1.
+
+    With "biased" they move from the content's own (strength 0, the training condition: a faithful copy) to the
+    style's (strength 1), so that strength acts on fusions and features alike. With "normalized" they are the
+    style's at any strength.
+
+    Args:
+        content_levels: statistics of the content's relu1_1, relu2_1, relu3_1.
+        styles: (weight, code) with weights that sum to 1.
+    """
+    targets: list[Statistics] = []
+    share = how.strength if how.interpolation == "biased" else 1.0
+    for level in range(3):
+        parts = [(weight * share, code.statistics[level]) for weight, code in styles]
+        if share < 1:
+            parts.append((1 - share, content_levels[2 - level]))
+        targets.append(blend_statistics(parts))
+    return targets
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """One content picture after the encoder.
+
+    Attributes:
+        z: (C, h, w) relu4_1, float32.
+        statistics: of relu1_1, relu2_1, relu3_1.
+        levels: the four maps themselves; None where the picture was encoded in tiles.
+    """
+
+    z: Tensor
+    statistics: list[Statistics]
+    levels: list[Tensor] | None
+
+
+class _Fusion(nn.Module):
+    """`impose_statistics` with statistics fixed beforehand."""
+
+    def __init__(self, target: Statistics, own: Statistics) -> None:
+        super().__init__()
+        self._target, self._own = target, own
+
+    def forward(self, features_BCHW: Tensor) -> Tensor:
+        return impose_statistics(features_BCHW, self._target, self._own)
+
+
+class AvatarNet(nn.Module):
+    """Encoder, decorator and decoder."""
+
+    def __init__(self, config: AvatarNetConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or AvatarNetConfig()
+        self.encoder = VGGEncoder(self.config)
+        self.decoder = HourglassDecoder(self.config)
+
+    @torch.inference_mode()
+    def encode(self, picture_13HW: Tensor, *, tile: int | None = None) -> Encoded:
+        """relu4_1 and the statistics of the levels above it.
+
+        Args:
+            tile: side in pixels of the tiles to work in, a multiple of 8; None works in one piece.
+        """
+        if tile is None:
+            levels = self.encoder(picture_13HW)
+            return Encoded(levels[3][0].float(), [channel_statistics(level) for level in levels[:3]], levels)
+        running = [RunningStatistics() for _ in range(3)]
+        z = picture_13HW.new_empty((self.config.widths[3], *(side // STRIDE for side in picture_13HW.shape[2:])))
+        for part in tiles(picture_13HW.shape[2], picture_13HW.shape[3], tile):
+            levels = [
+                part.inner(level, _ENCODER_HALO, 2**i)
+                for i, level in enumerate(self.encoder(part.with_halo(picture_13HW, _ENCODER_HALO)))
+            ]
+            for statistics, level in zip(running, levels, strict=False):
+                statistics.add(level)
+            z[:, part.top // STRIDE : part.bottom // STRIDE, part.left // STRIDE : part.right // STRIDE] = levels[3][
+                0
+            ]
+        return Encoded(z.float(), [statistics.result(_VARIANCE_EPSILON) for statistics in running], None)
+
+    @torch.inference_mode()
+    def decode(self, z_Chw: Tensor, targets: Sequence[Statistics], *, tile: int | None = None) -> Tensor:
+        """Decorated features to RGB in [0, 255], (1, 3, H, W); `targets` as in `HourglassDecoder.forward`."""
+        features = z_Chw[None].to(next(self.decoder.parameters()).dtype)
+        if tile is None:
+            return self.decoder(features, targets).clamp(0, 255)
+        stages = [*self.decoder.stages, self.decoder.finish]
+        for level, (stage, halo) in enumerate(zip(stages, _DECODER_HALOS, strict=True)):
+            if level > 0:
+                # A fusion needs its whole map's statistics; it is applied tile by tile, just before the next stage.
+                stage = nn.Sequential(_Fusion(targets[level - 1], channel_statistics(features)), stage)
+            scale = 2 if level < 3 else 1
+            features = run_tiled(stage, features, side=tile * 2**level // STRIDE, halo=halo, scale=scale)
+        return (features + 127.5).clamp(0, 255)
+
+    @torch.inference_mode()
+    def forward(
+        self, picture_B3HW: Tensor, styles: Sequence[tuple[float, StyleCode]], how: Decoration | None = None
+    ) -> Tensor:
+        """Paint pictures in one style, or in a weighted mixture of several.
+
+        Args:
+            picture_B3HW: RGB in [0, 255]; H and W multiples of 8, at least 32.
+            styles: (weight, code) pairs; the weights must sum to 1.
+
+        Returns:
+            (B, 3, H, W) RGB in [0, 255].
+        """
+        how = how or Decoration()
+        painted: list[Tensor] = []
+        for picture in picture_B3HW.split(1):
+            content = self.encode(picture)
+            parts = [weight * decorate(content.z, code, how) for weight, code in styles]
+            targets = fusion_targets(content.statistics, styles, how)
+            painted.append(self.decode(torch.stack(parts).sum(0), targets))
+        return torch.cat(painted)
+
+    def reconstruct(self, picture_B3HW: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The training pass (section 3.4): each picture its own style, the decorator off.
+
+        Returns:
+            The reconstruction, not clipped, and the encoder's four levels.
+        """
+        levels = self.encoder(picture_B3HW)
+        own = [channel_statistics(level) for level in reversed(levels[:3])]
+        return self.decoder(levels[3], own), levels

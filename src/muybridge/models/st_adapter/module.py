@@ -1,0 +1,163 @@
+"""The adapter of ST-Adapter and its numbers (Pan et al. 2022, section 3.2): what is trained at one place of a block.
+
+One letter an axis: B clips, T frames, H x W patches, D channels of the backbone, A channels of the bottleneck.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from timm.layers import QuickGELU
+from torch import Tensor, nn
+
+from muybridge.errors import OptionError
+from muybridge.models.st_adapter.frequency import FrequencyBranch
+from muybridge.models.st_adapter.insertion import Place
+from muybridge.models.st_adapter.temporal_conv import DepthwiseConv, Kernel
+
+Placement = Literal["mlp", "attention+mlp"]
+Activation = Literal["gelu", "quick_gelu", "relu"]
+
+_ACTIVATIONS: dict[str | None, type[nn.Module]] = {
+    None: nn.Identity,
+    "gelu": nn.GELU,
+    "quick_gelu": QuickGELU,
+    "relu": nn.ReLU,
+}
+PLACES: dict[str, tuple[Place, ...]] = {"mlp": ("mlp",), "attention+mlp": ("attention", "mlp")}
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """The numbers of a set of adapters.
+
+    Attributes:
+        width: channels of the bottleneck.
+        kernel: extent of the convolution over (time, height, width). (1, 1, 1) cannot tell the order of frames.
+        placement: before each MLP, or before each attention as well.
+        blocks: how many blocks are adapted, counted from the last one backwards; None for all.
+        activation: between the convolution and the linear layer up. The paper's formula has one, its code none.
+        causal: a frame is told about earlier frames only, which streams need.
+        frequency_scales: into how many windows the frequency branch cuts a clip, at each of its scales, such as
+            (1, 2, 4); empty for no such branch. It takes half of the bottleneck's channels.
+        keep_dead: also build the last adapter before the MLP where only the class token is read. It cannot reach
+            the class token, is never run and never trained; checkpoints of the authors' code hold one.
+    """
+
+    width: int = 384
+    kernel: Kernel = (3, 1, 1)
+    placement: Placement = "mlp"
+    blocks: int | None = None
+    activation: Activation | None = None
+    causal: bool = False
+    frequency_scales: tuple[int, ...] = ()
+    keep_dead: bool = False
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise OptionError(f"width={self.width} is not a number of channels. Choose 1 or more, such as 384.")
+        if len(self.kernel) != 3 or min(self.kernel) < 1 or any(size % 2 == 0 for size in self.kernel[1:]):
+            raise OptionError(
+                f"kernel={self.kernel} is not (time, height, width) with odd height and width. Choose (3, 1, 1)."
+            )
+        if self.kernel[0] % 2 == 0 and not self.causal:
+            raise OptionError(
+                f"kernel={self.kernel} has an even extent in time, which has no centre frame. Choose an odd one or "
+                "causal=True."
+            )
+        if self.placement not in PLACES:
+            raise OptionError(f"placement='{self.placement}' is unknown. Choose one of: {', '.join(PLACES)}.")
+        if self.activation not in _ACTIVATIONS:
+            known = ", ".join(str(name) for name in _ACTIVATIONS)
+            raise OptionError(f"activation='{self.activation}' is unknown. Choose one of: {known}.")
+        if self.blocks is not None and self.blocks < 1:
+            raise OptionError(f"blocks={self.blocks} adapts nothing. Choose 1 or more, or leave the adapters out.")
+        if any(parts < 1 for parts in self.frequency_scales):
+            raise OptionError(f"frequency_scales={self.frequency_scales} holds a value below 1. Choose (1, 2, 4).")
+        if self.frequency_scales and self.causal:
+            raise OptionError(
+                "frequency_scales looks at a whole clip, causal=True forbids it. Choose one of the two."
+            )
+        if self.frequency_scales and self.width < 2:
+            raise OptionError(f"width={self.width} cannot be shared with a frequency branch. Choose 2 or more.")
+
+
+class SpatioTemporalAdapter(nn.Module):
+    """The bottleneck of one place: what it adds to the patches of a clip (section 3.2).
+
+    It never writes into its input. Its output is zero until it is trained.
+
+    Args:
+        dim: D, channels of the backbone.
+        config: width, kernel, activation, causality and frequency branch; the rest is not read here.
+    """
+
+    def __init__(self, dim: int, config: AdapterConfig) -> None:
+        super().__init__()
+        spectral = config.width // 2 if config.frequency_scales else 0
+        self.down = nn.Linear(dim, config.width)
+        self.conv = DepthwiseConv(config.width - spectral, config.kernel, causal=config.causal)
+        self.frequency = (
+            FrequencyBranch(spectral, _centred(config.kernel), scales=config.frequency_scales) if spectral else None
+        )
+        self.activation = _ACTIVATIONS[config.activation]()
+        self.up = nn.Linear(config.width, dim)
+        nn.init.zeros_(self.down.bias)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, patches_BTHWD: Tensor, history: Tensor | None = None) -> Tensor:
+        """The difference to add to the patches: same shape and dtype.
+
+        Computed in the adapter's own precision, or in autocast's where that is on.
+
+        Args:
+            patches_BTHWD: the patch tokens of whole clips.
+            history: (B, kt - 1, H, W, A), bottleneck features of the frames before; causal kernels only.
+        """
+        return self._up(self._mix(self._down(patches_BTHWD), history)).to(patches_BTHWD.dtype)
+
+    def forward_stream(self, patches_BTHWD: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
+        """`forward` for the next frames of a stream, and the history for the frames that follow them.
+
+        Args:
+            patches_BTHWD: the new frames, often a single one.
+            history: what the last call returned; None at the start.
+        """
+        features = self._down(patches_BTHWD)
+        past = self.conv.kernel[0] - 1
+        if history is None:
+            B, _, H, W, A = features.shape
+            history = features.new_zeros(B, past, H, W, A)
+        difference = self._up(self._mix(features, history)).to(patches_BTHWD.dtype)
+        seen = torch.cat([history, features], dim=1)
+        return difference, seen[:, seen.shape[1] - past :]
+
+    def _down(self, patches: Tensor) -> Tensor:
+        return _flat(self.down, in_precision_of(self.down, patches))
+
+    def _mix(self, features: Tensor, history: Tensor | None) -> Tensor:
+        if self.frequency is None:
+            return self.conv(features, history)
+        temporal, spectral = features.split([self.conv.bias.numel(), features.shape[-1] - self.conv.bias.numel()], -1)
+        return torch.cat([self.conv(temporal), self.frequency(spectral)], dim=-1)
+
+    def _up(self, features: Tensor) -> Tensor:
+        return _flat(self.up, self.activation(features))
+
+
+def _flat(layer: nn.Linear, x: Tensor) -> Tensor:
+    """The layer over all leading axes taken as one: with weights per sample, vmap makes one bmm of that, where it
+    would copy the weights for every frame and row of patches."""
+    return layer(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
+
+
+def _centred(kernel: Kernel) -> Kernel:
+    return (kernel[0] | 1, kernel[1], kernel[2])
+
+
+def in_precision_of(layer: nn.Linear, x: Tensor) -> Tensor:
+    """x in the dtype of the layer's weight, unless autocast is there to choose."""
+    device = x.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return x
+    return x.to(layer.weight.dtype)

@@ -1,0 +1,279 @@
+"""How well clips are recognized, and whether the order of their frames is read."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from muybridge.data.clips.dataset import check_clips, load_views
+from muybridge.data.clips.lists import ClipEntry, ClipList, read_clip_list
+from muybridge.data.clips.sampling import SamplingConfig, ViewConfig
+from muybridge.data.clips.splits import split_by_group
+from muybridge.errors import ModelMismatch, OptionError
+from muybridge.evaluation.classification import (
+    ClassificationReport,
+    OrderReport,
+    classification_report,
+    frame_orders,
+    most_confused,
+)
+from muybridge.evaluation.report_page import Facts, Part, Text, write_report_page
+from muybridge.progress import progress_line
+from muybridge.recognize.objective import to_probabilities
+from muybridge.recognize.recognizer import Recognizer
+from muybridge.recognize.report import confused_part, score_parts
+
+HELD_OUT = "held-out"
+_AS_THEY_ARE = "accuracy"
+_SHOWN_CLIPS = 12
+
+
+class ClipViews(Dataset[Tensor]):
+    """The views of each clip that a test takes, always the same: uint8 (views, T, 3, H, W).
+
+    Args:
+        keep_bytes: read views are kept in memory up to this size, for sets that are measured again and again. Only
+            without worker processes, which have a memory of their own.
+    """
+
+    def __init__(self, clips: ClipList, sampling: SamplingConfig, views: ViewConfig, *, keep_bytes: int = 0) -> None:
+        self.clips, self.sampling, self.views = clips, sampling, views
+        self._room = keep_bytes
+        self._kept: dict[int, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Tensor:
+        if index in self._kept:
+            return self._kept[index]
+        entry = self.clips.entries[index]
+        views = load_views(entry.path, self.sampling, self.views, start=entry.start_seconds, end=entry.end_seconds)
+        if views.nbytes <= self._room:
+            self._room -= views.nbytes
+            self._kept[index] = views
+        return views
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all views together."""
+        height, width = self.sampling.size
+        return len(self) * self.views.temporal * self.views.spatial * self.sampling.frames * 3 * height * width
+
+    def strip(self, index: int) -> NDArray[np.uint8]:
+        """The middle view of a clip as pictures (T, H, W, 3)."""
+        views = self[index]
+        return views[len(views) // 2].permute(0, 2, 3, 1).numpy()
+
+
+def truth_of(clips: ClipList) -> Tensor:
+    """(N,) int64 columns; or (N, K) float32 of 0 and 1 where clips may have several labels."""
+    return indicator(clips) if clips.multi_label else torch.tensor([entry.labels[0] for entry in clips.entries])
+
+
+def indicator(clips: ClipList) -> Tensor:
+    """(N, K) float32, 1 where a clip has the label."""
+    table = torch.zeros(len(clips), len(clips.classes))
+    for row, entry in zip(table, clips.entries, strict=True):
+        row[list(entry.labels)] = 1
+    return table
+
+
+@torch.no_grad()
+def predict(
+    logits: Callable[[Tensor], Tensor],
+    clips: ClipViews,
+    *,
+    multi_label: bool,
+    orders: bool = False,
+    batch_size: int = 8,
+    workers: int = 0,
+    quiet: bool = False,
+) -> dict[str, Tensor]:
+    """Probabilities (N, K) on the CPU, averaged over each clip's views, by order of frames.
+
+    Args:
+        logits: uint8 (B, T, 3, H, W) to (B, K).
+        orders: besides "accuracy", the clips as they are, also "shuffled", "reversed" and "single_frame".
+        batch_size: clips at a time; each has as many views as `clips` takes.
+    """
+    collected: dict[str, list[Tensor]] = {}
+    loader: DataLoader[Any] = DataLoader(
+        clips, batch_size=batch_size, num_workers=workers, collate_fn=list, generator=torch.Generator()
+    )
+    with progress_line("evaluating", total=len(clips), unit="clips", quiet=quiet) as line:
+        for number, batch in enumerate(loader):
+            for name, ordered in _in_orders(batch, number * batch_size, orders=orders):
+                frames = torch.cat(ordered)
+                answers = to_probabilities(logits(frames), multi_label=multi_label)
+                mean = torch.stack([part.mean(dim=0) for part in answers.split([len(v) for v in ordered])])
+                collected.setdefault(name, []).append(mean.cpu())
+            line.advance(len(batch))
+    return {name: torch.cat(parts) for name, parts in collected.items()}
+
+
+def _in_orders(batch: Sequence[Tensor], first: int, *, orders: bool) -> Iterator[tuple[str, list[Tensor]]]:
+    """Views (V, T, 3, H, W) of each clip with their frames in each order; `first` is the number of the first clip."""
+    yield _AS_THEY_ARE, list(batch)
+    if not orders:
+        return
+    of_clip = [frame_orders(views.shape[1], seed=first + i) for i, views in enumerate(batch)]
+    for name in of_clip[0]:
+        yield name, [views[:, order[name]] for views, order in zip(batch, of_clip, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was measured.
+
+    Attributes:
+        report: numbers, classes and confusion.
+        order: None where it was not asked for.
+        probabilities: (N, K), averaged over views.
+        truth: (N,) int64, or (N, K) where clips may have several labels.
+        clips: the N clips.
+        left_out: clips that cannot be read.
+    """
+
+    report: ClassificationReport
+    order: OrderReport | None
+    probabilities: Tensor = field(repr=False)
+    truth: Tensor = field(repr=False)
+    clips: ClipList = field(repr=False)
+    left_out: tuple[ClipEntry, ...] = ()
+
+    def numbers(self) -> dict[str, float]:
+        """All measured numbers by name."""
+        order = {} if self.order is None else asdict(self.order) | {"order_gap": self.order.order_gap}
+        return {**self.report.numbers, **{name: value for name, value in order.items() if name != "accuracy"}}
+
+
+def evaluate_views(
+    logits: Callable[[Tensor], Tensor],
+    views: ClipViews,
+    *,
+    orders: bool = False,
+    batch_size: int = 8,
+    workers: int = 0,
+    left_out: Sequence[ClipEntry] = (),
+    quiet: bool = False,
+) -> Evaluation:
+    """Measure `logits` on clips; arguments as `predict` takes them."""
+    clips = views.clips
+    names, truth = clips.classes.names, truth_of(clips)
+    answers = predict(
+        logits,
+        views,
+        multi_label=clips.multi_label,
+        orders=orders,
+        batch_size=batch_size,
+        workers=workers,
+        quiet=quiet,
+    )
+    reports = {name: classification_report(p, truth, names) for name, p in answers.items()}
+    order = OrderReport(**{name: report.accuracy for name, report in reports.items()}) if orders else None
+    return Evaluation(reports[_AS_THEY_ARE], order, answers[_AS_THEY_ARE], truth, clips, tuple(left_out))
+
+
+def confused_clips(evaluation: Evaluation, views: ClipViews) -> list[Part]:
+    """Film strips of the clips that were confused most."""
+    return confused_part(
+        most_confused(evaluation.probabilities, evaluation.truth, _SHOWN_CLIPS),
+        evaluation.clips.classes.names,
+        lambda i: evaluation.clips.entries[i].path.name,
+        views.strip,
+    )
+
+
+def evaluate(
+    model: str | Path,
+    data: Path,
+    *,
+    split: str | None = None,
+    root: Path | None = None,
+    temporal_views: int | None = None,
+    spatial_views: int | None = None,
+    orders: bool = True,
+    batch_size: int = 8,
+    workers: int = 0,
+    device: str = "auto",
+    backbone_weights: Path | None = None,
+    report: Path | None = None,
+) -> Evaluation:
+    """Measure a model file on labelled clips.
+
+    Args:
+        model: as `Recognizer.from_pretrained` takes it.
+        data: as `read_clip_list` takes it; its classes must be the model's.
+        split: which of the data's splits. "held-out" draws again the clips that training held out of undivided
+            data. By default test, else val, else all.
+        root: folder that paths in a list are relative to.
+        temporal_views, spatial_views: places in time and space that a clip is looked at; the answers are averaged.
+            By default as the model file says.
+        orders: also measure clips shuffled, reversed, and by one frame.
+        report: a page to write.
+
+    Raises:
+        ModelMismatch: the model is for another task, or its backbone is not the one it was trained on.
+        AnnotationError: the data names a class that the model does not know.
+        OptionError: no such split.
+    """
+    recognizer = Recognizer.from_pretrained(model, device=device, backbone_weights=backbone_weights)
+    groups = recognizer.provenance.get("group_pattern")  # or the clips held out would be others
+    splits = read_clip_list(data, labels=recognizer.labels, root=root, group_pattern=groups)
+    clips = _choose_split(splits, split, recognizer.provenance, data)
+    if clips.multi_label and not recognizer.multi_label:
+        raise ModelMismatch(f"{model} gives each clip one label, but {data} has clips with several or none")
+    clips = replace(clips, multi_label=recognizer.multi_label)
+    with progress_line("looking at clips", total=len(clips), unit="clips") as line:
+        clips, left_out = check_clips(clips, line)
+    views = ViewConfig(
+        recognizer.views.temporal if temporal_views is None else temporal_views,
+        recognizer.views.spatial if spatial_views is None else spatial_views,
+    )
+    views_of_clips = ClipViews(clips, recognizer.sampling, views)
+    evaluation = evaluate_views(
+        recognizer.logits,
+        views_of_clips,
+        orders=orders,
+        batch_size=batch_size,
+        workers=workers,
+        left_out=left_out,
+    )
+    if report is not None:
+        about = [("model", str(model)), ("clips", str(len(clips))), ("left out", str(len(left_out)))]
+        broken = [Text("Clips that cannot be read", [str(e.path) for e in left_out])] if left_out else []
+        parts = [
+            *score_parts(evaluation.report, evaluation.order),
+            *confused_clips(evaluation, views_of_clips),
+            Facts("Measured on", about),
+            *broken,
+        ]
+        write_report_page(report, f"How well {Path(model).name} recognizes {data.name}", parts)
+    return evaluation
+
+
+def _choose_split(
+    splits: Mapping[str, ClipList], wanted: str | None, provenance: Mapping[str, object], data: Path
+) -> ClipList:
+    names = ", ".join(splits)
+    if wanted is None:
+        wanted = next(name for name in ("test", "val", "all", *splits) if name in splits)
+    if wanted in splits:
+        return splits[wanted]
+    if wanted != HELD_OUT:
+        raise OptionError(f"split={wanted!r} is not one of {data}, which has: {names}. Choose one, or {HELD_OUT}")
+    whole = splits.get("all") or splits.get("train")
+    fraction, seed = provenance.get("held_out"), provenance.get("split_seed")
+    if whole is None or not isinstance(fraction, float) or not isinstance(seed, int):
+        raise OptionError(
+            f"split={HELD_OUT!r} is for data without splits of its own, and a model that held clips out of it; "
+            f"{data} has: {names}"
+        )
+    return split_by_group(whole, fraction=fraction, seed=seed)[1]

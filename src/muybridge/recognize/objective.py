@@ -1,0 +1,209 @@
+"""What a recognizer hands to the training loop: the network, its loss, and weights against class imbalance.
+
+ST-Adapter (arXiv 2206.13559, section 4) trains with plain cross-entropy; no mixing of clips, no smoothing of labels.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from muybridge.data.clips.sampling import SamplingConfig, normalize
+from muybridge.errors import OptionError
+from muybridge.models.backbones import create_backbone
+from muybridge.models.st_adapter.insertion import patch_grid
+from muybridge.models.st_adapter.video_vit import AdapterConfig, Readout, VideoViT
+from muybridge.pretrained import BUILT_IN_BACKBONE, BackboneIdentity, load_backbone
+
+Method = Literal["adapters", "head", "full"]
+
+
+@dataclass(frozen=True)
+class RecognizerConfig:
+    """The network to be trained.
+
+    Attributes:
+        backbone: as `muybridge.pretrained.load_backbone` takes it.
+        backbone_weights: a file to load instead of the weights that belong to the name.
+        method: adapters on a frozen backbone; a head alone on a frozen backbone; or everything, without adapters.
+        adapters: their numbers; None for those of `default_adapters`. Of use with method "adapters" only.
+        readout: what of a frame is read.
+        dropout: before the head.
+        gradient_checkpointing: compute blocks again on the way back instead of keeping what they made: slower, and
+            less memory.
+    """
+
+    backbone: str = BUILT_IN_BACKBONE
+    backbone_weights: Path | None = None
+    method: Method = "adapters"
+    adapters: AdapterConfig | None = None
+    readout: Readout = "auto"
+    dropout: float = 0.5
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.method not in ("adapters", "head", "full"):
+            raise OptionError(f"method='{self.method}' is unknown. Choose one of: adapters, head, full.")
+        if self.adapters is not None and self.method != "adapters":
+            raise OptionError(f"method='{self.method}' has no adapters. Leave their options out, or choose adapters.")
+        if not 0 <= self.dropout < 1:
+            raise OptionError(f"dropout={self.dropout} is no share of features. Choose 0 or more, below 1.")
+
+
+def default_learning_rate(method: Method) -> float:
+    """Peak learning rate of AdamW that suits batches of 8 to 32 clips and the built-in backbone."""
+    return {"adapters": 2e-3, "head": 5e-3, "full": 2e-4}[method]
+
+
+def default_width(backbone: str) -> int:
+    """Channels of the bottleneck: half of the backbone's, as the paper's 384 of ViT-B's 768.
+
+    Raises:
+        OptionError: no such backbone.
+    """
+    with torch.device("meta"):  # its shape alone
+        model = create_backbone(backbone, pretrained=False)
+    return max(1, int(getattr(model, "embed_dim", model.num_features)) // 2)  # pyright: ignore[reportArgumentType]
+
+
+def build_recognizer(config: RecognizerConfig, num_classes: int) -> tuple[VideoViT, BackboneIdentity]:
+    """The network with its backbone's weights loaded, and what identifies the backbone.
+
+    Raises:
+        ModelError: the weights cannot be had. There is never a random backbone instead.
+        ModelMismatch: the backbone cannot take adapters.
+        OptionError: no such backbone, or a value that breaks its rule.
+    """
+    backbone, identity = load_backbone(config.backbone, weights=config.backbone_weights)
+    adapters = None
+    if config.method == "adapters":
+        adapters = config.adapters or AdapterConfig(width=default_width(config.backbone))
+    model = VideoViT(
+        backbone,
+        num_classes,
+        adapters=adapters,
+        readout=config.readout,
+        dropout=config.dropout,
+        train_backbone=config.method == "full",
+    )
+    model.gradient_checkpointing = config.gradient_checkpointing
+    return model, identity
+
+
+def describe_training(model: VideoViT, identity: BackboneIdentity) -> list[str]:
+    """In lines for the user: each part of the network, its size, and whether it is frozen or trained."""
+    parts: list[tuple[str, nn.Module]] = [
+        (f"backbone {identity.name} ({identity.source}, hash {identity.hash[:12]})", model.backbone)
+    ]
+    if model.config is not None:
+        adapters = model.config
+        parts.append(
+            (
+                f"adapters of width {adapters.width}, kernel {'x'.join(map(str, adapters.kernel))}, "
+                f"before {adapters.placement.replace('+', ' and ')}, in {len(model.adapters)} blocks",
+                model.adapters,
+            )
+        )
+    parts.append((f"head of {model.num_classes} classes on the {model.readout.replace('_', ' ')}", model.head))
+    lines: list[str] = []
+    for name, module in parts:
+        trained = _count(module, trained=True)
+        frozen = _count(module, trained=False)
+        how = " and ".join(f"{n:,} {word}" for n, word in ((trained, "trained"), (frozen, "frozen")) if n)
+        lines.append(f"{name}: {how}")
+    trained, every = _count(model, trained=True), sum(p.numel() for p in model.parameters())
+    lines.append(f"trained in all: {trained:,} of {every:,} parameters, {100 * trained / every:.2f} %")
+    return lines
+
+
+def _count(module: nn.Module, *, trained: bool) -> int:
+    return sum(p.numel() for p in module.parameters() if p.requires_grad == trained)
+
+
+class RecognizerObjective(nn.Module):
+    """Cross-entropy of the class, or binary cross-entropy of each label where a clip may have several.
+
+    Args:
+        model: trained in place.
+        sampling: says how frames are normalised, which happens on the model's device.
+        class_weights: (K,) weight of each class in the loss: of its clips, or of its positives where a clip may have
+            several labels; see `balance_classes`.
+        multi_label: which of the two losses.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        model: VideoViT,
+        sampling: SamplingConfig,
+        *,
+        class_weights: Tensor | None = None,
+        multi_label: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model, self.sampling, self.multi_label = model, sampling, multi_label
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self._grid = patch_grid(model.backbone, *sampling.size)
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The loss and the share of right answers (at a threshold of 1/2, where a clip may have several labels).
+
+        Args:
+            batch: "labels", (B,) int64 or (B, K) float32 of 0 and 1; and "frames", (B, T, 3, H, W) uint8, or
+                "prefix", (B, T, L, D), what `VideoViT.forward_prefix` made of them.
+        """
+        if "prefix" in batch:
+            logits = self.model.forward_from_prefix(batch["prefix"], self._grid)
+        else:
+            logits = self.model(normalize(batch["frames"], self.sampling))
+        logits, labels = logits.float(), batch["labels"]
+        if self.multi_label:
+            loss = F.binary_cross_entropy_with_logits(logits, labels, pos_weight=self.class_weights)
+            right = (logits > 0) == (labels > 0.5)
+        else:
+            losses = F.cross_entropy(logits, labels, reduction="none")
+            if self.class_weights is not None:
+                # Divided by the number of clips, not by the sum of weights, so that a batch in parts counts the same.
+                losses = losses * self.class_weights[labels]
+            loss = losses.mean()
+            right = logits.argmax(dim=-1) == labels
+        return {"loss": loss, "accuracy": right.float().mean().detach()}
+
+
+def to_probabilities(logits: Tensor, *, multi_label: bool) -> Tensor:
+    """Logits (..., K) to probabilities in float32: of all classes together, or of each label alone."""
+    return logits.float().sigmoid() if multi_label else logits.float().softmax(dim=-1)
+
+
+_LARGEST_POSITIVE_WEIGHT = 100.0
+
+
+def balance_classes(labels: Tensor, *, multi_label: bool) -> Tensor:
+    """Weights (K,) float32 with which each class counts the same in the loss.
+
+    Args:
+        labels: (N, K) of 0 and 1, with n_k clips of class k.
+        multi_label: False gives N / (K n_k), whose mean over clips is 1. True gives negatives to positives,
+            (N - n_k) / n_k, between 1 and 100.
+    """
+    clips = labels.sum(dim=0).clamp_min(1).float()
+    if multi_label:
+        return ((len(labels) - clips) / clips).clamp(1, _LARGEST_POSITIVE_WEIGHT)
+    return len(labels) / (labels.shape[1] * clips)
+
+
+def balance_draws(labels: Tensor) -> Tensor:
+    """Frequencies (N,) float32 with which to draw clips so that each class is seen as often.
+
+    Args:
+        labels: (N, K) of 0 and 1. A clip with several labels is drawn as their mean says, one without as the most
+            frequent class.
+    """
+    clips = labels.sum(dim=0).clamp_min(1).float()
+    own = labels.sum(dim=1)
+    return torch.where(own > 0, (labels / clips).sum(dim=1) / own.clamp_min(1), 1 / clips.max())

@@ -1,0 +1,448 @@
+"""Recognizer: what happens in a clip.
+
+path or uint8 RGB ── sample T frames ── crops (views) ── normalise ── VideoViT ── probabilities, mean over views
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from muybridge.artifacts import Artifact, find_model, load_artifact, push_to_hub, read_torch_file
+from muybridge.data.clips.dataset import as_frames, load_views
+from muybridge.data.clips.sampling import SamplingConfig, ViewConfig, crop_views, normalize
+from muybridge.data.label_maps import LabelMap
+from muybridge.devices import choose_device, is_out_of_memory
+from muybridge.errors import ModelMismatch, OptionError
+from muybridge.media.video_reader import Frame
+from muybridge.models.backbones import backbone_hash, backbone_input, create_backbone, load_backbone_state
+from muybridge.models.st_adapter.checkpoint import import_authors_checkpoint, load_imported
+from muybridge.models.st_adapter.sets import AdapterBank, load_trained_state, trained_state
+from muybridge.models.st_adapter.stream import CausalStream
+from muybridge.models.st_adapter.video_vit import AdapterConfig, Readout, VideoViT
+from muybridge.pretrained import BackboneIdentity, load_backbone, reload_backbone
+
+TASK = "recognize"
+BUILT_IN = {"camera": "camera.safetensors", "stage_actions": "stage_actions.safetensors"}
+CLIP_TOWER = "vit_base_patch16_clip_quickgelu_224"
+
+RGB = NDArray[np.uint8]
+Clip = str | Path | RGB | Tensor
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a clip shows.
+
+    Attributes:
+        names: (K,) of the classes.
+        probabilities: (K,) float32 on the CPU; they sum to 1, or are each for itself where a clip may have several
+            labels.
+        seconds: in a stream with times, when the frame was shown that the answer came with.
+    """
+
+    names: tuple[str, ...]
+    probabilities: Tensor
+    seconds: float | None = None
+
+    @property
+    def label(self) -> str:
+        """The likeliest class."""
+        return self.names[int(self.probabilities.argmax())]
+
+    @property
+    def score(self) -> float:
+        """Its probability."""
+        return float(self.probabilities.max())
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """The likeliest classes with their probabilities, best first."""
+        best = self.probabilities.topk(min(count, len(self.names)))
+        return [
+            (self.names[int(i)], float(p)) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]
+
+    def __repr__(self) -> str:
+        return "Prediction(" + ", ".join(f"{name} {score:.2f}" for name, score in self.top(3)) + ")"
+
+
+class Recognizer:
+    """Says what happens in clips. Made by `from_pretrained`, or by training.
+
+    Example:
+        >>> recognizer = Recognizer.from_pretrained("camera")
+        >>> recognizer("clip.mp4").label
+        'pan left'
+
+    Attributes:
+        labels: the classes.
+        sampling: which frames the model sees, and how.
+        views: how often a clip is looked at where nothing else is asked for; the answers are averaged.
+        backbone: identity of the frozen image model.
+        multi_label: whether a clip may have several labels.
+        provenance: data, steps and plan of the training.
+        scores: measured figures by name.
+    """
+
+    def __init__(
+        self,
+        model: VideoViT,
+        labels: LabelMap,
+        sampling: SamplingConfig,
+        *,
+        backbone: BackboneIdentity,
+        views: ViewConfig | None = None,
+        multi_label: bool = False,
+        device: str = "auto",
+        precision: Precision = "float32",
+        provenance: Mapping[str, Any] | None = None,
+        scores: Mapping[str, Any] | None = None,
+    ) -> None:
+        if len(labels) != model.num_classes:
+            raise ModelMismatch(f"{len(labels)} labels stand beside a head of {model.num_classes} classes")
+        self.model = model.to(choose_device(device)).eval()
+        self.labels, self.sampling, self.backbone = labels, sampling, backbone
+        self.views = views or ViewConfig()
+        self.multi_label = multi_label
+        self.precision: Precision = precision
+        self.provenance, self.scores = dict(provenance or {}), dict(scores or {})
+
+    # ---- making one ----
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path = "camera",
+        *,
+        device: str = "auto",
+        backbone_weights: Path | None = None,
+        precision: Precision = "float32",
+    ) -> "Recognizer":
+        """A trained recognizer: "camera" (built in: what the camera does), a model file, or OWNER/NAME on the hub.
+
+        "stage_actions" is built in too, to start trainings of people's actions from.
+
+        Args:
+            backbone_weights: file of the backbone's weights, where its name does not bring them.
+
+        Raises:
+            MissingInput: no such model.
+            ModelMismatch: the file is for another task, or the backbone is not the one it was trained on.
+            ModelError, UnsafeModelFile: the file, or the backbone's weights, cannot be read.
+        """
+        artifact = load_artifact(find_model(name_or_path, built_in=BUILT_IN, task=TASK), task=TASK)
+        architecture, contract = artifact.architecture, artifact.contract
+        identity = BackboneIdentity(**contract["backbone"], options=architecture["backbone_options"])
+        if architecture["method"] == "full":  # its own weights are in the file
+            backbone = create_backbone(identity.name, pretrained=False, **identity.options)
+        else:
+            backbone = reload_backbone(identity, weights=backbone_weights)
+        model = _build(backbone, architecture)
+        load_trained_state(model, artifact.tensors)
+        return cls(
+            model,
+            LabelMap(tuple(contract["labels"]), tuple(contract["ids"])),
+            SamplingConfig.from_json(contract["sampling"]),
+            backbone=identity,
+            views=_views(contract),
+            multi_label=contract["multi_label"],
+            device=device,
+            precision=precision,
+            provenance=artifact.provenance,
+            scores=artifact.scores,
+        )
+
+    @classmethod
+    def from_authors_checkpoint(
+        cls,
+        path: str | Path,
+        labels: LabelMap | Sequence[str],
+        *,
+        backbone: str = CLIP_TOWER,
+        clip_weights: Path | None = None,
+        sampling: SamplingConfig | None = None,
+        device: str = "auto",
+        **backbone_options: Any,
+    ) -> "Recognizer":
+        """A checkpoint of ST-Adapter's authors; `save` then makes a model file of it.
+
+        Args:
+            labels: the classes in the order of the checkpoint's training, which does not name them.
+            backbone: timm's name of the CLIP tower; its "quickgelu" form is the one the authors used.
+            clip_weights: OpenAI CLIP's state dict, where the checkpoint holds trained tensors only. Without it, and
+                without a tower in the checkpoint, timm's weights of the name are taken.
+            sampling: by default 8 frames, every 16th of the file, as the authors' recipe for Kinetics.
+            backbone_options: handed to timm.
+
+        Raises:
+            MissingInput: there is no such file.
+            UnsafeModelFile: the file would execute code.
+            ModelMismatch: a name is missing or unknown, or classes differ in number.
+        """
+        if not isinstance(labels, LabelMap):
+            labels = LabelMap(tuple(labels), tuple(range(len(labels))))
+        imported = import_authors_checkpoint(
+            read_torch_file(path), clip=None if clip_weights is None else read_torch_file(clip_weights)
+        )
+        if len(labels) != imported.num_classes:
+            raise ModelMismatch(f"{path} has {imported.num_classes} classes, but {len(labels)} labels were given")
+        if imported.backbone:
+            tower = create_backbone(backbone, pretrained=False, **backbone_options)
+            load_backbone_state(tower, imported.backbone, source=str(clip_weights or path))
+            source = Path(clip_weights or path).name
+            identity = BackboneIdentity(backbone, source, backbone_hash(tower), backbone_options)
+        else:
+            tower, identity = load_backbone(backbone, **backbone_options)
+        model = VideoViT(tower, imported.num_classes, adapters=imported.config, readout="class_token")
+        load_imported(model, imported)
+        seen = backbone_input(tower)
+        sampling = sampling or SamplingConfig(stride=16, size=(seen.height, seen.width), mean=seen.mean, std=seen.std)
+        return cls(
+            model, labels, sampling, backbone=identity, device=device, provenance={"imported_from": Path(path).name}
+        )
+
+    def with_adapters(self, name_or_path: str | Path) -> "Recognizer":
+        """Another recognizer on this one's backbone, which is neither read nor kept twice.
+
+        Raises:
+            ModelMismatch: the other one stands on another backbone, or trained its own.
+        """
+        artifact = load_artifact(find_model(name_or_path, built_in=BUILT_IN, task=TASK), task=TASK)
+        architecture, contract = artifact.architecture, artifact.contract
+        theirs = contract["backbone"]
+        if architecture["method"] == "full" or self.model.train_backbone or theirs["hash"] != self.backbone.hash:
+            raise ModelMismatch(
+                f"{name_or_path} stands on backbone {theirs['name']!r} of hash {theirs['hash'][:12]}, not on this "
+                f"one's {self.backbone.name!r} of hash {self.backbone.hash[:12]}. Load it with from_pretrained"
+            )
+        model = _build(self.model.backbone, architecture)
+        load_trained_state(model, artifact.tensors)
+        return Recognizer(
+            model,
+            LabelMap(tuple(contract["labels"]), tuple(contract["ids"])),
+            SamplingConfig.from_json(contract["sampling"]),
+            backbone=self.backbone,
+            views=_views(contract),
+            multi_label=contract["multi_label"],
+            device=str(self.device),
+            precision=self.precision,
+            provenance=artifact.provenance,
+            scores=artifact.scores,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the model file, whole or not at all: trained tensors, labels, sampling, identity of the backbone."""
+        config = self.model.config
+        architecture = {
+            "backbone": self.backbone.name,
+            "backbone_options": dict(self.backbone.options),
+            "method": "full" if self.model.train_backbone else "head" if config is None else "adapters",
+            "adapters": None if config is None else asdict(config),
+            "readout": self.model.readout,
+            "num_classes": self.model.num_classes,
+        }
+        contract = {
+            "labels": list(self.labels.names),
+            "ids": list(self.labels.ids),
+            "multi_label": self.multi_label,
+            "sampling": asdict(self.sampling),
+            "views": asdict(self.views),
+            "backbone": {"name": self.backbone.name, "source": self.backbone.source, "hash": self.backbone.hash},
+        }
+        tensors = trained_state(self.model)
+        Artifact(TASK, architecture, tensors, self.provenance, self.scores, contract).save(path)
+
+    def push_to_hub(self, repository: str, *, private: bool = False) -> str:
+        """Upload as OWNER/NAME to the Hugging Face hub and return the address."""
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "model.safetensors"
+            self.save(path)
+            return push_to_hub(path, repository, private=private)
+
+    # ---- using it ----
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        return self.model.head.weight.device
+
+    def __call__(self, clip: Clip, *, views: ViewConfig | None = None) -> Prediction:
+        """What one clip shows.
+
+        Args:
+            clip: a video file, a folder of frames, or frames (N, H, W, 3) uint8 RGB spread evenly over the clip.
+            views: how often to look, in time and space; the answers are averaged. By default as the model file says.
+
+        Raises:
+            InputError: the clip cannot be read.
+        """
+        return self.batch([clip], views=views)[0]
+
+    def batch(self, clips: Sequence[Clip], *, views: ViewConfig | None = None) -> list[Prediction]:
+        """What each of several clips shows, worked out together."""
+        loaded = [load_views(clip, self.sampling, views or self.views) for clip in clips]
+        if not loaded:
+            return []
+        probabilities = self.probabilities(torch.cat(loaded))
+        parts = probabilities.split([len(views) for views in loaded])
+        return [Prediction(self.labels.names, part.mean(dim=0)) for part in parts]
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether `stream` can be used: no frame is told about later ones."""
+        config = self.model.config
+        return config is None or ((config.causal or config.kernel[0] == 1) and not config.frequency_scales)
+
+    def stream(self, frames: Iterable[Frame | RGB], *, window_seconds: float | None = None) -> Iterator[Prediction]:
+        """One answer after every frame, at the price of one image forward each.
+
+        Of frames with times, those are taken that the model's sampling would take (by its rate, or every n-th), and
+        the others passed over without an answer; plain arrays (H, W, 3) are all taken.
+
+        Args:
+            window_seconds: how far back the answer looks; by default as many frames as the clips of the training had.
+
+        Raises:
+            ModelMismatch: the adapters look at later frames; train with --causal.
+            InputError: a frame of another shape or type.
+            OptionError: `window_seconds` for a model that takes every n-th frame of a file, or no length of time.
+        """
+        by_stride = self.sampling.mode == "dense" and self.sampling.stride is not None
+        if window_seconds is None:
+            window = self.sampling.frames
+        elif by_stride:
+            raise OptionError(
+                f"window_seconds={window_seconds} needs a rate, but this model takes every {self.sampling.stride}-th "
+                "frame. Leave it out"
+            )
+        elif not 0 < window_seconds < math.inf:
+            raise OptionError(f"window_seconds={window_seconds} must be above 0 and finite, such as 2")
+        else:
+            window = max(1, round(window_seconds * self.sampling.rate))
+        state = CausalStream(self.model, window=window)
+        return self._answers(self._taken(frames), state)
+
+    def _answers(self, frames: Iterable[Frame | RGB], state: CausalStream) -> Iterator[Prediction]:
+        for frame in frames:
+            image, seconds = (frame, None) if isinstance(frame, np.ndarray) else (frame.image, frame.pts_seconds)
+            picture = as_frames(image[None]).permute(0, 3, 1, 2)
+            crop = crop_views(picture, self.sampling)[0].to(self.device)
+            with torch.inference_mode(), self._autocast():
+                logits = state(normalize(crop, self.sampling))
+            probabilities = self._to_probabilities(logits)[0]
+            yield Prediction(self.labels.names, probabilities, None if seconds is None else float(seconds))
+
+    def _taken(self, frames: Iterable[Frame | RGB]) -> Iterator[Frame | RGB]:
+        stride = self.sampling.stride if self.sampling.mode == "dense" else None
+        due: float | None = None
+        for place, frame in enumerate(frames):
+            if isinstance(frame, np.ndarray):
+                yield frame
+            elif stride is not None:
+                if place % stride == 0:
+                    yield frame
+            else:
+                seconds = float(frame.pts_seconds)
+                if due is None or seconds >= due - 1e-6:
+                    due = max((seconds if due is None else due) + 1 / self.sampling.rate, seconds)
+                    yield frame
+
+    def logits(self, frames: Tensor) -> Tensor:
+        """Logits (B, K) float32 of clips (B, T, 3, height, width) uint8, of the size that `sampling` says.
+
+        Raises:
+            OptionError: too little memory.
+        """
+        try:
+            with torch.no_grad(), self._autocast():
+                return self.model(normalize(frames.to(self.device), self.sampling)).float()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OptionError(
+                f"{len(frames)} clips of {frames.shape[1]} frames do not fit into the memory of {self.device}. "
+                "Lower --batch-size, or choose --device cpu"
+            ) from error
+
+    def probabilities(self, frames: Tensor, *, batch_size: int = 16) -> Tensor:
+        """(B, K) float32 on the CPU, of clips as `logits` takes them."""
+        return torch.cat([self._to_probabilities(self.logits(part)) for part in frames.split(batch_size)])
+
+    def _to_probabilities(self, logits: Tensor) -> Tensor:
+        logits = logits.float().cpu()
+        return logits.sigmoid() if self.multi_label else logits.softmax(dim=-1)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+
+class RecognizerBank:
+    """Several recognizers over one backbone, whose clips run as one batch.
+
+    Args:
+        recognizers: made by `Recognizer.with_adapters` from the first, or the first itself.
+
+    Raises:
+        ModelMismatch: they do not share a backbone, or differ in the numbers of their adapters or their sampling.
+    """
+
+    def __init__(self, recognizers: Sequence[Recognizer]) -> None:
+        if not recognizers:
+            raise OptionError("recognizers is empty. Give at least one.")
+        first = recognizers[0]
+        for other in recognizers:
+            if other.backbone.hash != first.backbone.hash or other.sampling != first.sampling:
+                raise ModelMismatch("these recognizers differ in their backbone or sampling. Run them apart")
+        self.recognizers = tuple(recognizers)
+        self._bank = AdapterBank(first.model, [trained_state(r.model) for r in recognizers])
+
+    def batch(self, clips: Sequence[Clip], choice: Sequence[int]) -> list[Prediction]:
+        """What each clip shows, asked of the recognizer that `choice` names by its place."""
+        first = self.recognizers[0]
+        if len(choice) != len(clips) or any(not 0 <= c < len(self.recognizers) for c in choice):
+            raise OptionError(f"choice={list(choice)} must name one of {len(self.recognizers)} recognizers a clip")
+        asked = [self.recognizers[place] for place in choice]
+        loaded = [load_views(clip, own.sampling, own.views) for clip, own in zip(clips, asked, strict=True)]
+        counts = [len(views) for views in loaded]
+        frames = torch.cat(loaded).to(first.device)
+        places = torch.tensor(choice, device=first.device).repeat_interleave(
+            torch.tensor(counts, device=first.device)
+        )
+        with torch.no_grad():
+            logits = first.model(normalize(frames, first.sampling), self._bank.select(places)).float().cpu()
+        answers: list[Prediction] = []
+        for rows, own in zip(logits.split(counts), asked, strict=True):
+            columns = rows[:, : len(own.labels)]
+            probabilities = columns.sigmoid() if own.multi_label else columns.softmax(dim=-1)
+            answers.append(Prediction(own.labels.names, probabilities.mean(dim=0)))
+        return answers
+
+
+def _views(contract: Mapping[str, Any]) -> ViewConfig:
+    return ViewConfig(**contract.get("views", {}))  # files from before there was a choice have one view
+
+
+def _build(backbone: torch.nn.Module, architecture: Mapping[str, Any]) -> VideoViT:
+    numbers = architecture["adapters"]
+    adapters = None
+    if numbers is not None:
+        lists = {"kernel": tuple(numbers["kernel"]), "frequency_scales": tuple(numbers["frequency_scales"])}
+        adapters = replace(AdapterConfig(), **{**numbers, **lists})
+    return VideoViT(
+        backbone,
+        architecture["num_classes"],
+        adapters=adapters,
+        readout=cast(Readout, architecture["readout"]),
+        train_backbone=architecture["method"] == "full",
+    )

@@ -1,0 +1,382 @@
+"""From labelled clips to a recognizer file and a report page."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from muybridge.artifacts import Artifact, check_model_file, find_model, load_artifact
+from muybridge.data.clips.dataset import ClipDataset, check_clips
+from muybridge.data.clips.lists import ClipEntry, ClipList, read_clip_list
+from muybridge.data.clips.painting import PaintedClips
+from muybridge.data.clips.prefix_cache import CachedClips, PrefixCache, PrefixIdentity
+from muybridge.data.clips.sampling import SamplingConfig, ViewConfig, normalize
+from muybridge.data.clips.splits import split_by_group
+from muybridge.data.label_maps import read_label_map
+from muybridge.devices import choose_device
+from muybridge.errors import ModelMismatch, OptionError, TrainingError
+from muybridge.evaluation.report_page import Facts, Part, Text, write_report_page
+from muybridge.models.backbones import fuse_attention
+from muybridge.models.st_adapter.sets import load_trained_state
+from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
+from muybridge.pretrained import BackboneIdentity
+from muybridge.progress import progress_line
+from muybridge.recognize.evaluate import (
+    ClipViews,
+    Evaluation,
+    confused_clips,
+    evaluate_views,
+    indicator,
+)
+from muybridge.recognize.objective import (
+    RecognizerConfig,
+    RecognizerObjective,
+    balance_classes,
+    balance_draws,
+    build_recognizer,
+    describe_training,
+)
+from muybridge.recognize.plan import ClipData, TrainingPlan
+from muybridge.recognize.recognizer import BUILT_IN, TASK, Recognizer
+from muybridge.recognize.report import curve_parts, score_parts
+from muybridge.stylize.clip_painter import load_clip_painter
+from muybridge.training.fit import FitConfig, FitResult, Validation, fit, is_main_process
+from muybridge.training.history import read_history
+
+# Held-out clips are read once and kept where they take no more than this.
+_KEPT_BYTES = 1 << 29
+_MEMORY_ADVICE = "fewer --frames, a smaller --size, fewer --blocks, or --gradient-checkpointing"
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What came of a training.
+
+    Attributes:
+        evaluation: on the held-out clips; None where none were.
+        fit: steps, and the memory taken.
+        report: the page.
+    """
+
+    evaluation: Evaluation | None
+    fit: FitResult
+    report: Path
+
+
+@dataclass(frozen=True, eq=False)
+class _Clips:
+    """Clips to train on and to measure on, and those that cannot be read."""
+
+    train: ClipList
+    held_out: ClipList | None
+    left_out: tuple[ClipEntry, ...]
+
+
+def train(
+    plan: TrainingPlan,
+    out: Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    tell: Callable[[str], None] = print,
+) -> Outcome:
+    """Train and write the model file, and beside it NAME.html, the report, and NAME.training, the checkpoints.
+
+    Args:
+        resume: go on from the checkpoints of the same plan.
+        tell: takes lines for the user.
+
+    Raises:
+        TrainingError: fewer than two classes, a class without clips, or what `fit` raises.
+        AnnotationError: a list breaks its format or names an unknown class.
+        ModelError: the backbone's weights cannot be had, or `initialize` does not fit.
+    """
+    check_model_file(out)
+    start = None if plan.initialize is None else _read_start(plan.initialize)
+    if start is not None:
+        plan = replace(plan, model=_as_in(start, plan.model))
+    tell = tell if is_main_process() else _say_nothing
+    started = time.perf_counter()
+    clips = _read_clips(plan.data, plan.config.seed, tell)
+    torch.manual_seed(plan.config.seed)
+    network, identity = build_recognizer(plan.model, len(clips.train.classes))
+    if start is not None:
+        _start_from(start, network, identity)
+    described = describe_training(network, identity)
+    for line in described:
+        tell(line)
+    sampling = plan.sampling.for_backbone(network.backbone)
+    views = ClipViews(clips.held_out, sampling, ViewConfig(), keep_bytes=_KEPT_BYTES) if clips.held_out else None
+    folder = out.with_suffix(".training")
+    if plan.config.precision == "bf16-mixed" and choose_device(device).type == "cpu":
+        fuse_attention(network.backbone, fused=False)
+    with _frozen_in_half_precision(network, plan.config):
+        dataset: Dataset[dict[str, Tensor]] = ClipDataset(clips.train, sampling, plan.augmentation)
+        if plan.painting is not None:
+            dataset = PaintedClips(dataset, load_clip_painter(plan.painting))
+        if plan.cache is not None:
+            dataset = _cached(plan, clips.train, network, identity, sampling, choose_device(device), tell)
+        result = _fit(plan, clips, network, dataset, sampling, views, folder=folder, resume=resume, device=device)
+    tell(f"memory: {_memory(result)}")
+    recognizer = Recognizer(
+        network,
+        clips.train.classes,
+        sampling,
+        backbone=identity,
+        multi_label=clips.train.multi_label,
+        device=device,
+        provenance=_provenance(plan, clips, result),
+    )
+    evaluation = None
+    if views is not None:
+        # Measured as the file will be used, which may be in another precision than training's.
+        evaluation = evaluate_views(
+            recognizer.logits, views, orders=True, left_out=clips.left_out, workers=_readers(views, plan.config)
+        )
+        recognizer.scores = evaluation.numbers()
+    report = out.with_suffix(".html")
+    if is_main_process():
+        recognizer.save(out)
+        facts = [
+            ("training clips", str(len(clips.train))),
+            ("held-out clips", str(len(clips.held_out or ()))),
+            ("steps", f"{result.step}, best {result.best_step}"),
+            ("minutes", f"{(time.perf_counter() - started) / 60:.1f}"),
+            ("memory", _memory(result)),
+        ]
+        texts = {
+            "Network": described,
+            "Plan": json.dumps(_settings(plan, clips), indent=2).splitlines(),
+            "Clips that cannot be read": [str(entry.path) for entry in clips.left_out],
+        }
+        parts: list[Part] = [
+            *(score_parts(evaluation.report, evaluation.order) if evaluation else []),
+            *curve_parts(read_history(folder)),
+            *(confused_clips(evaluation, views) if evaluation and views else []),
+            Facts("Run", facts),
+            *(Text(title, lines) for title, lines in texts.items() if lines),
+        ]
+        write_report_page(report, f"Recognizer {out.stem}", parts, subtitle=f"trained on {plan.data.source}")
+    return Outcome(evaluation, result, report)
+
+
+def _fit(
+    plan: TrainingPlan,
+    clips: _Clips,
+    network: VideoViT,
+    dataset: Dataset[dict[str, Tensor]],
+    sampling: SamplingConfig,
+    views: ClipViews | None,
+    *,
+    folder: Path,
+    resume: bool,
+    device: str,
+) -> FitResult:
+    labels, multi_label, balance = indicator(clips.train), clips.train.multi_label, plan.data.balance
+    objective = RecognizerObjective(
+        network,
+        sampling,
+        class_weights=balance_classes(labels, multi_label=multi_label) if balance == "loss" else None,
+        multi_label=multi_label,
+    )
+    config = plan.length.of(plan.config, len(clips.train))
+    return fit(
+        objective,
+        dataset,
+        config,
+        folder=folder,
+        validation=None if views is None else _validation(network, sampling, views, config),
+        weights=balance_draws(labels) if balance == "draws" else None,
+        resume=resume,
+        accelerator=device if device == "auto" else str(choose_device(device)),
+        title="recognizer",
+        settings=_settings(plan, clips),
+        memory_advice=_MEMORY_ADVICE,
+    )
+
+
+_HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+@contextmanager
+def _frozen_in_half_precision(network: VideoViT, config: FitConfig) -> Generator[None]:
+    """As in the paper, where precision is mixed: a frozen backbone in half precision while the rest is trained.
+
+    Autocast alone would keep its weights in float32 and convert them at every step.
+    """
+    dtype = _HALF.get(config.precision)
+    if dtype is None or network.train_backbone:
+        yield
+        return
+    exact = {name: tensor.to("cpu", copy=True) for name, tensor in network.backbone.state_dict().items()}
+    network.backbone.to(dtype)
+    try:
+        yield
+    finally:
+        network.backbone.float().load_state_dict(exact)
+
+
+def _cached(
+    plan: TrainingPlan,
+    clips: ClipList,
+    network: VideoViT,
+    identity: BackboneIdentity,
+    sampling: SamplingConfig,
+    device: torch.device,
+    tell: Callable[[str], None],
+) -> CachedClips:
+    """The training clips from a folder of what the frozen blocks make of them, worked out where it is missing."""
+    assert plan.cache is not None
+    if network.first_trained_block == 0:
+        raise OptionError(
+            f"--cache has nothing to keep: all {len(network.blocks)} blocks are trained or adapted. Give --blocks "
+            "with fewer, or --method head"
+        )
+    # A head's features follow from how they were read as well.
+    pooled = network.readout if network.config is None else ""
+    dtype = _HALF.get(plan.config.precision, torch.float32)
+    about = PrefixIdentity(identity.hash, network.first_trained_block, sampling, dtype, pooled)
+    cache = PrefixCache(plan.cache, about, views=plan.cache_views)
+
+    def compute(frames: Tensor) -> Tensor:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            return network.forward_prefix(normalize(frames.to(device), sampling)).to(dtype)
+
+    network.to(device).eval()
+    with progress_line("filling the cache", total=len(clips), unit="clips", quiet=not is_main_process()) as line:
+        made = cache.fill(clips, compute, line=line)
+    tell(f"cache: {made} of {len(clips) * plan.cache_views} views worked out, the others found in {plan.cache}")
+    return CachedClips(clips, cache)
+
+
+def _read_clips(data: ClipData, seed: int, tell: Callable[[str], None]) -> _Clips:
+    classes = None if data.labels is None else read_label_map(data.labels)
+    splits = read_clip_list(data.source, labels=classes, root=data.root, group_pattern=data.group_pattern)
+    for note in next(iter(splits.values())).notes:
+        tell(note)
+    whole = splits.get("train") or splits.get("all")
+    if whole is None:
+        raise TrainingError(f"{data.source} has only {', '.join(splits)}, and nothing to train on. Add train")
+    held_out = next((splits[name] for name in ("val", "test") if name in splits), None)
+    if held_out is None and data.held_out:
+        whole, held_out = split_by_group(whole, fraction=data.held_out, seed=seed)
+    _require_two_classes(whole, data.source)
+    total = len(whole) + len(held_out or ())
+    with progress_line("looking at clips", total=total, unit="clips", quiet=not is_main_process()) as line:
+        whole, left_out = check_clips(whole, line)
+        if held_out is not None:
+            held_out, also_left_out = check_clips(held_out, line)
+            left_out = [*left_out, *also_left_out]
+    _require_clips_of_each_class(whole, data.source)
+    tell(f"{len(whole)} clips of {len(whole.classes)} classes to train on, {len(held_out or ())} held out")
+    return _Clips(whole, held_out, tuple(left_out))
+
+
+def _require_two_classes(clips: ClipList, source: Path) -> None:
+    if len(clips.classes) < 2 and not clips.multi_label:
+        raise TrainingError(
+            f"{source} has one class, {clips.classes.names[0]!r}, and nothing to tell it from. Add clips of a second"
+        )
+
+
+def _require_clips_of_each_class(clips: ClipList, source: Path) -> None:
+    empty = [name for name, count in zip(clips.classes.names, clips.class_counts(), strict=True) if not count]
+    if empty:
+        raise TrainingError(
+            f"{source}: no clip to train on is left of {len(empty)} of {len(clips.classes)} classes: "
+            f"{', '.join(empty[:10])}{', ...' if len(empty) > 10 else ''}. Add clips of them, or take the classes out"
+        )
+
+
+def _read_start(recognizer: str | Path) -> Artifact:
+    return load_artifact(find_model(recognizer, built_in=BUILT_IN, task=TASK), task=TASK)
+
+
+def _as_in(start: Artifact, model: RecognizerConfig) -> RecognizerConfig:
+    """The adapters of the file, and what they were read by, where the plan leaves both open."""
+    numbers = start.architecture["adapters"]
+    if model.method != "adapters" or model.adapters is not None or numbers is None:
+        return model
+    tuples = {name: tuple(numbers[name]) for name in ("kernel", "frequency_scales")}  # JSON made lists of them
+    own: dict[str, Any] = {**numbers, **tuples}
+    readout = start.architecture["readout"] if model.readout == "auto" else model.readout
+    return replace(model, adapters=AdapterConfig(**own), readout=readout)
+
+
+def _start_from(start: Artifact, network: VideoViT, identity: BackboneIdentity) -> None:
+    theirs = start.contract["backbone"]
+    if start.architecture["method"] != "full" and theirs["hash"] != identity.hash:
+        raise ModelMismatch(
+            f"the recognizer to start from stands on backbone {theirs['name']!r} of hash {theirs['hash'][:12]}, not "
+            f"on {identity.name!r} of hash {identity.hash[:12]}. Choose the same --backbone"
+        )
+    load_trained_state(network, start.tensors, head="keep")
+
+
+def _validation(network: VideoViT, sampling: SamplingConfig, views: ClipViews, config: FitConfig) -> Validation:
+    dtype = _HALF.get(config.precision)
+
+    def logits(frames: Tensor) -> Tensor:
+        device = network.head.weight.device
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            return network(normalize(frames.to(device), sampling))
+
+    def run() -> Mapping[str, float]:
+        return evaluate_views(logits, views, workers=_readers(views, config), quiet=True).report.numbers
+
+    return Validation(run, "mAP" if views.clips.multi_label else "top1")
+
+
+def _readers(views: ClipViews, config: FitConfig) -> int:
+    """Processes that read held-out clips: none where all of them are kept in memory after the first time."""
+    return 0 if views.num_bytes <= _KEPT_BYTES else config.workers
+
+
+def _settings(plan: TrainingPlan, clips: _Clips) -> dict[str, Any]:
+    """As JSON, what a resumed run must share, beside the numbers of the loop itself."""
+    listing = [(e.path, e.labels, e.start_seconds, e.end_seconds) for e in clips.train.entries]
+    fingerprint = hashlib.sha256(json.dumps(listing, default=str).encode()).hexdigest()[:16]
+    settings = {
+        "data": {**asdict(plan.data), "clips": len(listing), "listing": fingerprint},
+        "model": asdict(plan.model),
+        "sampling": asdict(plan.sampling),
+        "augmentation": asdict(plan.augmentation),
+        "initialize": plan.initialize,
+        "cache_views": plan.cache_views if plan.cache is not None else None,
+        **({} if plan.painting is None else {"painting": asdict(plan.painting)}),
+    }
+    return json.loads(json.dumps(settings, default=str))
+
+
+def _provenance(plan: TrainingPlan, clips: _Clips, result: FitResult) -> dict[str, Any]:
+    facts = {
+        "clips": len(clips.train),
+        "left_out": len(clips.left_out),
+        "held_out": plan.data.held_out,
+        "split_seed": plan.config.seed,
+        "group_pattern": plan.data.group_pattern,
+        "steps": result.step,
+        "best_step": result.best_step,
+        "scores_on": "held-out clips, by which the best step was chosen too",
+        "plan": asdict(plan),
+    }
+    # A file that is passed on need not tell of folders on this machine.
+    return json.loads(json.dumps(facts, default=lambda path: path.name))
+
+
+def _memory(result: FitResult) -> str:
+    if result.peak_memory_bytes is None:
+        return "not known on this system"
+    return f"{result.peak_memory_bytes / 1e9:.2f} GB at the peak"
+
+
+def _say_nothing(line: str) -> None:
+    del line

@@ -1,0 +1,272 @@
+"""Long videos and streams: one answer a window, and the spans of time that follow.
+
+frames, read once ── windows that need them ── batches of clips ── answers a window ── spans with one label
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count, pairwise
+from math import inf, isinf
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from muybridge.data.clips.sampling import SamplingConfig, crop_views, sample_seconds
+from muybridge.errors import OptionError
+from muybridge.media.video_reader import DEFAULT_RATE, Frame
+from muybridge.recognize.recognizer import Prediction, Recognizer
+
+# A rest of a video shorter than this share of a window is not looked at on its own.
+_SHORTEST_REST = 0.25
+# Times nearer than this are the same, in seconds.
+_TOUCHING = 1e-6
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """How a long video is cut.
+
+    Attributes:
+        window_seconds: length of a window; None for that of the clips the model was trained on, or 2 s.
+        step_seconds: from one window's start to the next's; None for half a window.
+    """
+
+    window_seconds: float | None = None
+    step_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("window_seconds", "step_seconds"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < inf:
+                raise OptionError(f"{name}={value} must be above 0 and finite, such as 2")
+        if self.window_seconds and self.step_seconds and self.step_seconds > self.window_seconds:
+            raise OptionError(
+                f"step_seconds={self.step_seconds} passes over what lies between windows of {self.window_seconds} s. "
+                "Choose at most the window"
+            )
+
+    def resolved(self, sampling: SamplingConfig) -> tuple[float, float]:
+        """(window, step) in seconds for a model."""
+        window = self.window_seconds or sampling.span_seconds or 2.0
+        return window, min(self.step_seconds or window / 2, window)
+
+
+@dataclass(frozen=True, eq=False)
+class WindowPrediction:
+    """What is seen between two times, in seconds."""
+
+    start: float
+    end: float
+    prediction: Prediction
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of time with one label.
+
+    Attributes:
+        start, end: seconds.
+        label: of the class.
+        score: mean of its probability over the stretch.
+    """
+
+    start: float
+    end: float
+    label: str
+    score: float
+
+
+@dataclass(eq=False)
+class _Pending:
+    """A window whose frames are still coming; of each picture, its crops (V, 3, height, width)."""
+
+    start: float
+    end: float
+    wanted: list[float]
+    pictures: list[Tensor] = field(default_factory=list[Tensor])
+
+
+def window_predictions(
+    recognizer: Recognizer,
+    frames: Iterable[Frame],
+    config: WindowConfig | None = None,
+    *,
+    shots: Sequence[tuple[float, float]] | None = None,
+    batch_size: int = 8,
+    frame_rate: float | None = None,
+) -> Iterator[WindowPrediction]:
+    """Answers in order of time, as soon as `batch_size` windows are complete. Each frame is read once, and no more
+    pictures are held than overlapping windows need, at the size that the model sees.
+
+    The recognizer's views in space are averaged; for views in time, windows overlap.
+
+    Args:
+        frames: of one video, in order; may be endless.
+        shots: (start, end) in seconds, in order; windows then lie within one shot each. A shot shorter than a window
+            is one window. The end of the last may be infinite.
+        frame_rate: of the video, for models that take every n-th frame of a file.
+    """
+    sampling = steady_sampling(recognizer.sampling, frame_rate)
+    window, step = (config or WindowConfig()).resolved(sampling)
+    complete: list[_Pending] = []
+    plan = _plan(window, step, shots or [(0.0, float("inf"))])
+    for pending in _filled(frames, plan, sampling, recognizer.views.spatial):
+        complete.append(pending)
+        if len(complete) == batch_size:
+            yield from _answers(recognizer, complete)
+            complete.clear()
+    yield from _answers(recognizer, complete)
+
+
+def _answers(recognizer: Recognizer, windows: Sequence[_Pending]) -> Iterator[WindowPrediction]:
+    if not windows:
+        return
+    clips = torch.cat([torch.stack(w.pictures, dim=1) for w in windows])
+    rows = recognizer.probabilities(clips).unflatten(0, (len(windows), -1)).mean(dim=1)
+    for window, row in zip(windows, rows, strict=True):
+        yield WindowPrediction(window.start, window.end, Prediction(recognizer.labels.names, row))
+
+
+def steady_sampling(sampling: SamplingConfig, frame_rate: float | None) -> SamplingConfig:
+    """The same sampling without `stride`: in a video of one rate, every n-th frame is a rate too."""
+    if sampling.mode != "dense" or sampling.stride is None:
+        return sampling
+    return replace(sampling, stride=None, rate=(frame_rate or float(DEFAULT_RATE)) / sampling.stride)
+
+
+def _plan(window: float, step: float, shots: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """Bounds of all windows by their start; endless where the last shot is."""
+    for start, end in shots:
+        if isinf(end):
+            yield from ((start + number * step, start + number * step + window) for number in count())
+        whole = max(0, int((end - start - window) / step + 1e-6))
+        last = start + whole * step + window
+        is_covered = end - last <= _SHORTEST_REST * window  # but for a little, which the last window takes with it
+        for number in range(whole):
+            yield start + number * step, start + number * step + window
+        yield start + whole * step, end if is_covered else last
+        if not is_covered:
+            yield end - window, end
+
+
+def _filled(
+    frames: Iterable[Frame], plan: Iterator[tuple[float, float]], sampling: SamplingConfig, crops: int
+) -> Iterator[_Pending]:
+    """Windows with their T pictures (crops, 3, height, width), each as soon as it is over."""
+    upcoming = next(plan, None)
+    waiting: deque[_Pending] = deque()
+    shown: Frame | None = None
+    views: Tensor | None = None  # of the frame on display, made once, when a window first needs it
+    spacing, covered = float(1 / DEFAULT_RATE), 0.0
+    for frame in frames:
+        seconds = float(frame.pts_seconds)
+        while upcoming is not None and upcoming[0] <= seconds:
+            waiting.append(_pending(upcoming, sampling))
+            upcoming = next(plan, None)
+        if shown is not None:
+            spacing = seconds - float(shown.pts_seconds) or spacing
+            views = _hand_out(waiting, shown, seconds, sampling, crops, views)
+        while waiting and waiting[0].end <= seconds + 1e-6:
+            covered = waiting[0].end
+            yield waiting.popleft()
+        shown, views = frame, None
+    if shown is None:
+        return
+    end = float(shown.pts_seconds) + spacing
+    _hand_out(waiting, shown, float("inf"), sampling, crops, views)
+    for window in waiting:
+        # A window that the end of the video cuts short counts where a good part of it was not looked at yet.
+        rest = end - max(covered, window.start)
+        whole = window.end <= end + spacing / 2
+        if whole or covered == 0 or rest > _SHORTEST_REST * (window.end - window.start):
+            window.end = covered = min(window.end, end)
+            yield window
+
+
+def _pending(bounds: tuple[float, float], sampling: SamplingConfig) -> _Pending:
+    start, end = bounds
+    # The last moment belongs to what follows.
+    wanted = np.minimum(sample_seconds(sampling, start, end), max(start, end - 1e-3))
+    return _Pending(start, end, wanted.tolist())
+
+
+def _hand_out(
+    waiting: Iterable[_Pending],
+    shown: Frame,
+    until: float,
+    sampling: SamplingConfig,
+    crops: int,
+    views: Tensor | None,
+) -> Tensor | None:
+    """Give the frame on display until `until` to all windows that want it."""
+    for window in waiting:
+        while len(window.pictures) < sampling.frames and window.wanted[len(window.pictures)] < until - _TOUCHING:
+            if views is None:
+                picture = torch.from_numpy(shown.image).permute(2, 0, 1)[None]
+                views = torch.cat(crop_views(picture, sampling, crops))
+            window.pictures.append(views)
+    return views
+
+
+def join_spans(
+    windows: Iterable[WindowPrediction], *, threshold: float = 0.0, multi_label: bool = False
+) -> list[Span]:
+    """Stretches of one label. Where windows overlap, their probabilities are averaged.
+
+    Args:
+        threshold: a stretch whose likeliest label is less likely than this has none; where a clip may have several
+            labels, each label's stretches are those where it is at least as likely as this.
+    """
+    ordered = sorted(windows, key=lambda window: window.start)
+    return sorted(
+        iter_spans(ordered, threshold=threshold, multi_label=multi_label), key=lambda span: (span.start, span.label)
+    )
+
+
+def iter_spans(
+    windows: Iterable[WindowPrediction], *, threshold: float = 0.0, multi_label: bool = False
+) -> Iterator[Span]:
+    """`join_spans` for windows that come in order of their start, each span as soon as it is over."""
+    running: dict[int, Span] = {}
+    for start, end, probabilities, names in _averaged(windows):
+        columns = range(len(names)) if multi_label else [int(probabilities.argmax())]
+        now = {column: float(probabilities[column]) for column in columns}
+        now = {column: score for column, score in now.items() if score >= threshold}
+        for column in [c for c, span in running.items() if c not in now or span.end < start - _TOUCHING]:
+            yield running.pop(column)
+        for column, score in now.items():
+            before = running.get(column)
+            if before is None:
+                running[column] = Span(start, end, names[column], score)
+                continue
+            length, more = before.end - before.start, end - start
+            mean = (before.score * length + score * more) / (length + more)
+            running[column] = Span(before.start, end, before.label, mean)
+    yield from running.values()
+
+
+def _averaged(
+    windows: Iterable[WindowPrediction],
+) -> Iterator[tuple[float, float, Tensor, Sequence[str]]]:
+    """Stretches between neighbouring starts and ends, each with the mean of the windows that cover it."""
+    covering: list[WindowPrediction] = []
+    clock = 0.0
+    for window in windows:
+        yield from _until(covering, clock, window.start)
+        clock = max(clock, window.start)
+        covering = [w for w in covering if w.end > clock + _TOUCHING] + [window]
+    yield from _until(covering, clock, float("inf"))
+
+
+def _until(
+    covering: Sequence[WindowPrediction], start: float, end: float
+) -> Iterator[tuple[float, float, Tensor, Sequence[str]]]:
+    edges = {start, *(w.end for w in covering if start < w.end < end)}
+    if not isinf(end):
+        edges.add(end)
+    for left, right in pairwise(sorted(edges)):
+        shared = [w.prediction for w in covering if w.end >= right - _TOUCHING]
+        if shared and right - left > _TOUCHING:
+            yield left, right, torch.stack([p.probabilities for p in shared]).mean(dim=0), shared[0].names

@@ -1,0 +1,149 @@
+"""From a file to a painted file: reading, painting and writing overlap."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+from muybridge.errors import OptionError
+from muybridge.media.images import read_image, resize_image, write_image
+from muybridge.media.masks import MaskTrack, TimedMask
+from muybridge.media.outputs import check_writable
+from muybridge.media.pipeline import BackgroundWriter, prefetch
+from muybridge.media.sources import Source
+from muybridge.media.video_reader import DEFAULT_RATE, Frame, VideoReader
+from muybridge.media.video_writer import VideoWriter, exact_time_base
+from muybridge.progress import progress_line
+from muybridge.stylize.pictures import RGB
+from muybridge.stylize.stylizer import Style, StylizeConfig, Stylizer
+from muybridge.stylize.temporal import TemporalConfig
+
+
+class MaskSearch(Protocol):
+    """Finds in each input what is to be painted of it, as `muybridge.localize.search.PeopleSearch` finds people."""
+
+    def in_video(self, source: Source, *, quiet: bool = False) -> tuple[TimedMask, list[str]]:
+        """The mask over time, and notes for the user."""
+        ...
+
+    def in_picture(self, picture: RGB, name: str) -> tuple[TimedMask, list[str]]:
+        """The mask of a picture (H, W, 3), and notes for the user."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class PaintJob:
+    """What is the same for every input of a batch.
+
+    Attributes:
+        weights: one a style, not normalised.
+        masks: paths of pictures or videos; one for all styles, one a style, or none.
+        temporal: None paints each frame alone.
+        people: who is painted, in place of masks; a video is then read twice.
+
+    Raises:
+        OptionError: masks and people.
+    """
+
+    stylizer: Stylizer
+    styles: Sequence[Style]
+    weights: Sequence[float]
+    masks: Sequence[str | Path]
+    config: StylizeConfig
+    temporal: TemporalConfig | None
+    people: MaskSearch | None = None
+
+    def __post_init__(self) -> None:
+        if self.people is not None and self.masks:
+            raise OptionError("--who and --doing make a mask of their own. Give them, or --mask")
+
+
+def paint_file(job: PaintJob, source: Source, target: Path, *, quiet: bool = False) -> list[str]:
+    """Paint one picture or video.
+
+    A picture keeps its size, transparency and colour profile; a video its size, timestamps and sound.
+
+    Returns:
+        What was lost or guessed, in sentences for the user.
+
+    Raises:
+        InputError, OptionError, OutputError: see `muybridge.errors`. Nothing half-written is left.
+    """
+    check_writable(target)
+    if source.kind == "image":
+        return _paint_picture(job, source.path, target)
+    return _paint_video(job, source, target, quiet=quiet)
+
+
+def _paint_picture(job: PaintJob, path: Path, target: Path) -> list[str]:
+    picture = read_image(path)
+    masks, notes = list[Any](job.masks), list[str]()
+    if job.people is not None:
+        mask, notes = job.people.in_picture(picture.rgb, path.name)
+        masks = [mask.at(Fraction(0), *picture.rgb.shape[:2])]
+    painted = job.stylizer(picture, list(job.styles), weights=job.weights, masks=masks, config=job.config)
+    alpha = picture.alpha
+    if alpha is not None and alpha.shape != painted.shape[:2]:
+        alpha = resize_image(alpha, painted.shape[1], painted.shape[0])
+    write_image(target, painted, alpha=alpha, icc_profile=picture.icc_profile)
+    if picture.num_pictures > 1:
+        notes.append(
+            f"{path} holds {picture.num_pictures} pictures, of which the first is painted; a .gif or a video is "
+            "painted whole"
+        )
+    return notes
+
+
+def _paint_video(job: PaintJob, source: Source, target: Path, *, quiet: bool) -> list[str]:
+    notes: list[str] = []
+    with ExitStack() as stack:
+        masks: list[TimedMask] = []
+        if job.people is not None:
+            people, notes = job.people.in_video(source, quiet=quiet)
+            masks.append(people)
+        for mask in job.masks:
+            track = MaskTrack(mask)
+            stack.callback(track.close)
+            masks.append(track)
+        reader = stack.enter_context(VideoReader(source.location))
+        info = reader.info
+        total = info.num_frames if source.kind == "video" else None
+        line = stack.enter_context(progress_line(source.relative.name, total=total, unit="frames", quiet=quiet))
+        frames = prefetch(reader, depth=2)
+        stack.callback(frames.close)
+        painted = job.stylizer.stream(
+            frames, list(job.styles), weights=job.weights, masks=masks, config=job.config, temporal=job.temporal
+        )
+        first = next(painted)
+        writer = stack.enter_context(
+            VideoWriter(
+                target,
+                width=first.image.shape[1],
+                height=first.image.shape[0],
+                rate=info.average_rate or DEFAULT_RATE,
+                time_base=exact_time_base(info.time_base),
+                audio_from=source.location if info.has_audio and source.kind == "video" else None,
+            )
+        )
+
+        def write(frame: Frame) -> None:
+            writer.write(frame.image, frame.pts_seconds)
+            line.advance()
+
+        background = stack.enter_context(BackgroundWriter(write, depth=2))
+        background.put(first)
+        try:
+            for frame in painted:
+                background.put(frame)
+        except KeyboardInterrupt:
+            # Only the user can end a live stream; what was painted until then is the result.
+            if source.kind != "stream":
+                raise
+        notes += [note for note in reader.notes if note not in notes]
+        if first.image.shape[0] % 2 or first.image.shape[1] % 2:
+            notes.append(
+                f"{target} has an odd size, which H.264 stores as yuv444p; if a player refuses it, use an even --size"
+            )
+    return notes

@@ -1,0 +1,58 @@
+"""Pictures on their way into the stylizer's network and out of it: sizes, padding, kept colours."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from muybridge.errors import InputError
+from muybridge.media.images import Picture, read_image
+from muybridge.models.avatar_net.network import MIN_SIDE, STRIDE
+
+RGB = NDArray[np.uint8]
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as in JPEG and PNG viewers
+
+
+def as_rgb(picture: Any) -> RGB:
+    """(H, W, 3) uint8 of a path, a `Picture` or an array; InputError for any other array."""
+    if isinstance(picture, (str, Path)):
+        return read_image(picture).rgb
+    if isinstance(picture, Picture):
+        return picture.rgb
+    array = np.asarray(picture)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise InputError(f"a picture must be (H, W, 3) uint8 RGB, got {array.shape} {array.dtype}")
+    return cast(RGB, array)
+
+
+def scaled(width: int, height: int, short_side: int) -> tuple[int, int]:
+    """(width, height) with the short side as asked, aspect kept."""
+    scale = short_side / min(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def sized(rgb: RGB, size: int) -> RGB:
+    """A picture (H, W, 3) uint8 with the short side as asked; 0 leaves it."""
+    if not size or min(rgb.shape[:2]) == size:
+        return rgb
+    target = scaled(rgb.shape[1], rgb.shape[0], size)
+    return np.asarray(Image.fromarray(rgb).resize(target, Image.Resampling.LANCZOS))
+
+
+def padded(picture_13HW: Tensor) -> Tensor:
+    """Grown at the right and the bottom, by repeating the edge, to sides the network takes."""
+    H, W = picture_13HW.shape[2:]
+    bottom = max(MIN_SIDE, -(-H // STRIDE) * STRIDE) - H
+    right = max(MIN_SIDE, -(-W // STRIDE) * STRIDE) - W
+    return F.pad(picture_13HW, (0, right, 0, bottom), mode="replicate") if bottom or right else picture_13HW
+
+
+def keep_colors(painted: NDArray[np.float32], rgb: RGB) -> NDArray[np.float32]:
+    """The painting's light and dark with the content's colour differences."""
+    content = rgb.astype(np.float32)
+    lighter = (painted - content) @ _LUMA
+    return (content + lighter[..., None]).astype(np.float32)

@@ -1,0 +1,420 @@
+"""Stylizer: a picture or a video painted in the style of any image.
+
+path or uint8 RGB ── pad ── encode ── per style: match, swap, recolour ── decode ── masks, colours ── uint8 RGB
+"""
+
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from muybridge.artifacts import Artifact, find_model, load_artifact, push_to_hub
+from muybridge.devices import choose_device
+from muybridge.errors import MissingInput, ModelError, ModelMismatch, OptionError
+from muybridge.media.masks import Mask, MaskTrack, TimedMask, fit_mask
+from muybridge.media.video_reader import Frame
+from muybridge.models.avatar_net.network import (
+    MIN_SIDE,
+    STRIDE,
+    AvatarNet,
+    AvatarNetConfig,
+    Decoration,
+    Interpolation,
+    Projection,
+    StyleCode,
+    encode_style,
+    fit_whitening,
+    fusion_targets,
+    recolour,
+    swap,
+)
+from muybridge.pretrained import VGG19, avatar_net_with_vgg19, encoder_fingerprint
+from muybridge.stylize.pictures import RGB, as_rgb, keep_colors, padded, scaled, sized
+from muybridge.stylize.styles import BUILT_IN_STYLES, built_in_style
+from muybridge.stylize.temporal import TemporalCarry, TemporalConfig
+
+TASK = "stylize"
+BUILT_IN = {"builtin": "stylizer.safetensors"}
+
+# Above this many bytes for one full-resolution feature map the network works in tiles.
+_LARGEST_MAP_BYTES = 256 << 20
+_TILE = 512
+
+
+@dataclass(frozen=True)
+class StylizeConfig:
+    """What the user can ask of a painting.
+
+    Attributes:
+        strength: from 0, the photograph, to 1, the style alone.
+        interpolation: how strength acts. "biased" fades from the photograph; "normalized" fades from a photograph
+            that has the style's colours and contrasts already.
+        projection: "zca" matches by all correlations of the features, "adain" by each channel alone, which is faster
+            and keeps more of the content. A `Style` that was made before keeps the one it was made with.
+        patch_size: odd side of the pieces of style, in units of 8 pixels; larger pieces keep more of the style's
+            drawing and less of the content's detail.
+        keep_colors: keep the content's colours, and paint only light and dark.
+        style_size: short side in pixels that style pictures are scaled to; larger makes larger strokes.
+        size: short side in pixels of the result; 0 keeps the input's own size.
+    """
+
+    strength: float = 1.0
+    interpolation: Interpolation = "biased"
+    projection: Projection = "zca"
+    patch_size: int = 5
+    keep_colors: bool = False
+    style_size: int = 512
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise OptionError(f"strength={self.strength} is out of range: choose 0 (the photograph) to 1 (the style)")
+        if self.patch_size < 1 or self.patch_size % 2 == 0:
+            raise OptionError(f"patch_size={self.patch_size} must be an odd number: try 3 or 5")
+        if self.style_size < MIN_SIDE:
+            raise OptionError(f"style_size={self.style_size} is too small: choose {MIN_SIDE} or more")
+        if self.size < 0:
+            raise OptionError(f"size={self.size} must be 0 (keep the size) or a number of pixels")
+
+    @property
+    def decoration(self) -> Decoration:
+        """The part that the network reads."""
+        return Decoration(self.strength, self.interpolation, self.patch_size)
+
+
+@dataclass(frozen=True, eq=False)
+class Style:
+    """A style picture after the network has looked at it; can be kept in a file.
+
+    Attributes:
+        name: for people.
+        code: what the network needs of it.
+        model: fingerprint of the network that made the code; no other can use it.
+    """
+
+    name: str
+    code: StyleCode
+    model: str
+
+    def save(self, path: str | Path) -> None:
+        """Write the style as a .safetensors file, whole or not at all."""
+        tensors = {"whitened": self.code.whitened, "mean": self.code.mean, "colour": self.code.colour}
+        for level, (mean, deviation) in enumerate(self.code.statistics):
+            tensors |= {f"statistics.{level}.mean": mean, f"statistics.{level}.deviation": deviation}
+        contract = {"name": self.name, "model": self.model, "projection": self.code.projection}
+        Artifact("style", {}, tensors, contract=contract).save(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Style":
+        """Read what `save` wrote."""
+        artifact = load_artifact(path, task="style")
+        t, contract = artifact.tensors, artifact.contract
+        s3, s2, s1 = ((t[f"statistics.{i}.mean"], t[f"statistics.{i}.deviation"]) for i in range(3))
+        code = StyleCode(t["whitened"], t["mean"], t["colour"], (s3, s2, s1), contract["projection"])
+        return cls(contract["name"], code, contract["model"])
+
+
+class Stylizer:
+    """Paints pictures and videos. Made by `from_pretrained`.
+
+    Example:
+        >>> stylizer = Stylizer.from_pretrained()
+        >>> painting = stylizer("photo.jpg", "painting.jpg", strength=0.8)
+    """
+
+    def __init__(self, network: AvatarNet, *, fingerprint: str, artifact: Artifact | None = None) -> None:
+        self.network, self.fingerprint, self.artifact = network.eval(), fingerprint, artifact
+        self.network.requires_grad_(False)
+        self.network.to(memory_format=torch.channels_last)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path = "builtin", *, device: str = "auto") -> "Stylizer":
+        """Load a model.
+
+        Args:
+            name_or_path: "builtin", a .safetensors file, or OWNER/NAME on the Hugging Face hub.
+            device: auto, cpu, cuda, cuda:1, mps.
+
+        Raises:
+            MissingInput, UnsafeModelFile, ModelMismatch, ModelError: see `muybridge.errors`.
+        """
+        path = find_model(name_or_path, built_in=BUILT_IN, task=TASK)
+        artifact = load_artifact(path, task=TASK)
+        network = _network(artifact, path)
+        return cls(network.to(choose_device(device)), fingerprint=_fingerprint(artifact), artifact=artifact)
+
+    def save(self, path: str | Path) -> None:
+        """Write the model as one .safetensors file, whole or not at all."""
+        config = {"widths": list(self.network.config.widths), "mean": list(self.network.config.mean)}
+        before = self.artifact
+        provenance, scores = (before.provenance, before.scores) if before else ({}, {})
+        encoder = before.contract.get("encoder") if before else None
+        trained = self.network.decoder if encoder else self.network
+        prefix = "decoder." if encoder else ""
+        tensors = {prefix + name: tensor for name, tensor in trained.state_dict().items()}
+        contract = {"encoder": encoder} if encoder else {}
+        Artifact(TASK, config, tensors, provenance, scores, contract).save(path)
+
+    def push_to_hub(self, repository: str, *, private: bool = False) -> str:
+        """Upload the model as OWNER/NAME to the Hugging Face hub; returns its address."""
+        import tempfile
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.safetensors"
+            self.save(path)
+            return push_to_hub(path, repository, private=private)
+
+    def encode_style(self, style: Any, *, name: str = "", projection: Projection = "zca", size: int = 512) -> Style:
+        """Look at a style picture once, for use on any number of pictures and frames.
+
+        Args:
+            style: a path, the name of a built-in style, a `Picture`, (H, W, 3) uint8 RGB, a .safetensors file of a
+                saved style, or a `Style`.
+            name: for people; by default the file's name.
+            projection: see `StylizeConfig`.
+            size: short side that the picture is scaled to.
+        """
+        if isinstance(style, (str, Path)) and Path(style).suffix == ".safetensors":
+            style = Style.load(style)
+        if isinstance(style, Style):
+            if style.model != self.fingerprint:
+                raise ModelMismatch(
+                    f"the style {style.name!r} was made with another model. Make it anew from its picture"
+                )
+            return Style(style.name, style.code.to(self.device), style.model)
+        if isinstance(style, str) and style in BUILT_IN_STYLES and not Path(style).exists():
+            name, style = name or style, built_in_style(style, size=size)
+        if isinstance(style, (str, Path)) and not Path(style).is_file():
+            raise MissingInput(
+                f"there is no style {str(style)!r}: give a picture, a saved style, or one of `muybridge styles`"
+            )
+        name = name or (Path(style).stem if isinstance(style, (str, Path)) else "style")
+        rgb = as_rgb(style)
+        width, height = scaled(rgb.shape[1], rgb.shape[0], size)
+        # A very long picture would make the match table as long; its middle tells the style as well.
+        image = Image.fromarray(rgb).resize((width, height), Image.Resampling.LANCZOS)
+        left, top = max(0, (width - 4 * size) // 2), max(0, (height - 4 * size) // 2)
+        image = image.crop((left, top, left + min(width, 4 * size), top + min(height, 4 * size)))
+        with torch.inference_mode():
+            levels = self.network.encoder(padded(self._tensor(np.asarray(image))))
+            _check_finite(levels[3])
+            return Style(name, encode_style(levels, projection), self.fingerprint)
+
+    def __call__(
+        self,
+        picture: Any,
+        styles: Any,
+        *,
+        weights: Sequence[float] | None = None,
+        masks: Sequence[Any] | None = None,
+        config: StylizeConfig | None = None,
+        **options: Any,
+    ) -> RGB:
+        """Paint one picture.
+
+        Args:
+            picture: a path, a `Picture`, or (H, W, 3) uint8 RGB.
+            styles: one style or several, each as `encode_style` takes it.
+            weights: one a style, not negative; they are divided by their sum. Equal by default.
+            masks: one for all styles together, or one a style: paths, or (H, W) arrays, bool, uint8, or float in
+                [0, 1]. Soft masks blend. What no mask covers stays the photograph.
+            config, options: a `StylizeConfig`, or its fields.
+
+        Returns:
+            (H, W, 3) uint8 RGB of the input's size, or as `size` asks.
+        """
+        frames = [Frame(as_rgb(picture), Fraction(0), 0)]
+        tracks = [MaskTrack(mask) for mask in masks or ()]
+        stream = self.stream(frames, styles, weights=weights, masks=tracks, config=config, temporal=None, **options)
+        return next(stream).image
+
+    def stream(
+        self,
+        frames: Iterable[Frame],
+        styles: Any,
+        *,
+        weights: Sequence[float] | None = None,
+        masks: Sequence[TimedMask] | None = None,
+        config: StylizeConfig | None = None,
+        temporal: TemporalConfig | Literal["default"] | None = "default",
+        **options: Any,
+    ) -> Generator[Frame, None, None]:
+        """Paint frames one after another, each with the memory of the one before; holds two frames at a time.
+
+        Args:
+            frames: of one video, in order.
+            temporal: how coherence over time is kept; None paints each frame alone.
+            styles, weights, masks, config, options: as for a picture.
+
+        Yields:
+            Painted frames with the timestamps and indices of the input.
+        """
+        config = _configured(config, options)
+        weighted = self._weighted_styles(styles, weights, config)
+        tracks = list(masks or ())
+        if tracks and len(tracks) not in (1, len(weighted)):
+            raise OptionError(
+                f"{len(tracks)} masks for {len(weighted)} styles: give one for all together, or one for each"
+            )
+        layers = [[pair] for pair in _unweighted(weighted)] if len(tracks) > 1 else [weighted]
+        carries = [_carry(temporal) for _ in layers]
+        for frame in frames:
+            rgb = sized(frame.image, config.size)
+            content = self._tensor(rgb)
+            painted = [
+                self._paint(content, layer, config, carry) for layer, carry in zip(layers, carries, strict=True)
+            ]
+            result = self._compose(rgb, painted, tracks, frame.pts_seconds)
+            if config.keep_colors:
+                result = keep_colors(result, rgb)
+            yield Frame(_to_uint8(result), frame.pts_seconds, frame.index)
+
+    def _weighted_styles(
+        self, styles: Any, weights: Sequence[float] | None, config: StylizeConfig
+    ) -> list[tuple[float, StyleCode]]:
+        several = list(styles) if isinstance(styles, (list, tuple)) else [styles]
+        if not several:
+            raise OptionError("no style was given: name at least one picture")
+        given = list(weights) if weights is not None else [1.0] * len(several)
+        if len(given) != len(several):
+            raise OptionError(f"{len(given)} weights for {len(several)} styles: give one for each")
+        if any(not w >= 0 for w in given) or not 0 < sum(given) < float("inf"):
+            raise OptionError(f"weights={given} must not be negative, and at least one must be above 0")
+        encoded = [self.encode_style(s, projection=config.projection, size=config.style_size) for s in several]
+        return [(w / sum(given), style.code) for w, style in zip(given, encoded, strict=True)]
+
+    @torch.inference_mode()
+    def _paint(
+        self,
+        picture_13HW: Tensor,
+        styles: Sequence[tuple[float, StyleCode]],
+        config: StylizeConfig,
+        carry: TemporalCarry | None,
+    ) -> Tensor:
+        """One picture in one mixture of styles: (1, 3, H, W) to the same, in [0, 255]."""
+        H, W = picture_13HW.shape[2:]
+        grown = padded(picture_13HW)
+        most = 2 * (min(grown.shape[2:]) // STRIDE) - 1
+        if config.patch_size > most:
+            raise OptionError(
+                f"patch_size={config.patch_size} is too large for {W}x{H} pixels: choose at most {most}"
+            )
+        map_bytes = grown.shape[2] * grown.shape[3] * self.network.config.widths[0] * 4
+        tile = _TILE if map_bytes > _LARGEST_MAP_BYTES else None
+        content = self.network.encode(grown, tile=tile)
+        _check_finite(content.z)
+        if carry:
+            carry.begin(grown, content)
+        how = config.decoration
+        parts: list[Tensor] = []
+        # A style that was encoded before keeps the projection of then.
+        projections: set[Projection] = {code.projection for _, code in styles}
+        by_projection = {name: fit_whitening(content.z, name).forward(content.z) for name in projections}
+        for number, (weight, code) in enumerate(styles):
+            whitened = by_projection[code.projection]
+            swapped = swap(whitened, code, how.patch_size, carry.carry_matches(number) if carry else None)
+            if carry:
+                swapped = carry.carry_features(number, swapped)
+            parts.append(weight * recolour(content.z, whitened, swapped.features, code, how))
+        targets = fusion_targets(content.statistics, styles, how)
+        painted = self.network.decode(torch.stack(parts).sum(0), targets, tile=tile)
+        if carry:
+            painted = carry.carry_picture(painted)
+        return painted[:, :, :H, :W]
+
+    def _compose(
+        self, rgb: RGB, painted: Sequence[Tensor], tracks: Sequence[TimedMask], seconds: Fraction
+    ) -> NDArray[np.float32]:
+        """Painted layers under their masks, over the photograph: (H, W, 3) float32 in [0, 255]."""
+        layers = [layer[0].permute(1, 2, 0).float().cpu().numpy() for layer in painted]
+        if not tracks:
+            return layers[0]
+        height, width = rgb.shape[:2]
+        masks = [track.at(seconds, height, width) for track in tracks]
+        total = np.maximum(np.sum(masks, axis=0), 1)
+        result = rgb * (1 - np.sum(masks, axis=0) / total)[..., None]
+        for layer, mask in zip(layers, masks, strict=True):
+            result = result + layer * (mask / total)[..., None]
+        return result.astype(np.float32)
+
+    def _tensor(self, rgb: RGB) -> Tensor:
+        tensor = torch.from_numpy(np.array(rgb, copy=True)).permute(2, 0, 1)[None]
+        return tensor.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
+
+
+def _network(artifact: Artifact, path: Path) -> AvatarNet:
+    """The network of a model file. A frozen public encoder is named there, not copied: it is fetched and checked."""
+    encoder = artifact.contract.get("encoder")
+    if encoder:
+        if encoder["source"] != VGG19:
+            raise ModelMismatch(f"{path} needs the encoder {encoder['source']}, which this version does not know")
+        network = avatar_net_with_vgg19()
+        if encoder_fingerprint(network.encoder) != encoder["sha256"]:
+            raise ModelMismatch(f"{path} was trained on another {VGG19} than the one found here: the weights differ")
+        expected: torch.nn.Module = network.decoder
+    else:
+        network = AvatarNet(AvatarNetConfig(**{key: tuple(value) for key, value in artifact.architecture.items()}))
+        expected = network
+    prefix = "decoder." if encoder else ""
+    tensors = {name.removeprefix(prefix): tensor.float() for name, tensor in artifact.tensors.items()}
+    try:
+        expected.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ModelMismatch(f"{path} does not hold the network its header describes: {error}") from error
+    return network
+
+
+def _configured(config: StylizeConfig | None, options: dict[str, Any]) -> StylizeConfig:
+    if config is not None and options:
+        raise OptionError(f"config and {', '.join(options)} were both given: put all options into the config")
+    try:
+        return config or StylizeConfig(**options)
+    except TypeError as error:
+        raise OptionError(f"{error}. Known options: {', '.join(StylizeConfig.__dataclass_fields__)}") from error
+
+
+def _carry(temporal: TemporalConfig | Literal["default"] | None) -> TemporalCarry | None:
+    if temporal is None:
+        return None
+    return TemporalCarry(TemporalConfig() if temporal == "default" else temporal)
+
+
+def _unweighted(weighted: Sequence[tuple[float, StyleCode]]) -> list[tuple[float, StyleCode]]:
+    """Under masks of their own the styles do not mix, each is painted in full."""
+    return [(1.0, code) for _, code in weighted]
+
+
+def _check_finite(values: Tensor) -> None:
+    if not torch.isfinite(values).all():
+        raise ModelError("the model makes values that are not numbers: its file is damaged. Get it again")
+
+
+def _to_uint8(picture: NDArray[np.float32]) -> RGB:
+    _check_finite(torch.from_numpy(picture))
+    return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+
+
+def _fingerprint(artifact: Artifact) -> str:
+    """Identifies a network by its tensors."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for name in sorted(artifact.tensors):
+        digest.update(name.encode())
+        digest.update(artifact.tensors[name].contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+__all__ = ["Mask", "Style", "StylizeConfig", "Stylizer", "fit_mask"]

@@ -1,0 +1,159 @@
+"""Coherence over time: what was painted on a surface stays on it while it moves.
+
+Three things are carried from the frame before along the motion, each only where the motion can be believed:
+
+    matches   ── a bonus in the arg max, so that a surface keeps its piece of the style
+    features  ── the swapped features, blended, so that a change of match fades in
+    picture   ── the painted pixels, blended, which also steadies what the decoder adds
+
+Ours, not the paper's, which paints frame by frame.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from muybridge.media.optical_flow import DISOpticalFlow, has_optical_flow
+from muybridge.models.avatar_net.motion import feature_flow, resize_flow, visibility, warp
+from muybridge.models.avatar_net.network import STRIDE, Encoded, Swap, channel_statistics, impose_statistics
+from muybridge.models.avatar_net.patch_swap import MatchBonus
+
+MotionSource = Literal["auto", "features", "dis"]
+
+
+@dataclass(frozen=True)
+class TemporalConfig:
+    """How much is carried. Zero of all three paints frame by frame.
+
+    Attributes:
+        match_bonus: added to the score, a cosine, of the carried match.
+        feature_share: of the carried swapped features in the blend, 0 to 1.
+        picture_share: of the carried painted pixels in the blend, 0 to 1.
+        photometric_scale: difference of RGB in [0, 255] between a pixel and its origin at which belief falls to 1/e.
+        motion: where the motion comes from; "auto" takes OpenCV's DIS where it is installed, else the features.
+    """
+
+    match_bonus: float = 0.1
+    feature_share: float = 0.7
+    picture_share: float = 0.0
+    photometric_scale: float = 24.0
+    motion: MotionSource = "auto"
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """Where the present frame's surfaces were in the frame before.
+
+    Attributes:
+        flow: (2, H, W) in pixels.
+        belief: (H, W) in [0, 1]; 0 where a surface was hidden, outside, or looked different.
+        flow_features, belief_features: the same on the grid of relu4_1.
+    """
+
+    flow: Tensor
+    belief: Tensor
+    flow_features: Tensor
+    belief_features: Tensor
+
+
+class TemporalCarry:
+    """The memory of one video. Call `begin` with each frame, the three `carry_` methods, then `remember`."""
+
+    def __init__(self, config: TemporalConfig) -> None:
+        self.config = config
+        use_dis = config.motion == "dis" or (config.motion == "auto" and has_optical_flow())
+        self._estimate: Callable[[_Seen, _Seen], Tensor] = _DISMotion() if use_dis else _feature_motion
+        self._before: _Seen | None = None
+        self._now: _Seen | None = None
+        self._motion: Motion | None = None
+        self._swaps: dict[int, Swap] = {}
+        self._painted: Tensor | None = None
+
+    def begin(self, picture_13HW: Tensor, content: Encoded) -> None:
+        """Take in a frame and find the motion since the one before; a cut or a new size starts afresh."""
+        self._now = _Seen(picture_13HW, content.levels)
+        self._motion = None
+        if self._before is not None and self._before.picture.shape == picture_13HW.shape:
+            self._motion = self._measure(self._now, self._before)
+
+    def _measure(self, now: "_Seen", before: "_Seen") -> Motion:
+        backward, forward = self._estimate(now, before), self._estimate(before, now)
+        H, W = now.picture.shape[2:]
+        belief = visibility(backward, forward)
+        flow = resize_flow(backward, H, W)
+        belief = F.interpolate(belief[None, None], (H, W), mode="bilinear", align_corners=False)
+        # Where the same surface looks different (light, shadow, a wrong match), the past should not stick.
+        difference = (now.picture[0] - warp(before.picture[0], flow)).square().mean(0)
+        smoothed = F.avg_pool2d(difference[None, None], 5, 1, 2, count_include_pad=False)
+        belief = belief * torch.exp(-smoothed / self.config.photometric_scale**2)
+        h, w = H // STRIDE, W // STRIDE
+        coarse = F.adaptive_avg_pool2d(belief, (h, w))[0, 0]
+        return Motion(flow, belief[0, 0], resize_flow(flow, h, w), coarse)
+
+    def carry_matches(self, style: int) -> MatchBonus | None:
+        """The bonus for the carried matches of style number `style`; None on a first frame."""
+        motion, before = self._motion, self._swaps.get(style)
+        if motion is None or before is None or self.config.match_bonus == 0:
+            return None
+        carried = warp(before.matches[None].float(), motion.flow_features.round(), mode="nearest")[0]
+        return MatchBonus(carried.round().long(), motion.belief_features * self.config.match_bonus)
+
+    def carry_features(self, style: int, swap: Swap) -> Swap:
+        """Blend the swapped features with the carried ones, and remember the blend."""
+        motion, before = self._motion, self._swaps.get(style)
+        if motion is not None and before is not None and self.config.feature_share > 0:
+            carried = warp(before.features, motion.flow_features, mode="bicubic")
+            share = motion.belief_features * self.config.feature_share
+            blend = torch.lerp(swap.features, carried, share)
+            # A mean of two pieces of style is flatter than either; the style lies in how much they vary.
+            target = channel_statistics(swap.features[None])
+            swap = Swap(impose_statistics(blend[None], target)[0], swap.matches)
+        self._swaps[style] = swap
+        return swap
+
+    def carry_picture(self, painted_13HW: Tensor) -> Tensor:
+        """Blend the painted frame with the carried one, and remember the blend."""
+        if self._motion is not None and self._painted is not None and self.config.picture_share > 0:
+            carried = warp(self._painted[0], self._motion.flow, mode="bicubic").clamp(0, 255)
+            share = self._motion.belief * self.config.picture_share
+            painted_13HW = torch.lerp(painted_13HW[0], carried, share)[None]
+        self._painted = painted_13HW
+        self._before = self._now
+        return painted_13HW
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    picture: Tensor
+    levels: Sequence[Tensor] | None
+
+
+def _feature_motion(later: _Seen, earlier: _Seen) -> Tensor:
+    """(2, H / 2, W / 2), or without kept features (tiled pictures) by the pictures at an eighth to a half."""
+    return feature_flow(_pyramid(later), _pyramid(earlier))
+
+
+def _pyramid(seen: _Seen) -> list[Tensor]:
+    if seen.levels is not None:
+        return [seen.levels[3], seen.levels[2], seen.levels[1]]
+    return [F.avg_pool2d(seen.picture, stride) for stride in (8, 4, 2)]
+
+
+class _DISMotion:
+    """OpenCV's DIS on the pictures."""
+
+    def __init__(self) -> None:
+        self._dis = DISOpticalFlow()
+
+    def __call__(self, later: _Seen, earlier: _Seen) -> Tensor:
+        return torch.from_numpy(self._dis(_pixels(later), _pixels(earlier))).to(later.picture.device)
+
+
+def _pixels(seen: _Seen) -> NDArray[np.uint8]:
+    return seen.picture[0].permute(1, 2, 0).to(torch.uint8).contiguous().cpu().numpy()

@@ -1,0 +1,111 @@
+"""From photographs to a stylizer file."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from muybridge.artifacts import Artifact, check_model_file
+from muybridge.data.photos import CropConfig, PhotoCrops
+from muybridge.data.sampling import Draw
+from muybridge.errors import OptionError, TrainingError
+from muybridge.media.sources import expand_sources
+from muybridge.models.avatar_net.network import AvatarNet
+from muybridge.pretrained import VGG19, avatar_net_with_vgg19, encoder_fingerprint
+from muybridge.stylize.objective import ReconstructionObjective
+from muybridge.stylize.stylizer import TASK, Stylizer
+from muybridge.training.fit import FitConfig, Validation, fit
+
+_HELD_OUT_EVERY = 50
+_LARGEST_VALIDATION = 32
+
+
+def train(
+    photos: Sequence[str],
+    out: Path,
+    *,
+    encoder: str,
+    crops: CropConfig,
+    config: FitConfig,
+    resume: bool = False,
+    device: str = "auto",
+) -> Mapping[str, float]:
+    """Train a decoder for a frozen encoder by reconstruction and write the model.
+
+    Args:
+        photos: files, folders and globs.
+        encoder: "vgg19", "builtin", or a .pth file of torchvision's vgg19.
+
+    Returns:
+        The scores on the held-out photographs.
+
+    Raises:
+        TrainingError: too few photographs.
+        OptionError: a crop larger than the scaled photograph, or an unknown encoder.
+    """
+    if crops.crop > min(crops.short_side) or crops.crop % 8:
+        raise OptionError(
+            f"crop={crops.crop} must be a multiple of 8 and at most the short side, {min(crops.short_side)}"
+        )
+    check_model_file(out)
+    paths = [source.path for source in expand_sources(photos) if source.kind == "image"]
+    if len(paths) < 2:
+        raise TrainingError(f"{len(paths)} photographs are too few to train on and hold one out: give at least 2")
+    held_out = paths[::_HELD_OUT_EVERY]
+    kept = [path for number, path in enumerate(paths) if number % _HELD_OUT_EVERY]
+    torch.manual_seed(config.seed)
+    network, named_encoder = _network(encoder)
+    objective = ReconstructionObjective(network)
+    result = fit(
+        objective,
+        PhotoCrops(kept, crops),
+        config,
+        folder=out.with_suffix(".training"),
+        validation=Validation(_psnr_on(network, held_out, crops), "psnr"),
+        resume=resume,
+        accelerator="auto" if device == "auto" else torch.device(device).type,
+        title="stylizer",
+    )
+    network.cpu()
+    architecture = {"widths": list(network.config.widths), "mean": list(network.config.mean)}
+    provenance = {"photographs": len(kept), "steps": result.step, "best_step": result.best_step, "seed": config.seed}
+    if named_encoder:
+        tensors = {f"decoder.{name}": tensor for name, tensor in network.decoder.state_dict().items()}
+        contract = {"encoder": named_encoder}
+    else:
+        tensors, contract = network.state_dict(), {}
+    Artifact(TASK, architecture, tensors, provenance, dict(result.metrics), contract).save(out)
+    return result.metrics
+
+
+def _network(encoder: str) -> tuple[AvatarNet, dict[str, str] | None]:
+    """The network to train, and how its file names the encoder; None where the file holds it."""
+    if encoder == "builtin":
+        network = Stylizer.from_pretrained("builtin", device="cpu").network
+        for module in network.decoder.modules():
+            if isinstance(module, nn.Conv2d):
+                module.reset_parameters()
+        network.decoder.requires_grad_(True)
+        return network, None
+    if encoder != "vgg19" and not encoder.endswith(".pth"):
+        raise OptionError(f"encoder={encoder!r} is not known: choose vgg19, builtin, or a .pth file of vgg19")
+    network = avatar_net_with_vgg19(None if encoder == "vgg19" else Path(encoder))
+    return network, {"source": VGG19, "sha256": encoder_fingerprint(network.encoder)}
+
+
+def _psnr_on(network: AvatarNet, paths: Sequence[Path], crops: CropConfig) -> Callable[[], dict[str, float]]:
+    held_out = PhotoCrops(paths, crops)
+    photos = torch.stack([held_out[Draw(i, i)]["photo"] for i in range(min(len(paths), _LARGEST_VALIDATION))])
+
+    @torch.no_grad()
+    def measure() -> dict[str, float]:
+        device = next(network.parameters()).device
+        errors = [
+            F.mse_loss(network.reconstruct(photo.to(device))[0].clamp(0, 255).cpu(), photo)
+            for photo in photos.split(1)
+        ]
+        return {"psnr": float(10 * torch.log10(255**2 / torch.stack(errors)).mean())}
+
+    return measure

@@ -1,0 +1,108 @@
+"""Cached prefixes: exact, found again, and never mistaken for another clip's, sampling's or backbone's."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from muybridge.data.clips.dataset import load_views
+from muybridge.data.clips.lists import ClipEntry, ClipList
+from muybridge.data.clips.prefix_cache import CachedClips, PrefixCache, PrefixIdentity
+from muybridge.data.clips.sampling import SamplingConfig, normalize
+from muybridge.data.label_maps import LabelMap
+from muybridge.data.sampling import Draw
+from muybridge.errors import OptionError
+from muybridge.models.backbones import backbone_hash
+from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
+from muybridge.pretrained import load_backbone
+from tests.media.numbered_clips import write_clip
+
+SAMPLING = SamplingConfig(frames=3, rate=5.0, size=(32, 48))
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> ClipList:
+    folder = tmp_path_factory.mktemp("clips")
+    paths = [write_clip(folder / f"{i}.mp4", 30 + 5 * i) for i in range(3)]
+    entries = [ClipEntry(path, (i % 2,), str(i)) for i, path in enumerate(paths)]
+    return ClipList((*entries, ClipEntry(paths[0], (1,), "cut", 0.4, 1.0)), LabelMap(("a", "b"), (0, 1)))
+
+
+@pytest.fixture(scope="module")
+def model() -> VideoViT:
+    torch.manual_seed(0)
+    network = VideoViT(load_backbone("test_vit", random=True)[0], 2, adapters=AdapterConfig(width=8, blocks=3))
+    with torch.no_grad():
+        for parameter in network.adapters.parameters():
+            parameter.add_(torch.randn(parameter.shape) * 0.3)
+    return network.eval()
+
+
+def prefix_of(model: VideoViT):
+    return lambda frames: model.forward_prefix(normalize(frames, SAMPLING))
+
+
+def identity_of(model: VideoViT) -> PrefixIdentity:
+    return PrefixIdentity(backbone_hash(model.backbone), model.first_adapted_block, SAMPLING)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_training_from_the_cache_is_exact(clips, model, tmp_path, dtype):
+    cache = PrefixCache(tmp_path, replace(identity_of(model), dtype=dtype))
+    assert cache.fill(clips, lambda frames: prefix_of(model)(frames).to(dtype), batch_size=3) == 4
+    data = CachedClips(clips, cache)
+    grid = (2, 3)
+    for index, entry in enumerate(clips.entries):
+        item = data[Draw(index, 5)]
+        frames = load_views(entry.path, SAMPLING, start=entry.start_seconds, end=entry.end_seconds)
+        wanted = prefix_of(model)(frames)[0].to(dtype)
+        assert item["prefix"].dtype == dtype
+        torch.testing.assert_close(item["prefix"], wanted, rtol=0, atol=1e-5 if dtype == torch.float32 else 0.05)
+        assert int(item["labels"]) == entry.labels[0]
+        if dtype == torch.float32:
+            with torch.no_grad():
+                through = model.forward_from_prefix(item["prefix"][None], grid)
+                whole = model(normalize(frames, SAMPLING))
+            torch.testing.assert_close(through, whole, rtol=0, atol=1e-5)
+
+
+def test_what_is_there_is_not_worked_out_again(clips, model, tmp_path):
+    cache = PrefixCache(tmp_path, identity_of(model), views=2)
+    assert cache.fill(clips, prefix_of(model)) == 8
+    again = PrefixCache(tmp_path, identity_of(model), views=2)
+    assert again.fill(clips, lambda _: pytest.fail("worked out again")) == 0
+
+
+def test_another_backbone_sampling_depth_or_file_is_another_entry(clips, model, tmp_path):
+    identity = identity_of(model)
+    first = clips.entries[0]
+    others = [
+        replace(identity, backbone_hash="0" * 64),
+        replace(identity, blocks=identity.blocks + 1),
+        replace(identity, sampling=replace(SAMPLING, rate=6.0)),
+        replace(identity, dtype=torch.float16),
+    ]
+    paths = {PrefixCache(tmp_path, other).path(first, 0) for other in (identity, *others)}
+    assert len(paths) == 5
+    cache = PrefixCache(tmp_path, identity)
+    assert cache.path(first, 0) != cache.path(clips.entries[3], 0)  # the same file, other bounds
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(first.path.read_bytes())
+    assert cache.path(replace(first, path=copy), 0) == cache.path(first, 0)  # the same bytes elsewhere
+    copy.write_bytes(first.path.read_bytes() + b"0")
+    assert PrefixCache(tmp_path, identity).path(replace(first, path=copy), 0) != cache.path(first, 0)
+
+
+def test_several_places_in_time_are_drawn(clips, model, tmp_path):
+    cache = PrefixCache(tmp_path, identity_of(model), views=3)
+    cache.fill(clips, prefix_of(model))
+    data = CachedClips(clips, cache)
+    drawn = {tuple(data[Draw(2, seed)]["prefix"].flatten()[:9].tolist()) for seed in range(20)}
+    assert len(drawn) == 3
+
+
+def test_settings_out_of_range(model, tmp_path):
+    with pytest.raises(OptionError, match="views=0"):
+        PrefixCache(tmp_path, identity_of(model), views=0)
+    with pytest.raises(OptionError, match="float64"):
+        PrefixCache(tmp_path, replace(identity_of(model), dtype=torch.float64))

@@ -1,0 +1,121 @@
+"""The swap against a reference that walks over every patch in float64."""
+
+import numpy as np
+import pytest
+import torch
+
+from muybridge.models.avatar_net import patch_swap
+from muybridge.models.avatar_net.patch_swap import (
+    MatchBonus,
+    match_patches,
+    overlap_counts,
+    patch_norms,
+    rebuild_from_matches,
+)
+
+
+def naive_scores(content: np.ndarray, style: np.ndarray, k: int) -> np.ndarray:
+    """(H, W, h * w) scores of the published definition, one patch pair at a time."""
+    r = k // 2
+    padded_content = np.pad(content, ((0, 0), (r, r), (r, r)), mode="reflect")
+    padded_style = np.pad(style, ((0, 0), (r, r), (r, r)))
+    (_, H, W), (_, h, w) = content.shape, style.shape
+    scores = np.empty((H, W, h * w))
+    for v in range(h):
+        for u in range(w):
+            patch = padded_style[:, v : v + k, u : u + k]
+            patch = patch / (np.sqrt((patch**2).sum()) + 1e-7)
+            for y in range(H):
+                for x in range(W):
+                    scores[y, x, v * w + u] = (padded_content[:, y : y + k, x : x + k] * patch).sum()
+    return scores
+
+
+def naive_rebuild(style: np.ndarray, matches: np.ndarray, k: int) -> np.ndarray:
+    """Paste whole patches one after another into a padded canvas, count them, divide, cut the padding off."""
+    r = k // 2
+    (C, _, w), (H, W) = style.shape, matches.shape
+    padded_style = np.pad(style, ((0, 0), (r, r), (r, r)))
+    canvas, count = np.zeros((C, H + 2 * r, W + 2 * r)), np.zeros((H + 2 * r, W + 2 * r))
+    for y in range(H):
+        for x in range(W):
+            v, u = divmod(int(matches[y, x]), w)
+            canvas[:, y : y + k, x : x + k] += padded_style[:, v : v + k, u : u + k]
+            count[y : y + k, x : x + k] += 1
+    return (canvas / count)[:, r : r + H, r : r + W]
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+@pytest.mark.parametrize(("size", "style_size"), [((7, 9), (6, 5)), ((3, 12), (11, 4)), ((8, 3), (3, 3))])
+@pytest.mark.parametrize("block_bytes", [1, 1 << 12, 1 << 30])
+def test_matches_are_the_naive_arg_max(k, size, style_size, block_bytes, monkeypatch):
+    monkeypatch.setattr(patch_swap, "_BLOCK_BYTES_CPU", block_bytes)
+    random = np.random.default_rng([k, *size, *style_size])
+    content, style = random.standard_normal((4, *size)), random.standard_normal((4, *style_size))
+    scores = naive_scores(content, style, k)
+    matches = match_patches(torch.from_numpy(content).float(), torch.from_numpy(style).float(), patch_size=k).numpy()
+    chosen = np.take_along_axis(scores, matches[..., None], 2)[..., 0]
+    # Where the two differ, the two patches must be a tie.
+    assert (scores.max(2) - chosen <= 1e-6 * np.abs(scores).max()).all()
+    assert (matches == scores.argmax(2)).mean() > 0.95
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_rebuild_is_the_naive_paste(k):
+    random = np.random.default_rng(k)
+    style, matches = random.standard_normal((3, 6, 7)), random.integers(0, 42, (5, 8))
+    ours = rebuild_from_matches(torch.from_numpy(style), torch.from_numpy(matches), patch_size=k)
+    np.testing.assert_allclose(ours.numpy(), naive_rebuild(style, matches, k), atol=1e-12)
+
+
+def test_rebuild_of_a_map_smaller_than_the_patch():
+    style, matches = torch.randn(2, 6, 7, dtype=torch.float64), torch.tensor([[3, 41]])
+    expected = naive_rebuild(style.numpy(), matches.numpy(), 5)
+    np.testing.assert_allclose(rebuild_from_matches(style, matches, patch_size=5).numpy(), expected, atol=1e-12)
+
+
+def test_overlap_counts_fall_towards_the_border():
+    counts = overlap_counts(6, 4, 5)
+    assert counts[0, 0] == 9 and counts[2, 1] == 5 * 4 and counts[3, 3] == 5 * 3
+    for y in range(6):
+        for x in range(4):
+            covering = sum(abs(y - v) <= 2 and abs(x - u) <= 2 for v in range(6) for u in range(4))
+            assert counts[y, x] == covering
+
+
+def test_identical_maps_match_themselves():
+    features = torch.randn(8, 9, 11)
+    # Away from the border, where content is reflected and style zero padded.
+    own = torch.arange(99).view(9, 11)[2:-2, 2:-2]
+    assert torch.equal(match_patches(features, features, patch_size=5)[2:-2, 2:-2], own)
+
+
+def test_scale_of_the_content_changes_nothing():
+    content, style = torch.randn(4, 6, 6), torch.randn(4, 5, 5)
+    assert torch.equal(match_patches(content * 37, style), match_patches(content, style))
+
+
+def test_patch_norms_are_norms():
+    features = torch.randn(3, 5, 6, dtype=torch.float64)
+    padded = torch.nn.functional.pad(features, (2, 2, 2, 2))
+    expected = [[padded[:, y : y + 5, x : x + 5].norm().item() for x in range(6)] for y in range(5)]
+    np.testing.assert_allclose(patch_norms(features, 5).numpy(), expected, rtol=1e-12)
+
+
+def test_a_bonus_larger_than_any_cosine_decides():
+    content, style = torch.randn(4, 6, 7), torch.randn(4, 5, 5)
+    favoured = torch.randint(0, 25, (6, 7))
+    bonus = MatchBonus(favoured, torch.full((6, 7), 3.0))
+    assert torch.equal(match_patches(content, style, bonus=bonus), favoured)
+
+
+def test_a_bonus_of_zero_changes_nothing():
+    content, style = torch.randn(4, 6, 7), torch.randn(4, 5, 5)
+    bonus = MatchBonus(torch.randint(0, 25, (6, 7)), torch.zeros(6, 7))
+    assert torch.equal(match_patches(content, style, bonus=bonus), match_patches(content, style))
+
+
+@pytest.mark.parametrize("k", [0, 2, -1])
+def test_even_or_empty_patches_are_refused(k):
+    with pytest.raises(ValueError, match="odd"):
+        match_patches(torch.randn(1, 4, 4), torch.randn(1, 4, 4), patch_size=k)

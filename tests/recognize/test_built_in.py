@@ -1,0 +1,60 @@
+"""The built-in recognizers on clips that nobody trained on: made here, so that the truth is known."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+
+import muybridge
+from muybridge.media.images import read_image
+from muybridge.recognize.recognizer import Recognizer
+from muybridge.stage import Scene, SceneSpec
+from muybridge.stage.camera import CAMERA_MOVES, OPPOSITE_MOVES, CameraClipConfig, camera_clip
+
+PICTURES = [next(iter(muybridge.__path__)) + f"/pictures/{name}.jpg" for name in ("chelsea", "coffee")]
+
+
+@pytest.fixture(scope="module")
+def camera() -> Recognizer:
+    return Recognizer.from_pretrained("camera", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def stage_actions() -> Recognizer:
+    return Recognizer.from_pretrained("stage_actions", device="cpu")
+
+
+def answer(recognizer: Recognizer, frames: object) -> str:
+    return recognizer(frames).label
+
+
+def test_camera_tells_moves_and_their_reversals(camera: Recognizer) -> None:
+    right = backwards = 0
+    for number, path in enumerate(PICTURES):
+        photo = read_image(path).rgb
+        for move in CAMERA_MOVES:
+            clip = camera_clip(photo, move=move, seed=5_000 + number, config=CameraClipConfig())
+            right += answer(camera, clip) == move
+            backwards += answer(camera, clip[::-1].copy()) == OPPOSITE_MOVES[move]
+    assert right >= 15 and backwards >= 15  # of 18, by chance 2, without the order of frames at best 10
+
+
+def test_stage_actions_tells_actions_and_their_reversals(stage_actions: Recognizer) -> None:
+    first = SceneSpec(
+        seed=900_000, scenario="action", actors=1, width=160, height=120, rate=Fraction(12), duration_seconds=2.5,
+        figure_share=0.9,
+    )  # fmt: skip
+    seen = right = pairs = turned = 0
+    for number in range(130):
+        scene = Scene(replace(first, seed=first.seed + number))
+        if scene.label not in stage_actions.labels.names:
+            continue
+        clip = scene.clip().frames
+        seen += 1
+        right += answer(stage_actions, clip) == scene.label
+        if scene.label in ("sit down", "stand up"):
+            pairs += 1
+            other = "stand up" if scene.label == "sit down" else "sit down"
+            turned += answer(stage_actions, clip[::-1].copy()) == other
+    assert seen >= 20 and right >= 0.6 * seen  # by chance a seventh
+    assert pairs >= 4 and turned >= 0.7 * pairs
