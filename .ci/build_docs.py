@@ -20,8 +20,12 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "muybridge"
 REFERENCE = ROOT / "docs" / "reference"
 PAGES = {
-    "tasks": "Predictors: a path or an array in, a result out. The three look alike.",
-    "training": "One loop for all tasks, and what each hands to it.",
+    "stylize": "A picture or a video painted in the style of any image.",
+    "recognize": "What happens in a clip, a video, a stream.",
+    "localize": "Who does what, where and when.",
+    "watch": "All three live, from one reading.",
+    "people": "Detectors of people, and tracks.",
+    "training": "One loop for whatever objective it is given.",
     "stage": "A procedural world of actors with known boxes and actions.",
     "data": "Training data and annotation formats.",
     "evaluation": "Published protocols of measurement.",
@@ -31,7 +35,7 @@ PAGES = {
 }
 _WARNING = re.compile("griffe:|warning", re.IGNORECASE)
 _TOGETHER = re.compile("parameter '[^']*, [^']*'", re.IGNORECASE)
-ALONE = ("errors", "artifacts", "pretrained", "progress")  # modules outside the folders
+ALONE = ("errors", "artifacts", "pretrained", "devices", "progress")  # modules outside the folders
 
 
 def write_reference() -> None:
@@ -42,10 +46,16 @@ def write_reference() -> None:
     commands = re.sub(r"\n## Table of Contents\n.*?\n(?=\*\*Commands)", "\n", commands, count=1, flags=re.DOTALL)
     (REFERENCE / "commands.md").write_text(commands.replace("# muybridge\n", "# Commands\n", 1), encoding="utf-8")
     for page, about in PAGES.items():
-        names = ALONE if page == "errors" else tuple(sorted(path.stem for path in (PACKAGE / page).glob("[!_]*.py")))
+        names = ALONE if page == "errors" else _modules(PACKAGE / page)
         prefix = "muybridge" if page == "errors" else f"muybridge.{page}"
         blocks = "\n".join(f"::: {prefix}.{name}\n" for name in names)
         (REFERENCE / f"{page}.md").write_text(f"# {page.capitalize()}\n\n{about}\n\n{blocks}", encoding="utf-8")
+
+
+def _modules(folder: Path) -> list[str]:
+    """Dotted names below the folder, its own modules first."""
+    found = sorted(folder.rglob("[!_]*.py"), key=lambda path: (len(path.parts), path))
+    return [".".join(path.relative_to(folder).with_suffix("").parts) for path in found]
 
 
 def missing_pages() -> list[str]:
