@@ -211,7 +211,7 @@ def main() -> None:
         batch_size=args.batch_size,
         learning_rate=args.learning_rate,
         weight_decay=0.05,
-        warmup_steps=min(100, args.steps // 4),
+        warmup=min(100 / args.steps, 0.25),
         schedule="cosine",
         clip_norm=1.0,
         precision="bf16-mixed",

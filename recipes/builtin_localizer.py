@@ -52,16 +52,16 @@ from muybridge.evaluation.ava import AvaReport, evaluate_frames
 from muybridge.localize.localizer import Localizer
 from muybridge.localize.objective import (
     BuiltLocalizer,
-    LocalizerConfig,
     LocalizerObjective,
     batch_logits,
     build_localizer,
     describe_localizer,
     load_localizer_state,
 )
+from muybridge.localize.options import LocalizerConfig
 from muybridge.models.acar.head import TokenTrunk
 from muybridge.models.acar.loss import action_probabilities
-from muybridge.models.acar.slowfast import SLOWFAST_SMALL
+from muybridge.models.acar.slowfast_config import SLOWFAST_SMALL
 from muybridge.models.backbones import fuse_attention
 from muybridge.models.st_adapter.sets import load_trained_state, trained_state
 from muybridge.models.st_adapter.video_vit import VideoViT
@@ -105,7 +105,7 @@ def train(built: BuiltLocalizer, sources: Sequence[Source], args: argparse.Names
         batch_size=args.batch_size,
         learning_rate=args.learning_rate,
         weight_decay=0.01,
-        warmup_steps=args.steps // 10,
+        warmup=0.1,
         schedule="cosine",
         clip_norm=1.0,
         precision="bf16-mixed",

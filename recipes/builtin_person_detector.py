@@ -272,7 +272,7 @@ def train(data: Path, out: Path, *, steps: int, resume: bool) -> None:
         batch_size=16,
         learning_rate=2e-3,
         weight_decay=1e-4,
-        warmup_steps=30,
+        warmup=30 / steps,
         schedule="cosine",
         clip_norm=5.0,
         save_every=40,

@@ -182,7 +182,7 @@ def train_part(args: argparse.Namespace, number: int, objective: CameraObjective
         batch_size=16,
         learning_rate=LEARNING_RATES[args.method] * part.rate,
         weight_decay=0.01,
-        warmup_steps=part.steps // 10,
+        warmup=0.1,
         schedule="cosine",
         clip_norm=1.0,
         precision="bf16-mixed",

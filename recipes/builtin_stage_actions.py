@@ -16,16 +16,20 @@ from pathlib import Path
 from muybridge.data.clips.augmentation import AugmentationConfig
 from muybridge.media.images import read_image
 from muybridge.progress import progress_line
-from muybridge.recognize.objective import RecognizerConfig, default_learning_rate
-from muybridge.recognize.plan import ClipData, RunLength, SamplingOptions, TrainingPlan
+from muybridge.recognize.options import (
+    ClipData,
+    RecognizerConfig,
+    RecognizerFitConfig,
+    SamplingOptions,
+    TrainingPlan,
+)
 from muybridge.recognize.train import train
 from muybridge.stage import Scene, SceneSpec
 from muybridge.stage.export import export_class_folders, scene_name
-from muybridge.training.fit import FitConfig
 
 ACTIONS = ("walk", "run", "jump", "sit down", "stand up", "turn left", "turn right")
 MOST_OF_A_CLASS = 100
-MIRRORED = {"turn left": "turn right", "turn right": "turn left"}
+MIRRORED = ("turn left=turn right",)
 PLACE = SceneSpec(
     scenario="action",
     actors=1,
@@ -77,17 +81,8 @@ def plan(clips: Path, *, initialize: str | Path, steps: int, color: float, dropo
         data=ClipData(clips, held_out=0.1),
         model=RecognizerConfig(dropout=dropout),
         sampling=SamplingOptions(frames=8, mode="segments", size=112),
-        augmentation=AugmentationConfig(crop="jitter", flip=True, flipped_labels=MIRRORED, color=color),
-        config=FitConfig(
-            batch_size=16,
-            learning_rate=default_learning_rate("adapters"),
-            weight_decay=0.01,
-            clip_norm=1.0,
-            schedule="cosine",
-            precision="bf16-mixed",
-            seed=0,
-        ),
-        length=RunLength(steps=steps, validations=2),
+        augmentation=AugmentationConfig(crop="jitter", flip=True, mirror=MIRRORED, color=color),
+        config=RecognizerFitConfig(steps=steps, validations=2, precision="bf16-mixed"),
         initialize=initialize,
     )
 

@@ -76,7 +76,7 @@ def main() -> None:
         steps=args.steps,
         batch_size=4,
         learning_rate=args.learning_rate,
-        warmup_steps=200,
+        warmup=200 / args.steps,
         schedule="cosine",
         clip_norm=5.0,
         precision="bf16-mixed",

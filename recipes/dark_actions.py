@@ -270,7 +270,7 @@ def run(
         batch_size=settings.batch_size,
         learning_rate=LEARNING_RATES[method] * settings.rate_factor,
         weight_decay=settings.weight_decay,
-        warmup_steps=steps // 10,
+        warmup=0.1,
         schedule="cosine",
         clip_norm=1.0,
         precision="bf16-mixed",

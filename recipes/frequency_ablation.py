@@ -23,10 +23,14 @@ from muybridge.data.clips.augmentation import AugmentationConfig
 from muybridge.data.clips.lists import ClipList, read_clip_list
 from muybridge.data.clips.splits import k_folds
 from muybridge.models.st_adapter.video_vit import AdapterConfig
-from muybridge.recognize.objective import RecognizerConfig, default_learning_rate, default_width
-from muybridge.recognize.plan import ClipData, RunLength, SamplingOptions, TrainingPlan
+from muybridge.recognize.options import (
+    ClipData,
+    RecognizerConfig,
+    RecognizerFitConfig,
+    SamplingOptions,
+    TrainingPlan,
+)
 from muybridge.recognize.train import train
-from muybridge.training.fit import FitConfig
 
 ARMS: dict[str, tuple[int, ...]] = {"time": (), "time and frequency": (1, 2, 4)}
 COLUMNS = ("top1", "mean_class_accuracy", "shuffled", "reversed", "single_frame", "order_gap")
@@ -59,23 +63,22 @@ def rows(clips: ClipList) -> Iterator[list[Any]]:
 
 
 def run(args: argparse.Namespace, data: ClipData, arm: str, seed: int, name: str) -> dict[str, Any]:
-    adapters = AdapterConfig(width=args.width or default_width(args.backbone), frequency_scales=ARMS[arm])
+    adapters = AdapterConfig(width=args.width or 0, frequency_scales=ARMS[arm])
     plan = TrainingPlan(
         data=data,
         model=RecognizerConfig(args.backbone, args.backbone_weights, adapters=adapters, readout=args.readout),
         sampling=SamplingOptions(frames=args.frames, mode=args.sampling, size=args.size),
         augmentation=AugmentationConfig(flip=args.flip),
-        config=FitConfig(
+        config=RecognizerFitConfig(
+            epochs=args.epochs,
+            steps=args.steps,
             batch_size=args.batch_size,
-            learning_rate=args.learning_rate or default_learning_rate("adapters"),
-            weight_decay=0.01,
-            clip_norm=1.0,
-            schedule="cosine",
+            learning_rate=args.learning_rate or 0.0,
             precision=args.precision,
             workers=args.workers,
             seed=seed,
+            validations=0,
         ),
-        length=RunLength(epochs=args.epochs, steps=args.steps, validations=0),
     )
     outcome = train(plan, args.out / f"{name}.safetensors")
     numbers = outcome.evaluation.numbers() if outcome.evaluation else {}

@@ -202,7 +202,8 @@ def trunk_of(seed: int, options: argparse.Namespace) -> SlowFast:
     """The trunk trained on the scenes of this seed."""
     clips = training_clips(seed, options)
     config = FitConfig(steps=options.trunk_steps, batch_size=16, learning_rate=2e-3, weight_decay=0.01,
-                       warmup_steps=30, schedule="cosine", clip_norm=1.0, seed=seed, save_every=100)  # fmt: skip
+                       warmup=30 / options.trunk_steps, schedule="cosine", clip_norm=1.0, seed=seed,
+                       save_every=100)  # fmt: skip
     data, folder = ClipData(clips, what_shows(clips)), options.out / f"seed{seed}" / "trunk"
     return train_trunk(data, 5, config, folder, weights=draw_weights(clips))
 
@@ -217,7 +218,8 @@ def prove(seed: int, options: argparse.Namespace) -> dict[str, float]:
     maps = [context_maps(trunk, clips.frames) for clips in (training, held_out)]
     figures: dict[str, float] = {"seed": seed}
     config = FitConfig(steps=options.head_steps, batch_size=32, learning_rate=1e-3, weight_decay=0.01,
-                       warmup_steps=50, schedule="cosine", clip_norm=1.0, seed=seed, save_every=400)  # fmt: skip
+                       warmup=50 / options.head_steps, schedule="cosine", clip_norm=1.0, seed=seed,
+                       save_every=400)  # fmt: skip
     banks: list[list[FeatureBank] | None] = [None, None]
     for name in ("no bank", "bank"):
         torch.manual_seed(seed)

@@ -129,7 +129,8 @@ def trunk_of(seed: int, options: argparse.Namespace) -> SlowFast:
     """The trunk trained on the scenes of this seed."""
     clips = training_clips(seed, options)
     config = FitConfig(steps=options.trunk_steps, batch_size=16, learning_rate=2e-3, weight_decay=0.01,
-                       warmup_steps=50, schedule="cosine", clip_norm=1.0, seed=seed, save_every=100)  # fmt: skip
+                       warmup=50 / options.trunk_steps, schedule="cosine", clip_norm=1.0, seed=seed,
+                       save_every=100)  # fmt: skip
     return train_trunk(
         ClipData(clips, own_actions(clips)), PERFORMED + 2, config, options.out / f"seed{seed}" / "trunk"
     )
@@ -144,7 +145,8 @@ def prove(seed: int, options: argparse.Namespace) -> dict[str, float]:
     train_maps, test_maps = MapData(trunk, training, mirror=True), MapData(trunk, held_out, mirror=False)
     figures: dict[str, float] = {"seed": seed}
     config = FitConfig(steps=options.head_steps, batch_size=32, learning_rate=1e-3, weight_decay=0.01,
-                       warmup_steps=50, schedule="cosine", clip_norm=1.0, seed=seed, save_every=400)  # fmt: skip
+                       warmup=50 / options.head_steps, schedule="cosine", clip_norm=1.0, seed=seed,
+                       save_every=400)  # fmt: skip
     for name, make in (("baseline", baseline_head), ("acar", acar_head)):
         torch.manual_seed(seed)
         objective = HeadObjective(make(len(LABELS)), LABELS.exclusive)

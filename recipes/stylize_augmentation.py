@@ -53,7 +53,7 @@ def train(
         batch_size=SETTINGS.batch_size,
         learning_rate=2e-3 * SETTINGS.rate_factor,
         weight_decay=SETTINGS.weight_decay,
-        warmup_steps=args.steps // 10,
+        warmup=0.1,
         schedule="cosine",
         clip_norm=1.0,
         precision="bf16-mixed",

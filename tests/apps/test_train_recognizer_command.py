@@ -5,14 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from muybridge.apps import train_recognizer as command
 from muybridge.apps.cli import main
 from muybridge.artifacts import load_artifact
 from muybridge.models.st_adapter.video_vit import AdapterConfig
 from muybridge.recognize import train as task
-from muybridge.recognize.objective import RecognizerConfig
-from muybridge.recognize.plan import ClipData, RunLength, SamplingOptions, TrainingPlan
-from muybridge.training.fit import FitConfig
+from muybridge.recognize.options import ClipData, TrainingPlan
 from tests.recognize.labelled_clips import write_backbone, write_folders
 
 SMALL = ["--backbone", "test_vit", "--backbone-weights", "tiny.safetensors", "--frames", "3", "--size", "32",
@@ -75,19 +72,13 @@ def planned(monkeypatch, *arguments: str) -> TrainingPlan:
 
 
 def test_the_command_s_defaults_are_those_of_the_library(monkeypatch):
-    plan = planned(monkeypatch)
-    assert plan.data == ClipData(Path("clips"))
-    assert plan.model == RecognizerConfig()
-    assert plan.sampling == SamplingOptions()
-    assert plan.augmentation == TrainingPlan(ClipData(Path("clips"))).augmentation
-    assert plan.length == RunLength()
-    assert plan.config.precision == FitConfig.precision
-    assert plan.config.seed == FitConfig.seed
+    assert planned(monkeypatch) == TrainingPlan(ClipData(Path("clips")))
 
 
 def test_a_cache_goes_without_augmentation(monkeypatch):
     plan = planned(monkeypatch, "--cache", "kept", "--cache-views", "3", "--blocks", "2")
-    assert (plan.cache, plan.cache_views, plan.augmentation.crop) == (Path("kept"), 3, "center")
+    assert (plan.cache, plan.cache_views) == (Path("kept"), 3)
+    assert plan.resolved(None, "auto").augmentation.crop == "center"
 
 
 def test_every_option_reaches_the_plan(monkeypatch):
@@ -101,16 +92,16 @@ def test_every_option_reaches_the_plan(monkeypatch):
         "--held-out", "0.1", "--tensorboard", "--seed", "7", "--group-pattern", "(s\\d+)",
     )  # fmt: skip
     assert plan.model.adapters == AdapterConfig(
-        width=96, kernel=(3, 3, 3), placement="attention+mlp", blocks=2, causal=True, activation="gelu"
+        kernel=(3, 3, 3), placement="attention+mlp", blocks=2, causal=True, activation="gelu"
     )
     assert (plan.model.readout, plan.model.dropout) == ("patch_mean", 0.1)
     assert (plan.sampling.mode, plan.sampling.frames, plan.sampling.stride) == ("segments", 16, 4)
-    assert plan.augmentation.flipped_labels == {"left": "right", "right": "left"}
+    assert plan.augmentation.mirrored_labels == {"left": "right", "right": "left"}
     assert plan.augmentation.reversed_labels == {"open": "close", "close": "open"}
     assert (plan.augmentation.flip, plan.augmentation.rand_augment, plan.augmentation.color) == (True, 4, 0.2)
-    assert plan.config.learning_rate == pytest.approx(1e-3 * 32 / 256)
+    assert plan.resolved(None, "auto").config.learning_rate == pytest.approx(1e-3 * 32 / 256)
     assert (plan.config.accumulate, plan.config.precision, plan.config.patience) == (2, "bf16-mixed", 3)
-    assert (plan.config.tensorboard, plan.config.seed, plan.length.epochs) == (True, 7, 5)
+    assert (plan.config.tensorboard, plan.config.seed, plan.config.epochs) == (True, 7, 5)
     assert (plan.data.balance, plan.data.held_out, plan.data.group_pattern) == ("draws", 0.1, "(s\\d+)")
 
 
@@ -120,7 +111,7 @@ def test_every_option_reaches_the_plan(monkeypatch):
         (["nowhere"], "nowhere"),
         (["clips", "--method", "head", "--causal"], "method='head' has no adapters"),
         (["clips", "--learning-rate", "1", "--learning-rate-per-256", "1"], "Give one of them"),
-        (["clips", "--mirror", "left"], "--mirror 'left'"),
+        (["clips", "--mirror", "left"], "mirror 'left'"),
         (["clips", "--cache", "kept", "--flip"], "--crop center"),
         (["clips", *SMALL, "--cache", "kept"], "Give --blocks"),
         (["clips", "--backbone", "vit_hugest"], "backbone='vit_hugest'"),
@@ -146,7 +137,3 @@ def test_what_is_no_name_of_a_model_file_is_refused_before_anything_is_done(here
     error = capsys.readouterr()
     assert f"{name} is no name of a model file" in error.err + error.out
     assert Path("clips.csv").read_text() == "path,label\n" and not Path(name).with_suffix(".training").exists()
-
-
-def test_pairs_go_both_ways():
-    assert command._pairs(["a=b", "c d=e"], "--mirror") == {"a": "b", "b": "a", "c d": "e", "e": "c d"}

@@ -13,7 +13,8 @@ from muybridge.data.annotations.table import AnnotationRows, Annotations
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.localization import BankSpan
 from muybridge.localize.localizer import Localizer
-from muybridge.localize.objective import LocalizerConfig, build_localizer
+from muybridge.localize.objective import build_localizer
+from muybridge.localize.options import LocalizerConfig
 from muybridge.media.video_reader import Frame
 from muybridge.media.video_writer import VideoWriter
 from muybridge.models.acar.slowfast import SlowFastConfig

@@ -13,12 +13,10 @@ from muybridge.data.label_maps import write_label_map
 from muybridge.data.localization import read_key_clip
 from muybridge.data.video_files import video_file
 from muybridge.localize.localizer import BUILT_IN, Localizer
-from muybridge.localize.objective import LocalizerConfig
-from muybridge.localize.plan import BoxData, LocalizerPlan
+from muybridge.localize.options import BoxData, LocalizerConfig, LocalizerPlan
 from muybridge.localize.train import train
 from muybridge.media.video_writer import VideoWriter
-from muybridge.recognize.plan import RunLength
-from muybridge.training.fit_config import FitConfig
+from muybridge.training.fit_config import ClipFitConfig
 from tests.localize.localized_videos import LABELS, annotations_of
 
 ROOT = Path(__file__).parents[2]
@@ -79,10 +77,11 @@ def test_a_training_with_other_classes_starts_from_it(tmp_path) -> None:
     write_ava(tmp_path / "truth.csv", annotations_of([("a", 0.5, (0.1, 0.2, 0.6, 0.9), 3, 0)]))
     write_label_map(tmp_path / "labels.pbtxt", LABELS)
     plan = LocalizerPlan(
-        data=BoxData(tmp_path / "truth.csv", tmp_path / "videos", tmp_path / "labels.pbtxt", held_out=0.0),
+        data=BoxData(
+            tmp_path / "truth.csv", videos=tmp_path / "videos", labels=tmp_path / "labels.pbtxt", held_out=0.0
+        ),
         model=LocalizerConfig(trunk="muybridge_vit", short_side=64),
-        config=FitConfig(batch_size=1, learning_rate=1e-9),
-        length=RunLength(steps=1, warmup=0),
+        config=ClipFitConfig(steps=1, batch_size=1, learning_rate=1e-9, warmup=0, workers=0),
         initialize="people_actions",
     )
     train(plan, tmp_path / "model.safetensors", device="cpu", tell=lambda line: None)

@@ -10,7 +10,6 @@ from torch import nn
 from muybridge.data.localization import collate_boxes
 from muybridge.errors import ModelMismatch, OptionError
 from muybridge.localize.objective import (
-    LocalizerConfig,
     LocalizerObjective,
     NetworkConfig,
     balance_actions,
@@ -19,6 +18,7 @@ from muybridge.localize.objective import (
     load_localizer_state,
     localizer_state,
 )
+from muybridge.localize.options import LocalizerConfig
 from muybridge.models.acar.head import ACARConfig, ACARHead, ACARNet
 from muybridge.models.acar.slowfast import SlowFastConfig
 

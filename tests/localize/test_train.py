@@ -12,18 +12,15 @@ from muybridge.data.annotations.cvat import write_cvat
 from muybridge.data.annotations.files import read_annotated_videos, read_boxes
 from muybridge.data.annotations.mot import write_mot
 from muybridge.data.annotations.via import write_via
-from muybridge.data.clips.painting import PaintingConfig
 from muybridge.data.label_maps import write_label_map
 from muybridge.data.localization import BankSpan, BoxAugmentation
 from muybridge.errors import AnnotationError, MissingInput, ModelMismatch, TrainingError
 from muybridge.localize.evaluate import evaluate, truth_of
 from muybridge.localize.localizer import Localizer
-from muybridge.localize.objective import LocalizerConfig
-from muybridge.localize.plan import BankPlan, BoxData, LocalizerPlan
+from muybridge.localize.options import BankPlan, BoxData, LocalizerConfig, LocalizerPlan
 from muybridge.localize.train import read_data, split_key_frames, train
 from muybridge.media.video_writer import VideoWriter
-from muybridge.recognize.plan import RunLength
-from muybridge.training.fit_config import FitConfig
+from muybridge.training.fit_config import ClipFitConfig
 from muybridge.training.history import read_history
 from tests.localize.localized_videos import LABELS, SLOWFAST, annotations_of
 
@@ -63,8 +60,7 @@ def plan_of(folder, **data) -> LocalizerPlan:
         data=BoxData(**{**options, "held_out": 0.25, **data}),
         model=LocalizerConfig(slowfast=SLOWFAST, reduced=16, hidden=8, depth=1, rate=5.0),
         augmentation=BoxAugmentation(scales=(1.0, 1.0)),
-        config=FitConfig(batch_size=4, learning_rate=5e-3, schedule="cosine", seed=0),
-        length=RunLength(steps=16, validations=1),
+        config=ClipFitConfig(steps=16, batch_size=4, learning_rate=5e-3, validations=1, workers=0),
     )
 
 
@@ -88,15 +84,15 @@ def test_a_few_steps_tell_bright_from_dark(trained) -> None:
 
 
 def test_a_training_with_painted_clips(trained, folder, tmp_path) -> None:
-    plan = replace(plan_of(folder, held_out=0.0), painting=PaintingConfig(("ember",), 1.0))
-    plan = replace(plan, length=RunLength(steps=1, validations=1))
+    plan = replace(plan_of(folder, held_out=0.0), augment=("stylize=ember:1",))
+    plan = replace(plan, config=replace(plan.config, steps=1))
     train(plan, tmp_path / "painted.safetensors", device="cpu", tell=lambda line: None)
-    plain = replace(plan, painting=None)
+    plain = replace(plan, augment=())
     train(plain, tmp_path / "plain.safetensors", device="cpu", tell=lambda line: None)
     losses = [read_history(tmp_path / f"{name}.training")[0]["loss"] for name in ("plain", "painted")]
     assert losses[0] != losses[1]
-    stored = Localizer.from_pretrained(tmp_path / "painted.safetensors", device="cpu").provenance["plan"]["painting"]
-    assert stored["styles"] == ["ember"]
+    stored = Localizer.from_pretrained(tmp_path / "painted.safetensors", device="cpu").provenance["configuration"]
+    assert stored["augment"] == ["stylize=ember:1"]
 
 
 def test_the_file_measures_as_the_training_said(trained, folder, tmp_path) -> None:
@@ -136,7 +132,8 @@ def test_a_bank_is_trained_with_and_belongs_to_its_model(trained, folder, tmp_pa
             boxes=boxes.of_video(name),
             every=0.5,
         )
-    plan = replace(plan_of(folder), bank=BankPlan(tmp_path, BankSpan(0.5, 0.5)), length=RunLength(steps=2))
+    plan = plan_of(folder)
+    plan = replace(plan, bank=BankPlan(tmp_path, BankSpan(0.5, 0.5)), config=replace(plan.config, steps=2))
     plan = replace(plan, model=replace(plan.model, hidden=0, reduced=24))
     target = tmp_path / "second" / "model.safetensors"
     train(plan, target, device="cpu", tell=lambda line: None)
@@ -147,7 +144,7 @@ def test_a_bank_is_trained_with_and_belongs_to_its_model(trained, folder, tmp_pa
         Localizer.from_pretrained(target, bank_writer=again, device="cpu")
     with pytest.raises(ModelMismatch, match="--hidden"):
         train(replace(plan, model=replace(plan.model, hidden=12)), target, device="cpu", tell=lambda line: None)
-    other = LocalizerPlan(plan.data, replace(plan.model, head="baseline"), bank=plan.bank, config=plan.config)
+    other = replace(plan, model=replace(plan.model, head="baseline"))
     with pytest.raises(TrainingError, match="baseline"):
         train(other, target, device="cpu", tell=lambda line: None)
     writer.network.head.fc2.weight.data += 1
@@ -158,7 +155,8 @@ def test_a_bank_is_trained_with_and_belongs_to_its_model(trained, folder, tmp_pa
 
 def test_a_training_may_start_from_another(trained, folder, tmp_path) -> None:
     out, _ = trained
-    plan = replace(plan_of(folder), initialize=out, length=RunLength(steps=1, warmup=0))
+    plan = plan_of(folder)
+    plan = replace(plan, initialize=out, config=replace(plan.config, steps=1, warmup=0))
     outcome = train(plan, tmp_path / "model.safetensors", device="cpu", tell=lambda line: None)
     assert outcome.fit.step == 1
     image_model = replace(plan, model=LocalizerConfig(trunk="muybridge_vit"))

@@ -11,15 +11,14 @@ from muybridge.errors import ModelError, ModelMismatch, OptionError
 from muybridge.models.backbones import create_backbone
 from muybridge.models.st_adapter.video_vit import AdapterConfig
 from muybridge.recognize.objective import (
-    RecognizerConfig,
     RecognizerObjective,
     balance_classes,
     balance_draws,
     build_recognizer,
-    default_width,
     describe_training,
     to_probabilities,
 )
+from muybridge.recognize.options import RecognizerConfig
 
 SAMPLING = SamplingConfig(frames=3, size=(32, 48), mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
 
@@ -107,8 +106,9 @@ def test_what_each_method_trains(weights, method, trained):
 
 
 def test_the_default_width_is_half_of_the_backbone_s_as_in_the_paper():
-    assert default_width("vit_base_patch16_clip_224.openai") == 384
-    assert default_width("muybridge_vit") == 96
+    assert AdapterConfig().for_channels(768).width == 384
+    model, _ = build_recognizer(RecognizerConfig(), 3)
+    assert model.config is not None and model.config.width == 96
 
 
 def test_missing_backbone_weights_stop_the_training():

@@ -72,7 +72,7 @@ def test_only_adapters_over_time_tell_a_clip_from_its_reversal(tmp_path, kernel)
     adapters = None if kernel is None else AdapterConfig(width=32, kernel=kernel)
     model = VideoViT(backbone, 2, adapters=adapters, dropout=0.0)
     config = FitConfig(
-        steps=240, batch_size=32, learning_rate=3e-3, warmup_steps=20, schedule="cosine", clip_norm=1.0
+        steps=240, batch_size=32, learning_rate=3e-3, warmup=20 / 240, schedule="cosine", clip_norm=1.0
     )
     fit(RecognizerObjective(model, SAMPLING), Squares(), config, folder=tmp_path, accelerator="cpu")
 

@@ -10,14 +10,17 @@ import torch
 
 from muybridge.artifacts import load_artifact
 from muybridge.data.clips.augmentation import AugmentationConfig
-from muybridge.data.clips.painting import PaintingConfig
 from muybridge.errors import AnnotationError, MissingExtra, ModelError, ModelMismatch, OptionError, TrainingError
 from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
-from muybridge.recognize.objective import RecognizerConfig
-from muybridge.recognize.plan import ClipData, RunLength, SamplingOptions, TrainingPlan
+from muybridge.recognize.options import (
+    ClipData,
+    RecognizerConfig,
+    RecognizerFitConfig,
+    SamplingOptions,
+    TrainingPlan,
+)
 from muybridge.recognize.recognizer import Recognizer
 from muybridge.recognize.train import train
-from muybridge.training.fit import FitConfig
 from tests.recognize.labelled_clips import COLORS, write_backbone, write_clip, write_folders, write_list
 
 
@@ -40,8 +43,15 @@ def plan_for(source: Path, weights: Path | None, *, steps: int = 4, **changes) -
         model=model,
         sampling=SamplingOptions(frames=3, rate=4.0, size=32),
         augmentation=AugmentationConfig(crop="center"),
-        config=FitConfig(batch_size=4, learning_rate=1e-2, schedule="cosine", save_every=2),
-        length=RunLength(steps=steps, warmup=0.0, validations=2),
+        config=RecognizerFitConfig(
+            steps=steps,
+            batch_size=4,
+            learning_rate=1e-2,
+            warmup=0.0,
+            validations=2,
+            save_every=2,
+            workers=0,
+        ),
     )
     return replace(plan, **changes)
 
@@ -143,12 +153,12 @@ def test_in_mixed_precision_the_backbone_is_half_while_training_and_whole_afterw
     torch.testing.assert_close(torch.stack([p.probabilities for p in again]), outcome.evaluation.probabilities)
 
 
-@pytest.mark.parametrize("painting", [None, PaintingConfig(("ember", "comic"), 0.5)], ids=["plain", "painted"])
-def test_a_stopped_run_goes_on_bit_for_bit(clips, weights, tmp_path, painting):
+@pytest.mark.parametrize("augment", [(), ("stylize=ember,comic",)], ids=["plain", "painted"])
+def test_a_stopped_run_goes_on_bit_for_bit(clips, weights, tmp_path, augment):
     class Stopped(Exception):
         pass
 
-    plan = plan_for(clips, weights, steps=6, augmentation=AugmentationConfig(color=0.2), painting=painting)
+    plan = plan_for(clips, weights, steps=6, augmentation=AugmentationConfig(color=0.2), augment=augment)
     run(plan, tmp_path / "whole.safetensors")
     forward, calls = VideoViT.forward, []
 
@@ -181,7 +191,7 @@ def test_resuming_with_another_network_or_other_clips_is_refused(clips, weights,
         run(wider, tmp_path / "m.safetensors", resume=True)
     more = write_folders(tmp_path / "more", {"red": 3, "blue": 3})
     shutil.copytree(clips, more, dirs_exist_ok=True)
-    with pytest.raises(TrainingError, match=r"data\.listing was"):
+    with pytest.raises(TrainingError, match="listing was"):
         run(replace(plan, data=ClipData(more, held_out=0.34)), tmp_path / "m.safetensors", resume=True)
 
 
@@ -286,7 +296,7 @@ def test_rare_classes_drawn_more_often(weights, tmp_path):
 
     ClipDataset.__getitem__ = watch
     try:
-        run(replace(plan, length=RunLength(steps=15, validations=0)), tmp_path / "m.safetensors")
+        run(replace(plan, config=replace(plan.config, steps=15, validations=0)), tmp_path / "m.safetensors")
     finally:
         ClipDataset.__getitem__ = original
     assert len(drawn) == 60
@@ -382,26 +392,24 @@ def test_what_a_cache_cannot_keep_is_refused(clips, weights, tmp_path):
     with pytest.raises(OptionError, match="--crop center"):
         replace(plan, augmentation=AugmentationConfig(crop="center", flip=True))
     with pytest.raises(OptionError, match="cannot be varied"):
-        replace(plan, painting=PaintingConfig(("ember",)))
+        replace(plan, augment=("stylize=ember",))
 
 
 def test_painted_clips_train_another_model_and_are_in_the_file(clips, weights, tmp_path):
     files: dict[str, dict[str, torch.Tensor]] = {}
-    for name, painting in (("plain", None), ("painted", PaintingConfig(("ember",), 1.0))):
-        run(plan_for(clips, weights, painting=painting), tmp_path / f"{name}.safetensors")
+    for name, augment in (("plain", ()), ("painted", ("stylize=ember:1",))):
+        run(plan_for(clips, weights, augment=augment), tmp_path / f"{name}.safetensors")
         artifact = load_artifact(tmp_path / f"{name}.safetensors", task="recognize")
         files[name] = dict(artifact.tensors)
-        stored = artifact.provenance["plan"]["painting"]
-        assert stored is None if painting is None else stored["styles"] == ["ember"]
+        assert artifact.provenance["configuration"]["augment"] == list(augment)
     assert any(not torch.equal(files["plain"][name], files["painted"][name]) for name in files["plain"])
-    with pytest.raises(TrainingError, match="painting"):
+    with pytest.raises(TrainingError, match="augment"):
         run(plan_for(clips, weights), tmp_path / "painted.safetensors", resume=True)
 
 
 def test_the_plan_is_in_the_file(clips, weights, tmp_path):
     run(plan_for(clips, weights), tmp_path / "m.safetensors")
     provenance = load_artifact(tmp_path / "m.safetensors", task="recognize").provenance
-    assert provenance["plan"]["model"]["adapters"]["width"] == 8
-    assert provenance["plan"]["sampling"]["frames"] == 3
-    assert provenance["plan"]["data"]["source"] == "my clips"
+    configuration = provenance["configuration"]
+    assert (configuration["width"], configuration["frames"], configuration["data"]) == (8, 3, "my clips")
     assert str(clips.parent) not in json.dumps(provenance)  # nothing of this machine's folders

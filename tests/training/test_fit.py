@@ -135,7 +135,7 @@ def test_steps_after_the_last_checkpoint_stand_once_in_the_history(tmp_path):
 
 
 def test_the_history_holds_the_learning_rate_that_each_step_used(tmp_path):
-    run(tmp_path, warmup_steps=4, steps=6)
+    run(tmp_path, warmup=4 / 6, steps=6)
     rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     assert [row["learning_rate"] for row in rows] == pytest.approx([0, 0.0125, 0.025, 0.0375, 0.05, 0.05])
 

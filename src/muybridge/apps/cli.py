@@ -6,19 +6,28 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from muybridge import __version__
+from muybridge.apps.config_file import take_options
 from muybridge.errors import MuybridgeError
 
 USER_ERROR = 2
 INTERRUPTED = 130
 
+
+def _default(value: Any) -> str | None:
+    return None if value in (None, ()) else str(value)  # what these mean is told in the help
+
+
 app = App(
     name="muybridge",
     help="Takes image models to video: recognize, localize and stylize what moves.",
     version=__version__,
+    default_parameter=Parameter(negative_iterable=(), show_default=_default),
+    config=take_options,
     suppress_keyboard_interrupt=False,  # main says that nothing half-written is left
 )
 train = App(name="train", help="Train a model on your own data.")
@@ -34,15 +43,9 @@ app.command("muybridge.apps.watch:watch", help="Watch a camera or a film with pe
 app.command("muybridge.apps.write_bank:write_bank", name="write-bank", help="Write feature banks of videos.")
 app.command("muybridge.apps.demo:demo", help="Make a page that shows what it does, on your own film too.")
 app.command("muybridge.apps.stage:stage", help="Write labelled videos of a procedural world.")
-train.command(
-    "muybridge.apps.train_stylizer:train_stylizer", name="stylizer", help="Train Avatar-Net on photographs."
-)
-train.command(
-    "muybridge.apps.train_recognizer:train_recognizer", name="recognizer", help="Teach an image model your own clips."
-)
-train.command(
-    "muybridge.apps.train_localizer:train_localizer", name="localizer", help="Teach a model who does what in videos."
-)
+train.command("muybridge.apps.train:train_stylizer", name="stylizer", help="Train Avatar-Net on photographs.")
+train.command("muybridge.apps.train:train_recognizer", name="recognizer", help="Teach an image model your own clips.")
+train.command("muybridge.apps.train:train_localizer", name="localizer", help="Teach a model who does what in videos.")
 
 evaluate.command(
     "muybridge.apps.evaluate:evaluate_recognizer", name="recognizer", help="Score a recognizer on labelled clips."
@@ -73,10 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
     try:
-        result = app(tokens, exit_on_error=False, result_action="return_value")
-    except CycloptsError:  # already printed, with what was meant
-        sys.exit(USER_ERROR)
-    except MuybridgeError as error:
+        result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except (CycloptsError, MuybridgeError) as error:
         if debug:
             traceback.print_exc()
         print(f"muybridge: {error}", file=sys.stderr)  # noqa: T201

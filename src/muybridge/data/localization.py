@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 from muybridge.data.annotations.table import NO_LABEL, Annotations
 from muybridge.data.feature_bank import FeatureBank
 from muybridge.data.label_maps import LabelMap
+from muybridge.data.options import BankSpan, BoxAugmentation
 from muybridge.data.sampling import Draw
 from muybridge.data.video_files import VideoFile
 from muybridge.errors import AnnotationError, OptionError
@@ -266,36 +267,7 @@ def read_key_clip(file: VideoFile, seconds: NDArray[np.float64], size: tuple[int
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
 
 
-@dataclass(frozen=True)
-class BoxAugmentation:
-    """How training clips are varied (arXiv 2006.07976, section 4).
-
-    Attributes:
-        jitter: each side of a box moves by up to this share of the box.
-        flip: mirror half of the clips; not where classes tell left from right.
-        scales: frames are scaled by a factor drawn from this range.
-    """
-
-    jitter: float = 0.075
-    flip: bool = True
-    scales: tuple[float, float] = (1.0, 1.25)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.jitter < 0.5:
-            raise OptionError(f"jitter={self.jitter} is out of range. Choose 0 (none) to below 0.5, such as 0.075.")
-        if not 0 < self.scales[0] <= self.scales[1]:
-            raise OptionError(f"scales={self.scales} is no range. Choose such as (1.0, 1.25).")
-
-
 NO_AUGMENTATION = BoxAugmentation(jitter=0.0, flip=False, scales=(1.0, 1.0))
-
-
-@dataclass(frozen=True)
-class BankSpan:
-    """Which part of a feature bank is read around a key frame, in seconds; 10 to each side is our choice."""
-
-    before: float = 10.0
-    after: float = 10.0
 
 
 class BoxesDataset(Dataset[dict[str, Tensor]]):

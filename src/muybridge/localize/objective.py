@@ -7,74 +7,27 @@ baseline, which looks at each person alone.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from muybridge.data.localization import KeyFrameSampling, normalize_clips
 from muybridge.errors import ModelMismatch, OptionError
+from muybridge.localize.options import SLOWFAST_TRUNKS, LocalizerConfig
 from muybridge.models.acar.actors import Actors, BankWindow, ContextMap, Grouping
 from muybridge.models.acar.head import ACARConfig, ACARHead, ACARNet, BaselineConfig, BaselineHead, TokenTrunk
 from muybridge.models.acar.loss import ExclusiveGroups, action_loss
-from muybridge.models.acar.slowfast import SLOWFAST_R50, SLOWFAST_R101, SLOWFAST_SMALL, SlowFast, SlowFastConfig
+from muybridge.models.acar.slowfast import SlowFast
+from muybridge.models.acar.slowfast_config import SlowFastConfig
 from muybridge.models.backbones import backbone_input
 from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 from muybridge.pretrained import BackboneIdentity, load_backbone
 
-SLOWFAST_TRUNKS = {"slowfast": SLOWFAST_SMALL, "slowfast_r50": SLOWFAST_R50, "slowfast_r101": SLOWFAST_R101}
-Head = Literal["acar", "baseline"]
 _SOURCE_RATE = 30.0  # frames a second that SlowFast's frame_step counts
 _LARGEST_WEIGHT = 20.0
 # Channels of a head by those of its trunk, from so many on; the first as published.
 _REDUCED = ((2048, 1024), (512, 256), (0, 128))
-
-
-@dataclass(frozen=True)
-class LocalizerConfig:
-    """The network to be trained.
-
-    Attributes:
-        trunk: "slowfast" (small, for a CPU), "slowfast_r50", "slowfast_r101", or an image model's name as
-            `muybridge.pretrained.load_backbone` takes it.
-        slowfast: other numbers for a SlowFast trunk.
-        backbone_weights: a file to load instead of the weights that belong to an image model's name.
-        adapters: of an image model; None for half of its channels wide, in every block.
-        head: "acar" or "baseline".
-        reduced: channels after the head's first convolution; 0 for 1024, 256 or 128, as the trunk is wide.
-        hidden: channels of the relations; 0 for half of `reduced`.
-        depth: HR2O layers of the head.
-        output_kernel: side of the last convolution of each.
-        dropout: in the HR2O layers.
-        frames: of a clip; 0 for what the trunk was designed for.
-        rate: frames a second; 0 for what the trunk was designed for.
-        short_side: pixels of a frame's shorter side; 0 for what the trunk was designed for.
-        freeze_norms: keep the batch norms' statistics, which fine-tuning needs.
-    """
-
-    trunk: str = "slowfast"
-    slowfast: SlowFastConfig | None = None
-    backbone_weights: Path | None = None
-    adapters: AdapterConfig | None = None
-    head: Head = "acar"
-    reduced: int = 0
-    hidden: int = 0
-    depth: int = 2
-    output_kernel: Literal[1, 3] = 3
-    dropout: float = 0.2
-    frames: int = 0
-    rate: float = 0.0
-    short_side: int = 0
-    freeze_norms: bool = False
-
-    def __post_init__(self) -> None:
-        if self.head not in ("acar", "baseline"):
-            raise OptionError(f"head={self.head!r} is unknown. Choose one of: acar, baseline.")
-        if self.slowfast is not None and self.trunk not in SLOWFAST_TRUNKS:
-            raise OptionError(f"trunk={self.trunk!r} is no SlowFast network. Leave slowfast out.")
-        if self.adapters is not None and self.trunk in SLOWFAST_TRUNKS:
-            raise OptionError(f"trunk={self.trunk!r} takes no adapters. Leave them out, or name an image model.")
 
 
 @dataclass(frozen=True)
@@ -206,7 +159,7 @@ def build_localizer(config: LocalizerConfig, num_classes: int) -> BuiltLocalizer
         return BuiltLocalizer(network, described, _as_asked(slowfast_sampling(slowfast), config), None)
     backbone, identity = load_backbone(config.trunk, weights=config.backbone_weights)
     channels = int(getattr(backbone, "embed_dim", 0))
-    adapters = config.adapters or AdapterConfig(width=max(1, channels // 2))
+    adapters = (config.adapters or AdapterConfig(width=config.adapter_width or 0)).for_channels(channels)
     described = NetworkConfig(_head(config, channels, num_classes), None, adapters)
     seen = backbone_input(backbone)
     patch: Any = getattr(backbone, "patch_embed", None)

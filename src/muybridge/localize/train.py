@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from muybridge.artifacts import check_model_file, find_model, load_artifact
 from muybridge.data.annotations.files import read_annotated_videos, read_boxes
 from muybridge.data.annotations.table import Annotations
-from muybridge.data.clips.painting import PaintedClips
+from muybridge.data.clips.painting import PaintedClips, PaintingConfig
 from muybridge.data.feature_bank import FeatureBank
 from muybridge.data.label_maps import LabelMap, read_label_map
 from muybridge.data.localization import BankSpan, BoxesDataset, KeyFrame, add_detections, collate_boxes, key_frames
@@ -25,9 +25,7 @@ from muybridge.evaluation.report_page import Chart, Facts, Part, Text, write_rep
 from muybridge.localize.evaluate import Evaluation, evaluation_parts, logits_of, measure, open_banks
 from muybridge.localize.localizer import BUILT_IN, TASK, Localizer
 from muybridge.localize.objective import (
-    SLOWFAST_TRUNKS,
     BuiltLocalizer,
-    LocalizerConfig,
     LocalizerObjective,
     NetworkConfig,
     balance_actions,
@@ -36,9 +34,11 @@ from muybridge.localize.objective import (
     describe_localizer,
     load_localizer_state,
 )
-from muybridge.localize.plan import LocalizerPlan
+from muybridge.localize.options import SLOWFAST_TRUNKS, LocalizerConfig, LocalizerPlan
 from muybridge.models.acar.head import ACARConfig, ACARHead
-from muybridge.stylize.clip_painter import load_clip_painter
+from muybridge.models.st_adapter.config import AdapterConfig
+from muybridge.options import configuration
+from muybridge.stylize.clip_painter import load_clip_painter, parse_augment
 from muybridge.training.fit import FitResult, Validation, fit, is_main_process
 from muybridge.training.history import read_history
 
@@ -93,6 +93,7 @@ def train(
         ModelError, ModelMismatch: weights cannot be had, or do not fit.
     """
     check_model_file(out)
+    painting = parse_augment(plan.augment)
     tell = tell if is_main_process() else _say_nothing
     started = time.perf_counter()
     data = read_data(plan)
@@ -104,11 +105,12 @@ def train(
     built = build_localizer(_fitting_the_bank(model, data.banks), len(data.labels))
     if plan.initialize is not None:
         _start_from(built, plan.initialize)
+    plan = _resolved(plan, built)
     described = describe_localizer(built)
     for line in described:
         tell(line)
     folder = out.with_suffix(".training")
-    result = _fit(plan, data, built, folder=folder, resume=resume, device=device)
+    result = _fit(plan, data, built, painting, folder=folder, resume=resume, device=device)
     span = None if plan.bank is None else plan.bank.span
     localizer = Localizer(
         built.network,
@@ -213,13 +215,23 @@ def _like_the_start(model: LocalizerConfig, localizer: str | Path) -> LocalizerC
     if (theirs.slowfast is not None) != (model.trunk in SLOWFAST_TRUNKS):
         return model
     if theirs.slowfast is None:
+        own = AdapterConfig(width=model.adapter_width) if model.adapter_width else model.adapters
         clips = {name: getattr(model, name) or sampling[name] for name in ("frames", "rate", "short_side")}
-        model = replace(model, adapters=model.adapters or theirs.adapters, **clips)
+        model = replace(model, adapters=own or theirs.adapters, **clips)
     if isinstance(theirs.head, ACARConfig) and model.head == "acar":
         head = theirs.head
         sizes = {name: getattr(model, name) or getattr(head, name) for name in ("reduced", "hidden")}
         model = replace(model, depth=head.depth, output_kernel=head.output_kernel, **sizes)
     return model
+
+
+def _resolved(plan: LocalizerPlan, built: BuiltLocalizer) -> LocalizerPlan:
+    """With the numbers that the network chose for itself."""
+    numbers = {name: getattr(built.sampling, name) for name in ("frames", "rate", "short_side")}
+    head = built.config.head
+    if isinstance(head, ACARConfig):
+        numbers |= {name: getattr(head, name) for name in ("reduced", "hidden", "depth", "output_kernel")}
+    return replace(plan, model=replace(plan.model, **numbers))
 
 
 def _start_from(built: BuiltLocalizer, localizer: str | Path) -> None:
@@ -231,7 +243,14 @@ def _start_from(built: BuiltLocalizer, localizer: str | Path) -> None:
 
 
 def _fit(
-    plan: LocalizerPlan, data: _Data, built: BuiltLocalizer, *, folder: Path, resume: bool, device: str
+    plan: LocalizerPlan,
+    data: _Data,
+    built: BuiltLocalizer,
+    painting: PaintingConfig | None,
+    *,
+    folder: Path,
+    resume: bool,
+    device: str,
 ) -> FitResult:
     if data.banks is not None and not isinstance(built.network.head, ACARHead):
         raise TrainingError("the baseline head does not read a feature bank. Leave the bank out, or use --head acar")
@@ -244,16 +263,15 @@ def _fit(
         class_weights=balance_actions(targets) if plan.data.balance else None,
     )
     span = None if plan.bank is None else plan.bank.span
-    config = plan.length.of(plan.config, len(data.train))
     dataset: Dataset[dict[str, Tensor]] = BoxesDataset(
         data.train, built.sampling, plan.augmentation, banks=data.banks, span=span
     )
-    if plan.painting is not None:
-        dataset = PaintedClips(dataset, load_clip_painter(plan.painting))
+    if painting is not None:
+        dataset = PaintedClips(dataset, load_clip_painter(painting))
     return fit(
         objective,
         dataset,
-        config,
+        plan.config,
         folder=folder,
         validation=_validation(plan, data, built) if data.held_out else None,
         resume=resume,
@@ -329,20 +347,17 @@ def _report(
         *([Chart("Frame-mAP", frame_map)] if checks else []),
         Facts("Run", facts),
         Text("Network", described),
-        Text("Plan", json.dumps(_settings(plan, data), indent=2, default=str).splitlines()),
+        Text("Configuration", [f"{name}: {json.dumps(value)}" for name, value in configuration(plan).items()]),
     ]
 
 
 def _settings(plan: LocalizerPlan, data: _Data) -> dict[str, Any]:
     """What a resumed run must share, beside the numbers of the loop itself."""
     return {
-        "data": {**asdict(plan.data), "key_frames": len(data.train)},
-        "model": asdict(plan.model),
-        "augmentation": asdict(plan.augmentation),
-        "focal_gamma": plan.focal_gamma,
-        "bank": None if plan.bank is None else {**asdict(plan.bank), "model": data.bank_model},
-        "initialize": plan.initialize,
-        **({} if plan.painting is None else {"painting": asdict(plan.painting)}),
+        **asdict(plan),
+        "config": None,  # the loop's own
+        "key_frames": len(data.train),
+        "bank_model": data.bank_model,
     }
 
 
@@ -353,9 +368,9 @@ def _provenance(plan: LocalizerPlan, data: _Data, result: FitResult) -> dict[str
         "steps": result.step,
         "best_step": result.best_step,
         "scores_on": "held-out key frames, by which the best step was chosen too",
-        "plan": asdict(plan),
+        "configuration": configuration(plan, folders=False),
     }
-    return json.loads(json.dumps(settings, default=str))
+    return json.loads(json.dumps(settings))
 
 
 def _videos(frames: Sequence[KeyFrame]) -> list[str]:

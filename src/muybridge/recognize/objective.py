@@ -4,70 +4,32 @@ ST-Adapter (arXiv 2206.13559, section 4) trains with plain cross-entropy; no mix
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from dataclasses import fields
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from muybridge.data.clips.sampling import SamplingConfig, normalize
-from muybridge.errors import OptionError
-from muybridge.models.backbones import create_backbone
+from muybridge.data.clips.sampling import normalize
+from muybridge.data.options import FrameChoice, SamplingConfig
+from muybridge.models.backbones import backbone_input
 from muybridge.models.st_adapter.insertion import patch_grid
-from muybridge.models.st_adapter.video_vit import AdapterConfig, Readout, VideoViT
-from muybridge.pretrained import BUILT_IN_BACKBONE, BackboneIdentity, load_backbone
-
-Method = Literal["adapters", "head", "full"]
-
-
-@dataclass(frozen=True)
-class RecognizerConfig:
-    """The network to be trained.
-
-    Attributes:
-        backbone: as `muybridge.pretrained.load_backbone` takes it.
-        backbone_weights: a file to load instead of the weights that belong to the name.
-        method: adapters on a frozen backbone; a head alone on a frozen backbone; or everything, without adapters.
-        adapters: their numbers; None for those of `default_adapters`. Of use with method "adapters" only.
-        readout: what of a frame is read.
-        dropout: before the head.
-        gradient_checkpointing: compute blocks again on the way back instead of keeping what they made: slower, and
-            less memory.
-    """
-
-    backbone: str = BUILT_IN_BACKBONE
-    backbone_weights: Path | None = None
-    method: Method = "adapters"
-    adapters: AdapterConfig | None = None
-    readout: Readout = "auto"
-    dropout: float = 0.5
-    gradient_checkpointing: bool = False
-
-    def __post_init__(self) -> None:
-        if self.method not in ("adapters", "head", "full"):
-            raise OptionError(f"method='{self.method}' is unknown. Choose one of: adapters, head, full.")
-        if self.adapters is not None and self.method != "adapters":
-            raise OptionError(f"method='{self.method}' has no adapters. Leave their options out, or choose adapters.")
-        if not 0 <= self.dropout < 1:
-            raise OptionError(f"dropout={self.dropout} is no share of features. Choose 0 or more, below 1.")
+from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
+from muybridge.pretrained import BackboneIdentity, load_backbone
+from muybridge.recognize.options import RecognizerConfig, SamplingOptions
 
 
-def default_learning_rate(method: Method) -> float:
-    """Peak learning rate of AdamW that suits batches of 8 to 32 clips and the built-in backbone."""
-    return {"adapters": 2e-3, "head": 5e-3, "full": 2e-4}[method]
-
-
-def default_width(backbone: str) -> int:
-    """Channels of the bottleneck: half of the backbone's, as the paper's 384 of ViT-B's 768.
-
-    Raises:
-        OptionError: no such backbone.
-    """
-    with torch.device("meta"):  # its shape alone
-        model = create_backbone(backbone, pretrained=False)
-    return max(1, int(getattr(model, "embed_dim", model.num_features)) // 2)  # pyright: ignore[reportArgumentType]
+def sampling_for(backbone: nn.Module, options: SamplingOptions) -> SamplingConfig:
+    """With the size, mean, deviation and interpolation that the backbone was trained with."""
+    expected = backbone_input(backbone)
+    chosen = {each.name: getattr(options, each.name) for each in fields(FrameChoice)}
+    return SamplingConfig(
+        **chosen,
+        size=(options.size, options.size) if options.size else (expected.height, expected.width),
+        interpolation=expected.interpolation,
+        mean=expected.mean,
+        std=expected.std,
+    )
 
 
 def build_recognizer(config: RecognizerConfig, num_classes: int) -> tuple[VideoViT, BackboneIdentity]:
@@ -79,13 +41,10 @@ def build_recognizer(config: RecognizerConfig, num_classes: int) -> tuple[VideoV
         OptionError: no such backbone, or a value that breaks its rule.
     """
     backbone, identity = load_backbone(config.backbone, weights=config.backbone_weights)
-    adapters = None
-    if config.method == "adapters":
-        adapters = config.adapters or AdapterConfig(width=default_width(config.backbone))
     model = VideoViT(
         backbone,
         num_classes,
-        adapters=adapters,
+        adapters=(config.adapters or AdapterConfig()) if config.method == "adapters" else None,
         readout=config.readout,
         dropout=config.dropout,
         train_backbone=config.method == "full",

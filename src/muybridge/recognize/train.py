@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -25,8 +25,10 @@ from muybridge.devices import choose_device
 from muybridge.errors import ModelMismatch, OptionError, TrainingError
 from muybridge.evaluation.report_page import Facts, Part, Text, write_report_page
 from muybridge.models.backbones import fuse_attention
+from muybridge.models.st_adapter.config import Readout
 from muybridge.models.st_adapter.sets import load_trained_state
 from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
+from muybridge.options import configuration
 from muybridge.pretrained import BackboneIdentity
 from muybridge.progress import progress_line
 from muybridge.recognize.evaluate import (
@@ -37,17 +39,17 @@ from muybridge.recognize.evaluate import (
     indicator,
 )
 from muybridge.recognize.objective import (
-    RecognizerConfig,
     RecognizerObjective,
     balance_classes,
     balance_draws,
     build_recognizer,
     describe_training,
+    sampling_for,
 )
-from muybridge.recognize.plan import ClipData, TrainingPlan
+from muybridge.recognize.options import ClipData, RecognizerConfig, TrainingPlan
 from muybridge.recognize.recognizer import BUILT_IN, TASK, Recognizer
 from muybridge.recognize.report import curve_parts, score_parts
-from muybridge.stylize.clip_painter import load_clip_painter
+from muybridge.stylize.clip_painter import load_clip_painter, parse_augment
 from muybridge.training.fit import FitConfig, FitResult, Validation, fit, is_main_process
 from muybridge.training.history import read_history
 
@@ -100,6 +102,7 @@ def train(
         ModelError: the backbone's weights cannot be had, or `initialize` does not fit.
     """
     check_model_file(out)
+    painting = parse_augment(plan.augment)
     start = None if plan.initialize is None else _read_start(plan.initialize)
     if start is not None:
         plan = replace(plan, model=_as_in(start, plan.model))
@@ -110,18 +113,19 @@ def train(
     network, identity = build_recognizer(plan.model, len(clips.train.classes))
     if start is not None:
         _start_from(start, network, identity)
+    plan = plan.resolved(network.config, cast(Readout, network.readout))
     described = describe_training(network, identity)
     for line in described:
         tell(line)
-    sampling = plan.sampling.for_backbone(network.backbone)
+    sampling = sampling_for(network.backbone, plan.sampling)
     views = ClipViews(clips.held_out, sampling, ViewConfig(), keep_bytes=_KEPT_BYTES) if clips.held_out else None
     folder = out.with_suffix(".training")
     if plan.config.precision == "bf16-mixed" and choose_device(device).type == "cpu":
         fuse_attention(network.backbone, fused=False)
     with _frozen_in_half_precision(network, plan.config):
         dataset: Dataset[dict[str, Tensor]] = ClipDataset(clips.train, sampling, plan.augmentation)
-        if plan.painting is not None:
-            dataset = PaintedClips(dataset, load_clip_painter(plan.painting))
+        if painting is not None:
+            dataset = PaintedClips(dataset, load_clip_painter(painting))
         if plan.cache is not None:
             dataset = _cached(plan, clips.train, network, identity, sampling, choose_device(device), tell)
         result = _fit(plan, clips, network, dataset, sampling, views, folder=folder, resume=resume, device=device)
@@ -154,7 +158,7 @@ def train(
         ]
         texts = {
             "Network": described,
-            "Plan": json.dumps(_settings(plan, clips), indent=2).splitlines(),
+            "Configuration": [f"{name}: {json.dumps(value)}" for name, value in configuration(plan).items()],
             "Clips that cannot be read": [str(entry.path) for entry in clips.left_out],
         }
         parts: list[Part] = [
@@ -187,13 +191,12 @@ def _fit(
         class_weights=balance_classes(labels, multi_label=multi_label) if balance == "loss" else None,
         multi_label=multi_label,
     )
-    config = plan.length.of(plan.config, len(clips.train))
     return fit(
         objective,
         dataset,
-        config,
+        plan.config,
         folder=folder,
-        validation=None if views is None else _validation(network, sampling, views, config),
+        validation=None if views is None else _validation(network, sampling, views, plan.config),
         weights=balance_draws(labels) if balance == "draws" else None,
         resume=resume,
         accelerator=device if device == "auto" else str(choose_device(device)),
@@ -345,13 +348,10 @@ def _settings(plan: TrainingPlan, clips: _Clips) -> dict[str, Any]:
     listing = [(e.path, e.labels, e.start_seconds, e.end_seconds) for e in clips.train.entries]
     fingerprint = hashlib.sha256(json.dumps(listing, default=str).encode()).hexdigest()[:16]
     settings = {
-        "data": {**asdict(plan.data), "clips": len(listing), "listing": fingerprint},
-        "model": asdict(plan.model),
-        "sampling": asdict(plan.sampling),
-        "augmentation": asdict(plan.augmentation),
-        "initialize": plan.initialize,
-        "cache_views": plan.cache_views if plan.cache is not None else None,
-        **({} if plan.painting is None else {"painting": asdict(plan.painting)}),
+        **asdict(replace(plan, cache=None, cache_views=plan.cache_views if plan.cache is not None else 0)),
+        "config": None,  # the loop's own
+        "clips": len(listing),
+        "listing": fingerprint,
     }
     return json.loads(json.dumps(settings, default=str))
 
@@ -366,10 +366,9 @@ def _provenance(plan: TrainingPlan, clips: _Clips, result: FitResult) -> dict[st
         "steps": result.step,
         "best_step": result.best_step,
         "scores_on": "held-out clips, by which the best step was chosen too",
-        "plan": asdict(plan),
+        "configuration": configuration(plan, folders=False),
     }
-    # A file that is passed on need not tell of folders on this machine.
-    return json.loads(json.dumps(facts, default=lambda path: path.name))
+    return json.loads(json.dumps(facts))
 
 
 def _memory(result: FitResult) -> str:

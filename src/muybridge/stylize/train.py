@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,55 +14,41 @@ from muybridge.data.sampling import Draw
 from muybridge.errors import OptionError, TrainingError
 from muybridge.media.sources import expand_sources
 from muybridge.models.avatar_net.network import AvatarNet
+from muybridge.options import configuration
 from muybridge.pretrained import VGG19, avatar_net_with_vgg19, encoder_fingerprint
 from muybridge.stylize.objective import ReconstructionObjective
+from muybridge.stylize.options import StylizerPlan
 from muybridge.stylize.stylizer import TASK, Stylizer
-from muybridge.training.fit import FitConfig, Validation, fit
+from muybridge.training.fit import Validation, fit
 
 _HELD_OUT_EVERY = 50
 _LARGEST_VALIDATION = 32
 
 
-def train(
-    photos: Sequence[str],
-    out: Path,
-    *,
-    encoder: str,
-    crops: CropConfig,
-    config: FitConfig,
-    resume: bool = False,
-    device: str = "auto",
-) -> Mapping[str, float]:
+def train(plan: StylizerPlan, out: Path, *, resume: bool = False, device: str = "auto") -> Mapping[str, float]:
     """Train a decoder for a frozen encoder by reconstruction and write the model.
-
-    Args:
-        photos: files, folders and globs.
-        encoder: "vgg19", "builtin", or a .pth file of torchvision's vgg19.
 
     Returns:
         The scores on the held-out photographs.
 
     Raises:
         TrainingError: too few photographs.
-        OptionError: a crop larger than the scaled photograph, or an unknown encoder.
+        OptionError: an unknown encoder.
     """
-    if crops.crop > min(crops.short_side) or crops.crop % 8:
-        raise OptionError(
-            f"crop={crops.crop} must be a multiple of 8 and at most the short side, {min(crops.short_side)}"
-        )
     check_model_file(out)
-    paths = [source.path for source in expand_sources(photos) if source.kind == "image"]
+    paths = [source.path for source in expand_sources(plan.photos) if source.kind == "image"]
     if len(paths) < 2:
         raise TrainingError(f"{len(paths)} photographs are too few to train on and hold one out: give at least 2")
     held_out = paths[::_HELD_OUT_EVERY]
     kept = [path for number, path in enumerate(paths) if number % _HELD_OUT_EVERY]
-    torch.manual_seed(config.seed)
-    network, named_encoder = _network(encoder)
+    torch.manual_seed(plan.config.seed)
+    network, named_encoder = _network(plan.encoder)
+    crops = CropConfig((plan.short_side, plan.short_side), plan.crop)
     objective = ReconstructionObjective(network)
     result = fit(
         objective,
         PhotoCrops(kept, crops),
-        config,
+        plan.config,
         folder=out.with_suffix(".training"),
         validation=Validation(_psnr_on(network, held_out, crops), "psnr"),
         resume=resume,
@@ -70,7 +57,8 @@ def train(
     )
     network.cpu()
     architecture = {"widths": list(network.config.widths), "mean": list(network.config.mean)}
-    provenance = {"photographs": len(kept), "steps": result.step, "best_step": result.best_step, "seed": config.seed}
+    provenance: dict[str, Any] = {"photographs": len(kept), "steps": result.step, "best_step": result.best_step}
+    provenance["configuration"] = configuration(plan, folders=False)
     if named_encoder:
         tensors = {f"decoder.{name}": tensor for name, tensor in network.decoder.state_dict().items()}
         contract = {"encoder": named_encoder}

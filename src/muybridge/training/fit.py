@@ -109,6 +109,7 @@ def fit(
     num_items = len(cast(Any, dataset))
     if num_items == 0:
         raise TrainingError("there is nothing to train on: the data set is empty")
+    config = config.of(num_items)
     fabric = _fabric(accelerator, config)
     fabric.seed_everything(config.seed, verbose=False)
     optimizer = _optimizer(objective, config)
@@ -325,7 +326,8 @@ class _Run:
         defaults = json.loads(json.dumps(asdict(FitConfig())))
         ours, theirs = _flat(self._described()), _flat(defaults | checkpoint["config"])
         # A run may be made longer, save more often or read with more processes; all else would be another run.
-        free = {"save_every", "workers", "tensorboard"} | ({"steps"} if self.config.schedule == "constant" else set())
+        free = {"save_every", "workers", "tensorboard", "epochs", "validations"}  # the last two are told in steps too
+        free |= {"steps"} if self.config.schedule == "constant" else set()
         names = [name for name in sorted(ours.keys() | theirs.keys()) if name not in free]
         absent = object()
         differing = [

@@ -1,10 +1,16 @@
 """How long and how to train: numbers and the arithmetic on them."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 from muybridge.errors import OptionError
+from muybridge.options import BASIC, HIDDEN, PLAIN, RUN
+
+_LEAST = {
+    **dict.fromkeys(("batch_size", "accumulate", "save_every"), 1),
+    **dict.fromkeys(("learning_rate", "workers", "validations", "validate_every", "patience", "clip_norm"), 0),
+}
 
 
 @dataclass(frozen=True)
@@ -12,65 +18,102 @@ class FitConfig:
     """How long and how to train.
 
     Attributes:
-        steps: optimizer steps.
-        batch_size: items of one step, over all processes and accumulation rounds together.
-        learning_rate: the peak.
-        weight_decay: none on biases, norms and other vectors; decoupled with AdamW, added to the gradient with SGD.
-        optimizer: AdamW, or SGD with Nesterov momentum.
-        epsilon: Adam's epsilon.
-        momentum: SGD's.
-        warmup_steps: steps of linear warm-up.
-        warmup_from: share of the peak that the warm-up starts from.
-        schedule: what the learning rate does after the warm-up; "step" divides it by 10 at each of the milestones.
-        milestones: as shares of the steps; by default those of ACAR-Net, 5.6 and 5.8 of 6 epochs (arXiv 2006.07976).
-        accumulate: rounds that one batch is split into, to save memory.
-        clip_norm: largest gradient norm; 0 clips nothing.
-        precision: number format of the forward pass; weights stay float32.
-        workers: processes that read data; 0 reads in the training process.
-        seed: of the order of the data, its augmentation, and the objective's own draws.
-        save_every: steps between checkpoints.
-        validate_every: steps between validations; 0 validates at the end only.
-        patience: validations without improvement after which training stops; 0 never stops early.
-        compile: compile the objective's forward pass, which pays in long runs.
-        tensorboard: write TensorBoard's files too, into the folder's sub-folder `tensorboard`.
+        epochs: Passes over the training data.
+        steps: Optimizer steps, in place of epochs.
+        warmup: Share of the steps in which the learning rate rises.
+        warmup_from: Share of the learning rate that it rises from.
+        schedule: What it does then: it falls along half a cosine, is constant, or is divided by 10 twice near the
+            end.
+        milestones: shares of the steps at which "step" divides; by default those of ACAR-Net, 5.6 and 5.8 of 6 epochs
+            (arXiv 2006.07976).
+        batch_size: Clips or pictures of one step, over all processes and rounds together.
+        optimizer: adamw, or sgd with Nesterov momentum.
+        learning_rate: At its peak.
+        weight_decay: On matrices, none on biases and norms; decoupled with adamw, added to the gradient with sgd.
+        momentum: Of sgd.
+        epsilon: Adam's.
+        clip_norm: Largest gradient norm; 0 for any.
+        accumulate: Rounds that one batch is split into, to save memory.
+        precision: Number format of the forward pass; weights stay float32.
+        compile: Compile the network first; pays in long runs.
+        seed: Of the split, the order of the data, its augmentation, and new weights.
+        validations: How often what is held out is measured on the way; the best weights are kept. 0 measures at the
+            end only.
+        validate_every: Steps between these measurements, in place of their number.
+        patience: Stop after so many measurements without improvement; 0 never.
+        workers: Processes that read data; 0 reads in the training process.
+        save_every: Steps between checkpoints.
+        tensorboard: Write TensorBoard's files too, into NAME.training/tensorboard.
     """
 
-    steps: int = 10_000
-    batch_size: int = 8
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.0
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    epsilon: float = 1e-8
-    momentum: float = 0.9
-    warmup_steps: int = 0
+    epochs: Annotated[float, BASIC] = 30
+    steps: int = 0
+    warmup: float = 0.0
     warmup_from: float = 0.0
     schedule: Literal["constant", "cosine", "step"] = "constant"
-    milestones: tuple[float, ...] = (5.6 / 6, 5.8 / 6)
-    accumulate: int = 1
+    milestones: Annotated[tuple[float, ...], HIDDEN] = (5.6 / 6, 5.8 / 6)
+    batch_size: int = 8
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    epsilon: Annotated[float, HIDDEN] = 1e-8
     clip_norm: float = 0.0
+    accumulate: int = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    workers: int = 0
+    compile: Annotated[bool, PLAIN] = False
     seed: int = 0
-    save_every: int = 500
+    validations: int = 0
     validate_every: int = 0
     patience: int = 0
-    compile: bool = False
-    tensorboard: bool = False
+    workers: Annotated[int, RUN] = 0
+    save_every: Annotated[int, RUN] = 500
+    tensorboard: Annotated[bool, RUN, PLAIN] = False
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch_size", 1), ("accumulate", 1), ("save_every", 1), ("workers", 0)):
-            if getattr(self, name) < least:
+        if not self.epochs > 0 or self.steps < 0:
+            raise OptionError(f"epochs={self.epochs}, steps={self.steps} train nothing. Choose numbers above 0.")
+        for name, least in _LEAST.items():
+            if not getattr(self, name) >= least:
                 raise OptionError(f"{name}={getattr(self, name)} is too small. Choose {least} or more.")
-        if not self.learning_rate > 0:
-            raise OptionError(f"learning_rate={self.learning_rate} trains nothing. Choose a number above 0.")
         if not 0 < self.momentum < 1:
             raise OptionError(f"momentum={self.momentum} is out of range. Choose a number between 0 and 1, as 0.9.")
+        if not 0 <= self.warmup <= 1:
+            raise OptionError(f"warmup={self.warmup} is no share of the steps. Choose 0 to 1.")
         if not 0 <= self.warmup_from <= 1:
             raise OptionError(f"warmup_from={self.warmup_from} is no share of the learning rate. Choose 0 to 1.")
         if not all(0 <= share <= 1 for share in self.milestones):
             raise OptionError(f"milestones={self.milestones} are no shares of the steps. Choose 0 to 1 for each.")
-        if self.warmup_steps > self.steps:
-            raise OptionError(f"warmup_steps={self.warmup_steps} is more than the {self.steps} steps. Choose fewer.")
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps of linear warm-up, of a run whose steps are known."""
+        return round(self.warmup * self.steps)
+
+    def of(self, num_items: int) -> "FitConfig":
+        """The configuration of a run over so many items: with its steps, and how many lie between validations.
+
+        Raises:
+            OptionError: no learning rate.
+        """
+        if not self.learning_rate > 0:
+            raise OptionError(f"learning_rate={self.learning_rate} trains nothing. Choose a number above 0.")
+        steps = self.steps or steps_of_epochs(self.epochs, num_items, self.batch_size)
+        every = math.ceil(steps / self.validations) if self.validations else 0
+        return replace(self, steps=steps, validate_every=self.validate_every or every)
+
+
+@dataclass(frozen=True)
+class ClipFitConfig(FitConfig):
+    """What suits networks over clips."""
+
+    warmup: float = 0.1
+    schedule: Literal["constant", "cosine", "step"] = "cosine"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    validations: int = 10
+    workers: Annotated[int, RUN] = 2
 
 
 def steps_of_epochs(epochs: float, num_items: int, batch_size: int) -> int:

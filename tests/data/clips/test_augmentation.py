@@ -51,11 +51,12 @@ def test_a_random_crop_is_what_torch_makes_of_that_part():
     torch.testing.assert_close(crop_views(frames, sampling)[0], frames, rtol=0, atol=0)
 
 
-def test_a_mirror_that_goes_one_way_is_refused():
-    with pytest.raises(OptionError, match="Give both"):
-        AugmentationConfig(flipped_labels={"pan left": "pan right"})
-    with pytest.raises(OptionError, match="reversed_labels turns 'open' into 'close'"):
-        AugmentationConfig(reversed_labels={"open": "close"})
+def test_pairs_of_classes_go_both_ways():
+    config = AugmentationConfig(mirror=("a=b", "c d=e"), reverse=("open=close",))
+    assert config.mirrored_labels == {"a": "b", "b": "a", "c d": "e", "e": "c d"}
+    assert config.reversed_labels == {"open": "close", "close": "open"}
+    with pytest.raises(OptionError, match="reverse 'open'"):
+        AugmentationConfig(reverse=("open",))
 
 
 def test_resized_crops_have_the_areas_and_ratios_asked_for():

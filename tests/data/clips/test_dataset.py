@@ -128,8 +128,7 @@ def test_classes_that_are_reversals_are_shown_backwards_as_each_other(tmp_path):
     spread = replace(PLAIN, frames=4, mode="segments")
     names = LabelMap(("sit down", "stand up", "walk"), (0, 1, 2))
     entries = (ClipEntry(tmp_path, (0,), "a"), ClipEntry(tmp_path, (1,), "b"), ClipEntry(tmp_path, (2,), "c"))
-    swapped = {"sit down": "stand up", "stand up": "sit down"}
-    how = AugmentationConfig(crop="center", reversed_labels=swapped)
+    how = AugmentationConfig(crop="center", reverse=("sit down=stand up",))
     data = ClipDataset(ClipList(entries, names), spread, how)
     for place, backwards_label in ((0, 1), (1, 0)):
         seen = []
@@ -147,8 +146,8 @@ def test_classes_that_are_reversals_are_shown_backwards_as_each_other(tmp_path):
     data = ClipDataset(several, spread, how)
     assert all(data[Draw(0, seed)]["labels"].tolist() == [1, 0, 1] for seed in range(12))
     assert all(data[Draw(1, seed)]["labels"].tolist() == [1, 1, 0] for seed in range(12))
-    with pytest.raises(OptionError, match="reversed_labels names 'jump'"):
-        ClipDataset(several, spread, AugmentationConfig(reversed_labels={"jump": "walk", "walk": "jump"}))
+    with pytest.raises(OptionError, match="reverse names 'jump'"):
+        ClipDataset(several, spread, AugmentationConfig(reverse=("jump=walk",)))
 
 
 def test_labels_that_tell_left_from_right_change_in_the_mirror(tmp_path):
@@ -158,8 +157,7 @@ def test_labels_that_tell_left_from_right_change_in_the_mirror(tmp_path):
         Image.fromarray(picture).save(tmp_path / f"{number}.png")
     names = LabelMap(("pan left", "pan right", "static"), (0, 1, 2))
     clips = ClipList((ClipEntry(tmp_path, (0,), "a"), ClipEntry(tmp_path, (2,), "b")), names)
-    swapped = {"pan left": "pan right", "pan right": "pan left"}
-    data = ClipDataset(clips, PLAIN, AugmentationConfig(crop="center", flip=True, flipped_labels=swapped))
+    data = ClipDataset(clips, PLAIN, AugmentationConfig(crop="center", flip=True, mirror=("pan left=pan right",)))
     seen = set()
     for seed in range(12):
         item = data[Draw(0, seed)]
@@ -225,10 +223,8 @@ def test_mirrors_that_would_make_labels_wrong_are_refused(film):
     with pytest.raises(OptionError, match="'pan left' the wrong way round"):
         ClipDataset(sided, PLAIN, AugmentationConfig(flip=True))
     with pytest.raises(OptionError, match="'pan lefft', which is no class"):
-        swapped = {"pan lefft": "pan right", "pan right": "pan lefft"}
-        ClipDataset(sided, PLAIN, AugmentationConfig(flip=True, flipped_labels=swapped))
-    swapped = {"pan left": "pan right", "pan right": "pan left"}
-    assert len(ClipDataset(sided, PLAIN, AugmentationConfig(flip=True, flipped_labels=swapped))) == 1
+        ClipDataset(sided, PLAIN, AugmentationConfig(flip=True, mirror=("pan lefft=pan right",)))
+    assert len(ClipDataset(sided, PLAIN, AugmentationConfig(flip=True, mirror=("pan left=pan right",)))) == 1
     plain = ClipList(entries, LabelMap(("bright", "cleft", "outright"), (0, 1, 2)))
     assert len(ClipDataset(plain, PLAIN, AugmentationConfig(flip=True))) == 1
 

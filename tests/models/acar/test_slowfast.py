@@ -8,14 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from muybridge.errors import OptionError
-from muybridge.models.acar.slowfast import (
-    SLOWFAST_R50,
-    SLOWFAST_R101,
-    SLOWFAST_SMALL,
-    SlowFast,
-    SlowFastConfig,
-    slow_frame_indices,
-)
+from muybridge.models.acar.slowfast import SlowFast, slow_frame_indices
+from muybridge.models.acar.slowfast_config import SLOWFAST_R50, SLOWFAST_R101, SLOWFAST_SMALL, SlowFastConfig
 
 TINY = SlowFastConfig(blocks=(1, 1, 1, 1), width=8, fast_ratio=4, frames=8)
 

@@ -150,7 +150,7 @@ def test_adapter_equals_its_formula_with_conv3d() -> None:
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ({"width": 0}, "width=0"),
+        ({"width": -1}, "width=-1"),
         ({"kernel": (3, 2, 1)}, r"kernel=\(3, 2, 1\)"),
         ({"kernel": (2, 1, 1)}, r"kernel=\(2, 1, 1\)"),
         ({"kernel": (3, 1)}, r"kernel=\(3, 1\)"),

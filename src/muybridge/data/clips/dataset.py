@@ -197,7 +197,7 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         OptionError: the augmentation mirrors clips of a class that tells left from right by its name, and does not
             say what becomes of it; or it names a class that there is not.
 
-    With several labels a clip, it is shown backwards only where all of its labels are among `reversed_labels`.
+    With several labels a clip, it is shown backwards only where all of its labels are among those of `reverse`.
     """
 
     def __init__(
@@ -230,12 +230,12 @@ def _mirrored_columns(names: Sequence[str], augmentation: AugmentationConfig) ->
     """Which column each class becomes in the mirror."""
     if not augmentation.flip:
         return list(range(len(names)))
-    swapped = augmentation.flipped_labels
-    _check_known(swapped, names, "flipped_labels")
+    swapped = augmentation.mirrored_labels
+    _check_known(swapped, names, "mirror")
     sided = [name for name in names if _TELLS_SIDES.search(name) and name not in swapped]
     if sided:
         raise OptionError(
-            f"flip=True would show the class {sided[0]!r} the wrong way round. Say in flipped_labels which class it "
+            f"flip=True would show the class {sided[0]!r} the wrong way round. Say in mirror which class it "
             "becomes in the mirror (itself, if none), or leave flip off"
         )
     return [names.index(swapped.get(name, name)) for name in names]
@@ -244,7 +244,7 @@ def _mirrored_columns(names: Sequence[str], augmentation: AugmentationConfig) ->
 def _reversed_columns(names: Sequence[str], augmentation: AugmentationConfig) -> dict[int, int]:
     """Which column a class becomes when it runs backwards; those that are not reversed are left out."""
     swapped = augmentation.reversed_labels
-    _check_known(swapped, names, "reversed_labels")
+    _check_known(swapped, names, "reverse")
     return {names.index(name): names.index(other) for name, other in swapped.items()}
 
 

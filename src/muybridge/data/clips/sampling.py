@@ -5,7 +5,6 @@ each of T equal parts of the clip (Wang et al. 2016, arXiv 1608.00859). Training
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,72 +13,11 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as pictures
 
+from muybridge.data.options import SamplingConfig
 from muybridge.errors import OptionError
-
-SamplingMode = Literal["dense", "segments"]
 
 # A frame on display so long before a clip's end is the clip's last one, at any frame rate below 1,000 a second.
 _LAST_MOMENT_SECONDS = 1e-3
-
-
-@dataclass(frozen=True)
-class SamplingConfig:
-    """What a model is shown of a clip; part of every recognizer's file.
-
-    Attributes:
-        frames: T, frames of a clip.
-        mode: "dense" for a steady rate, "segments" for one frame from each of T equal parts.
-        rate: dense: frames a second, whatever the file's own rate.
-        stride: dense: every `stride`-th frame of the file, in place of `rate`.
-        size: (height, width) in pixels of what the model sees.
-        resize_short_side: pixels the short side is scaled to before the crop; None for as large as the crop.
-        interpolation: how pictures are scaled: nearest, bilinear or bicubic.
-        mean: subtracted from RGB in [0, 1].
-        std: RGB is divided by it afterwards.
-    """
-
-    frames: int = 8
-    mode: SamplingMode = "dense"
-    rate: float = 4.0
-    stride: int | None = None
-    size: tuple[int, int] = (224, 224)
-    resize_short_side: int | None = None
-    interpolation: str = "bicubic"
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-
-    def __post_init__(self) -> None:
-        for name in ("size", "mean", "std"):  # JSON hands lists back
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        if self.frames < 1:
-            raise OptionError(f"frames={self.frames} shows nothing. Choose 1 or more, such as 8.")
-        if self.mode not in ("dense", "segments"):
-            raise OptionError(f"mode={self.mode!r} is unknown. Choose one of: dense, segments.")
-        if not self.rate > 0:
-            raise OptionError(f"rate={self.rate} is no number of frames a second. Choose one above 0, such as 4.")
-        if self.stride is not None and self.stride < 1:
-            raise OptionError(f"stride={self.stride} does not go forward. Choose 1 or more.")
-        if min(self.size) < 1:
-            raise OptionError(f"size={self.size} is no (height, width) in pixels. Choose such as (224, 224).")
-        if self.resize_short_side is not None and self.resize_short_side < min(self.size):
-            raise OptionError(
-                f"resize_short_side={self.resize_short_side} is smaller than the crop of {self.size}. "
-                f"Choose {min(self.size)} or more."
-            )
-        if self.interpolation not in ("nearest", "bilinear", "bicubic"):
-            raise OptionError(
-                f"interpolation={self.interpolation!r} is unknown. Choose one of: nearest, bilinear, bicubic."
-            )
-
-    @property
-    def span_seconds(self) -> float | None:
-        """How much time a dense clip covers; None where the file decides."""
-        return self.frames / self.rate if self.mode == "dense" and self.stride is None else None
-
-    @staticmethod
-    def from_json(values: dict[str, Any]) -> "SamplingConfig":
-        """The inverse of `dataclasses.asdict` after a way through JSON."""
-        return SamplingConfig(**values)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from muybridge.errors import ModelMismatch
 from muybridge.models.acar.head import ACARConfig, ACARHead, BaselineConfig, BaselineHead
-from muybridge.models.acar.slowfast import SLOWFAST_R50, SLOWFAST_R101, SlowFast, SlowFastConfig
+from muybridge.models.acar.slowfast import SlowFast
+from muybridge.models.acar.slowfast_config import SLOWFAST_R50, SLOWFAST_R101, SlowFastConfig
 
 HeadConfig = ACARConfig | BaselineConfig
 _PREFIX = re.compile(r"^(?:module\.)?(?:(backbone|head)\.)?(?:module\.)?")

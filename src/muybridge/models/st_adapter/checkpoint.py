@@ -18,7 +18,7 @@ from torch import Tensor
 
 from muybridge.errors import ModelMismatch
 from muybridge.models.backbones import describe_differences, is_openai_clip, openai_clip_name, openai_clip_to_timm
-from muybridge.models.st_adapter.module import AdapterConfig, Placement
+from muybridge.models.st_adapter.config import AdapterConfig, Placement
 from muybridge.models.st_adapter.sets import load_trained_state
 from muybridge.models.st_adapter.temporal_conv import Kernel
 from muybridge.models.st_adapter.video_vit import VideoViT

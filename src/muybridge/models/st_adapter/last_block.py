@@ -7,7 +7,7 @@ the twelve D x D products a token costs in that block.
 One letter an axis: S images, L tokens, D channels, E channels inside attention.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from timm.layers.attention import Attention, AttentionRope
@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from muybridge.errors import ModelMismatch, OptionError
+from muybridge.models.st_adapter.config import Readout
 from muybridge.models.st_adapter.insertion import model_name
-
-Readout = Literal["auto", "class_token", "patch_mean"]
 
 
 def reads_class_token_alone(block: nn.Module) -> bool:

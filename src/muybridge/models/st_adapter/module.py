@@ -3,20 +3,14 @@
 One letter an axis: B clips, T frames, H x W patches, D channels of the backbone, A channels of the bottleneck.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from timm.layers import QuickGELU
 from torch import Tensor, nn
 
-from muybridge.errors import OptionError
+from muybridge.models.st_adapter.config import AdapterConfig, Kernel
 from muybridge.models.st_adapter.frequency import FrequencyBranch
 from muybridge.models.st_adapter.insertion import Place
-from muybridge.models.st_adapter.temporal_conv import DepthwiseConv, Kernel
-
-Placement = Literal["mlp", "attention+mlp"]
-Activation = Literal["gelu", "quick_gelu", "relu"]
+from muybridge.models.st_adapter.temporal_conv import DepthwiseConv
 
 _ACTIVATIONS: dict[str | None, type[nn.Module]] = {
     None: nn.Identity,
@@ -25,61 +19,6 @@ _ACTIVATIONS: dict[str | None, type[nn.Module]] = {
     "relu": nn.ReLU,
 }
 PLACES: dict[str, tuple[Place, ...]] = {"mlp": ("mlp",), "attention+mlp": ("attention", "mlp")}
-
-
-@dataclass(frozen=True)
-class AdapterConfig:
-    """The numbers of a set of adapters.
-
-    Attributes:
-        width: channels of the bottleneck.
-        kernel: extent of the convolution over (time, height, width). (1, 1, 1) cannot tell the order of frames.
-        placement: before each MLP, or before each attention as well.
-        blocks: how many blocks are adapted, counted from the last one backwards; None for all.
-        activation: between the convolution and the linear layer up. The paper's formula has one, its code none.
-        causal: a frame is told about earlier frames only, which streams need.
-        frequency_scales: into how many windows the frequency branch cuts a clip, at each of its scales, such as
-            (1, 2, 4); empty for no such branch. It takes half of the bottleneck's channels.
-        keep_dead: also build the last adapter before the MLP where only the class token is read. It cannot reach
-            the class token, is never run and never trained; checkpoints of the authors' code hold one.
-    """
-
-    width: int = 384
-    kernel: Kernel = (3, 1, 1)
-    placement: Placement = "mlp"
-    blocks: int | None = None
-    activation: Activation | None = None
-    causal: bool = False
-    frequency_scales: tuple[int, ...] = ()
-    keep_dead: bool = False
-
-    def __post_init__(self) -> None:
-        if self.width < 1:
-            raise OptionError(f"width={self.width} is not a number of channels. Choose 1 or more, such as 384.")
-        if len(self.kernel) != 3 or min(self.kernel) < 1 or any(size % 2 == 0 for size in self.kernel[1:]):
-            raise OptionError(
-                f"kernel={self.kernel} is not (time, height, width) with odd height and width. Choose (3, 1, 1)."
-            )
-        if self.kernel[0] % 2 == 0 and not self.causal:
-            raise OptionError(
-                f"kernel={self.kernel} has an even extent in time, which has no centre frame. Choose an odd one or "
-                "causal=True."
-            )
-        if self.placement not in PLACES:
-            raise OptionError(f"placement='{self.placement}' is unknown. Choose one of: {', '.join(PLACES)}.")
-        if self.activation not in _ACTIVATIONS:
-            known = ", ".join(str(name) for name in _ACTIVATIONS)
-            raise OptionError(f"activation='{self.activation}' is unknown. Choose one of: {known}.")
-        if self.blocks is not None and self.blocks < 1:
-            raise OptionError(f"blocks={self.blocks} adapts nothing. Choose 1 or more, or leave the adapters out.")
-        if any(parts < 1 for parts in self.frequency_scales):
-            raise OptionError(f"frequency_scales={self.frequency_scales} holds a value below 1. Choose (1, 2, 4).")
-        if self.frequency_scales and self.causal:
-            raise OptionError(
-                "frequency_scales looks at a whole clip, causal=True forbids it. Choose one of the two."
-            )
-        if self.frequency_scales and self.width < 2:
-            raise OptionError(f"width={self.width} cannot be shared with a frequency branch. Choose 2 or more.")
 
 
 class SpatioTemporalAdapter(nn.Module):
@@ -94,6 +33,7 @@ class SpatioTemporalAdapter(nn.Module):
 
     def __init__(self, dim: int, config: AdapterConfig) -> None:
         super().__init__()
+        config = config.for_channels(dim)
         spectral = config.width // 2 if config.frequency_scales else 0
         self.down = nn.Linear(dim, config.width)
         self.conv = DepthwiseConv(config.width - spectral, config.kernel, causal=config.causal)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Kernel = tuple[int, int, int]
+from muybridge.models.st_adapter.config import Kernel
 
 
 class DepthwiseConv(nn.Module):

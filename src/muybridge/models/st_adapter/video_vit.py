@@ -85,6 +85,7 @@ class VideoViT(nn.Module):
         depth = len(model.blocks) if hasattr(model, "blocks") else 0
         first = _first_adapted(adapters, depth)
         check_backbone(backbone, adapted_blocks=range(first, depth))
+        adapters = adapters and adapters.for_channels(int(model.embed_dim))
         self.backbone = backbone
         self.config = adapters
         self.readout = resolve_readout(backbone, readout)

@@ -1,0 +1,169 @@
+"""All that makes the training of a recognizer what it is, as data: the options of `muybridge train recognizer`."""
+
+import re
+from dataclasses import KW_ONLY, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from muybridge.data.options import AugmentationConfig, FrameChoice
+from muybridge.errors import OptionError
+from muybridge.models.st_adapter.config import AdapterConfig, Readout
+from muybridge.options import AUGMENTATION, BASIC, DATA, FLAT, LIST, NETWORK, PLAIN, RUN, TRAINING
+from muybridge.training.fit_config import ClipFitConfig, learning_rate_of_batch
+
+Method = Literal["adapters", "head", "full"]
+_ADAPTERS = Parameter(parse=re.compile("^(?!keep_dead)"))  # a checkpoint's matter, not a user's
+_NO_DEFAULT = Parameter(show_default=False)
+
+
+@dataclass(frozen=True)
+class ClipData:
+    """Which clips are trained on.
+
+    Attributes:
+        source: A folder with a folder of clips for each class (with train and val folders above them, or undivided),
+            or a list: CSV, text, Kinetics, Something-Something, UCF101.
+        labels: A file with all classes, one a line; by default those that the data names.
+        root: Folder that the paths in a list are relative to.
+        group_pattern: Regular expression whose first group, searched in a path, names the source that a clip was cut
+            from; clips of one source are held out together. The names of UCF101 and Kinetics are known.
+        held_out: Share of the clips held out to measure, where the data has no val or test of its own; 0 trains on
+            all.
+        balance: Against classes of unequal size: weigh the loss, or draw rare classes more often.
+    """
+
+    source: Annotated[Path, BASIC, Parameter(name="--data")]
+    _: KW_ONLY
+    labels: Path | None = None
+    root: Path | None = None
+    group_pattern: str | None = None
+    held_out: float = 0.2
+    balance: Annotated[Literal["none", "loss", "draws"], Parameter(name="--class-balance")] = "loss"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.held_out < 1:
+            raise OptionError(f"held_out={self.held_out} is no share of the clips. Choose 0 or more, below 1.")
+        if self.balance not in ("none", "loss", "draws"):
+            raise OptionError(f"balance='{self.balance}' is unknown. Choose one of: none, loss, draws.")
+
+
+@dataclass(frozen=True)
+class SamplingOptions(FrameChoice):
+    """What of the sampling is the user's choice; the rest is the backbone's.
+
+    Attributes:
+        size: Side in pixels of what the network sees; 0 for what the backbone was trained on.
+    """
+
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class RecognizerConfig:
+    """The network to be trained.
+
+    Attributes:
+        backbone: The image model: muybridge_vit is built in; any ViT of timm by its name.
+        backbone_weights: A file with the backbone's weights, in place of those that belong to its name.
+        method: adapters trains small modules inside a frozen backbone; head trains a classifier on its features; full
+            trains everything.
+        adapters: their numbers; None for the defaults, or those of the recognizer that training starts from.
+        readout: What of a frame is read; auto takes the class token where there is one.
+        dropout: Before the classifier.
+        gradient_checkpointing: Compute blocks twice to save memory.
+    """
+
+    backbone: Annotated[str, BASIC] = "muybridge_vit"
+    backbone_weights: Path | None = None
+    method: Method = "adapters"
+    adapters: Annotated[AdapterConfig | None, FLAT, PLAIN, LIST, _ADAPTERS] = None
+    readout: Readout = "auto"
+    dropout: float = 0.5
+    gradient_checkpointing: Annotated[bool, TRAINING, PLAIN] = False
+
+    def __post_init__(self) -> None:
+        if self.method not in ("adapters", "head", "full"):
+            raise OptionError(f"method='{self.method}' is unknown. Choose one of: adapters, head, full.")
+        if self.adapters is not None and self.method != "adapters":
+            raise OptionError(f"method='{self.method}' has no adapters. Leave their options out, or choose adapters.")
+        if not 0 <= self.dropout < 1:
+            raise OptionError(f"dropout={self.dropout} is no share of features. Choose 0 or more, below 1.")
+
+
+# Peak learning rates of AdamW that suit batches of 8 to 32 clips and the built-in backbone.
+LEARNING_RATES: dict[Method, float] = {"adapters": 2e-3, "head": 5e-3, "full": 2e-4}
+
+
+@dataclass(frozen=True)
+class RecognizerFitConfig(ClipFitConfig):
+    """How to train a recognizer.
+
+    Attributes:
+        learning_rate: At its peak; the default depends on the method.
+        learning_rate_per_256: The same by the linear scaling rule: times batch size / 256.
+    """
+
+    batch_size: int = 16
+    learning_rate: Annotated[float, _NO_DEFAULT] = 0.0
+    learning_rate_per_256: Annotated[float, _NO_DEFAULT] = 0.0
+    save_every: Annotated[int, RUN] = 100
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.learning_rate and self.learning_rate_per_256:
+            raise OptionError("--learning-rate and --learning-rate-per-256 say the same twice. Give one of them")
+
+    def for_method(self, method: Method) -> "RecognizerFitConfig":
+        """With the learning rate of one step's batch."""
+        scaled = learning_rate_of_batch(self.learning_rate_per_256, self.batch_size)
+        return replace(
+            self, learning_rate=self.learning_rate or scaled or LEARNING_RATES[method], learning_rate_per_256=0.0
+        )
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """All that makes a run what it is.
+
+    Attributes:
+        data: which clips.
+        model: which network.
+        sampling: which frames of a clip.
+        augmentation: how training clips are varied.
+        config: how to train.
+        initialize: A recognizer whose adapters training starts from: stage_actions (built in, how people move),
+            camera, or a file. Its classes may be others. Without options for adapters, they are as in it.
+        augment: stylize=STYLES paints half of the clips, each in one of these styles, all its frames alike: built-in
+            names, pictures, folders of pictures. stylize=STYLES:0.3 paints that share of them.
+        cache: A folder that keeps what the frozen blocks make of each clip, so that all passes but the first skip
+            them, in later runs too. Wants --blocks or --method head, and goes without augmentation.
+        cache_views: Places in time at which each clip is kept there; training draws one of them.
+    """
+
+    data: Annotated[ClipData, FLAT, DATA]
+    _: KW_ONLY
+    model: Annotated[RecognizerConfig, FLAT, NETWORK] = field(default_factory=RecognizerConfig)
+    sampling: Annotated[SamplingOptions, FLAT, AUGMENTATION] = field(default_factory=SamplingOptions)
+    augmentation: Annotated[AugmentationConfig, FLAT, AUGMENTATION] = field(default_factory=AugmentationConfig)
+    config: Annotated[RecognizerFitConfig, FLAT, TRAINING] = field(default_factory=RecognizerFitConfig)
+    initialize: Annotated[str | None, NETWORK] = None
+    augment: Annotated[tuple[str, ...], AUGMENTATION] = ()
+    cache: Annotated[Path | None, RUN] = None
+    cache_views: Annotated[int, RUN] = 1
+
+    def __post_init__(self) -> None:
+        varied = replace(self.augmentation, crop=None) != AugmentationConfig() or self.augment
+        if self.cache is not None and (varied or self.augmentation.crop not in (None, "center")):
+            raise OptionError("cache keeps clips as they are, which cannot be varied. Choose --crop center alone")
+
+    def resolved(self, adapters: AdapterConfig | None, readout: Readout) -> "TrainingPlan":
+        """With the numbers that follow from others filled in, and the network's own."""
+        crop = self.augmentation.crop or ("jitter" if self.cache is None else "center")
+        return replace(
+            self,
+            model=replace(self.model, adapters=adapters, readout=readout),
+            augmentation=replace(self.augmentation, crop=crop),
+            config=self.config.for_method(self.model.method),
+        )
