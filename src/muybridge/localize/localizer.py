@@ -50,6 +50,9 @@ Precision = Literal["float32", "bfloat16"]
 class Localizer(VideoLocalizer):
     """Finds people, follows them and says what they do. Made by `from_pretrained`, or by training.
 
+    It may be asked from several threads at once: each video gets the answer that it would get alone. A detector of
+    one's own must bear that too.
+
     Example:
         >>> localizer = Localizer.from_pretrained("model.safetensors")
         >>> for span in localizer("street.mp4").spans(threshold=0.5):

@@ -1,5 +1,6 @@
 """What every localizer does with a video, and the one that tells people without actions."""
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from muybridge.people.sightings import DetectedPeople, GivenPeople, PeopleSource
 from muybridge.people.tracks import Tracker
 
 PERSON = LabelMap(("person",), (1,))
+_LOADING = threading.Lock()  # here, since a localizer with a lock of its own could not be pickled
 _ONE_SMALL_FRAME = KeyFrameSampling(1, 1.0, 8)  # nobody looks at it
 
 
@@ -60,14 +62,15 @@ class VideoLocalizer(ABC):
     @property
     def detector(self) -> Detector:
         """What finds people, loaded when first asked for."""
-        if self._detector is None or isinstance(self._detector, (str, Path)):
-            device = str(self.device)
-            self._detector = (
-                load_detector(device=device)
-                if self._detector is None
-                else load_detector(self._detector, device=device)
-            )
-        return self._detector
+        with _LOADING:
+            if self._detector is None or isinstance(self._detector, (str, Path)):
+                device = str(self.device)
+                self._detector = (
+                    load_detector(device=device)
+                    if self._detector is None
+                    else load_detector(self._detector, device=device)
+                )
+            return self._detector
 
     def people(self, boxes: Annotations | None, config: LocalizeConfig) -> PeopleSource:
         """What tells who is in the frames of one video: the detector, or given boxes of that video."""

@@ -78,6 +78,9 @@ class Prediction:
 class Recognizer:
     """Says what happens in clips. Made by `from_pretrained`, or by training.
 
+    It may be asked from several threads at once, also beside others over its backbone: each gets the answer that it
+    would get alone.
+
     Example:
         >>> recognizer = Recognizer.from_pretrained("camera")
         >>> recognizer("clip.mp4").label
@@ -109,7 +112,7 @@ class Recognizer:
     ) -> None:
         if len(labels) != model.num_classes:
             raise ModelMismatch(f"{len(labels)} labels stand beside a head of {model.num_classes} classes")
-        self.model = model.to(choose_device(device)).eval()
+        self.model = _moved(model, choose_device(device)).eval()
         self.labels, self.sampling, self.backbone = labels, sampling, backbone
         self.views = views or ViewConfig()
         self.multi_label = multi_label
@@ -388,7 +391,7 @@ class Recognizer:
 
 
 class RecognizerBank:
-    """Several recognizers over one backbone, whose clips run as one batch.
+    """Several recognizers over one backbone, whose clips run as one batch. Safe in threads, as they are.
 
     Args:
         recognizers: made by `Recognizer.with_adapters` from the first, or the first itself.
@@ -427,6 +430,14 @@ class RecognizerBank:
             probabilities = columns.sigmoid() if own.multi_label else columns.softmax(dim=-1)
             answers.append(Prediction(own.labels.names, probabilities.mean(dim=0)))
         return answers
+
+
+def _moved(model: VideoViT, device: torch.device) -> VideoViT:
+    """Moves what lies elsewhere only: others may be running the backbone, whose tensors stay as they are."""
+    for part in (model.backbone, model.adapters, model.head):
+        if any(tensor.device != device for tensor in (*part.parameters(), *part.buffers())):
+            part.to(device)
+    return model
 
 
 def _views(contract: Mapping[str, Any]) -> ViewConfig:

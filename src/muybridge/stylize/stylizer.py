@@ -124,6 +124,8 @@ class Style:
 class Stylizer:
     """Paints pictures and videos. Made by `from_pretrained`.
 
+    It may be asked from several threads at once: each gets the painting that it would get alone.
+
     Example:
         >>> stylizer = Stylizer.from_pretrained()
         >>> painting = stylizer("photo.jpg", "painting.jpg", strength=0.8)

@@ -7,10 +7,13 @@ Before attention, a pre-hook on the block changes the block's input. Before the 
 reads the residual stream there (`norm2`, or `mlp` in a post-norm block) changes that module's input only; so a hook
 on the block adds the same difference once more to the block's output. Hooks are small classes, because a lambda
 cannot be pickled, and do nothing outside a run of the model that placed them: a backbone may serve several models.
+What a run must know lies with the thread that runs it, so that models and a backbone may be used by many at once.
 
 One letter an axis: B clips, T frames, S = B*T images, L prefix tokens and patches of an image, D channels.
 """
 
+import copy
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -82,11 +85,22 @@ class ClipRun:
     history: dict[str, Tensor] | None = None
 
 
-class RunSlot:
-    """Holds the run under way, shared by a model and its hooks; empty in between."""
+class RunSlot(threading.local):
+    """The run under way in this thread, shared by a model and its hooks; empty in between.
 
-    def __init__(self) -> None:
-        self.run: ClipRun | None = None
+    Not a context variable, because torch.compile cannot set one within a graph. A block runs in one thread from its
+    start to its end, also where autograd runs it again in a thread of its own.
+
+    Attributes:
+        run: what is known of the clips in the block that is running.
+        pending: what the adapter before that block's MLP added, to be added to the block's output too.
+    """
+
+    run: ClipRun | None = None
+    pending: Tensor | None = None
+
+    def __reduce__(self) -> tuple[type["RunSlot"], tuple[()]]:
+        return RunSlot, ()  # a copy is empty, and a thread's values cannot be pickled
 
 
 class AdapterSite:
@@ -120,9 +134,19 @@ def _with_weights_per_sample(adapter: nn.Module, weights: Mapping[str, Tensor], 
     """Each sample through the adapter with weights of its own; vmap turns the linear layers into one bmm each."""
 
     def one(sample_weights: dict[str, Tensor], patches_THWD: Tensor) -> Tensor:
-        return torch.func.functional_call(adapter, sample_weights, (patches_THWD[None],))[0]
+        return _twin(adapter, sample_weights)(patches_THWD[None])[0]
 
     return torch.func.vmap(one)(dict(weights), patches_BTHWD)
+
+
+def _twin(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str = "") -> nn.Module:
+    """A module that differs in its parameters only. `torch.func.functional_call` would put them into the module
+    itself for as long as it runs, and another thread would find them there."""
+    twin = copy.copy(module)
+    own = {name: tensors[prefix + name] for name, _ in module.named_parameters(recurse=False)}
+    children = {name: _twin(child, tensors, f"{prefix}{name}.") for name, child in module.named_children()}
+    vars(twin).update(_parameters=own, _modules=children)
+    return twin
 
 
 class BeforeAttention:
@@ -136,31 +160,29 @@ class BeforeAttention:
 
 
 class BeforeMlp:
-    """Two hooks of one block: on what reads the residual stream before the MLP, and on the block's output."""
+    """Forward pre-hook of what reads the residual stream before the MLP: adapts its input."""
 
     def __init__(self, site: AdapterSite) -> None:
         self.site = site
-        self.pending: Tensor | None = None
 
     def __call__(self, reader: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         run = self.site.slot.run
         if run is None:
             return None
-        self.pending = self.site.difference(inputs[0], run)
-        return (run.shape.add_to_patches(inputs[0], self.pending), *inputs[1:])
+        difference = self.site.slot.pending = self.site.difference(inputs[0], run)
+        return (run.shape.add_to_patches(inputs[0], difference), *inputs[1:])
 
 
 class AfterBlock:
     """Forward hook of a block: adds to its output what `BeforeMlp` added inside."""
 
-    def __init__(self, before: BeforeMlp) -> None:
-        self.before = before
+    def __init__(self, slot: RunSlot) -> None:
+        self.slot = slot
 
     def __call__(self, block: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-        run, difference = self.before.site.slot.run, self.before.pending
+        run, difference = self.slot.run, self.slot.pending
         if run is None or difference is None:
             return output
-        self.before.pending = None
         return run.shape.add_to_patches(output, difference)
 
 
@@ -172,9 +194,11 @@ def place_hooks(block: nn.Module, site: AdapterSite, place: Place) -> list[torch
     """
     if place == "attention":
         return [block.register_forward_pre_hook(BeforeAttention(site))]
-    before = BeforeMlp(site)
     reader = _reader_before_mlp(block)
-    return [reader.register_forward_pre_hook(before), block.register_forward_hook(AfterBlock(before))]
+    return [
+        reader.register_forward_pre_hook(BeforeMlp(site)),
+        block.register_forward_hook(AfterBlock(site.slot)),
+    ]
 
 
 def _reader_before_mlp(block: nn.Module) -> nn.Module:

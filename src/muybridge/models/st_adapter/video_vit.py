@@ -8,7 +8,7 @@
 
 An adapter is a bottleneck added to the residual stream: Linear down, depthwise convolution over time, Linear up. Its
 output starts at zero, so the adapted model starts equal to the image model. How adapters enter the unmodified timm
-model is told in st_adapter_insertion.py.
+model is told in insertion.py.
 
 One letter an axis: B clips, T frames, S = B*T images, L prefix tokens and patches, H x W patches, D channels of the
 backbone, A channels of the bottleneck.
@@ -48,7 +48,8 @@ class VideoViT(nn.Module):
     """An image transformer that classifies clips.
 
     Three uses: adapters on a frozen backbone (the default), head only (`adapters=None`), and full fine-tuning
-    (`train_backbone=True`, with or without adapters). A frozen backbone stays in evaluation mode.
+    (`train_backbone=True`, with or without adapters). A frozen backbone stays in evaluation mode. A model may be run
+    in several threads at once, and so may several models over one backbone.
 
     Args:
         backbone: a timm VisionTransformer, Eva or Beit. It gets hooks that do nothing outside this model's runs, and
@@ -149,9 +150,12 @@ class VideoViT(nn.Module):
         return self.head.out_features
 
     def train(self, mode: bool = True) -> "VideoViT":
-        super().train(mode)
-        if not self.train_backbone:
-            self.backbone.eval()
+        if self.train_backbone:
+            return super().train(mode)
+        # A frozen backbone is left out from the start: another model may be running it in another thread.
+        self.training = mode
+        for name, child in self.named_children():
+            child.train(mode and name != "backbone")
         return self
 
     def release_backbone(self) -> nn.Module:
@@ -285,7 +289,7 @@ class VideoViT(nn.Module):
                 return class_token_after(self.blocks[index], adapted, arguments.get("rope"))
             return self.blocks[index](tokens_SLD, **arguments)
         finally:
-            self._slot.run = None
+            self._slot.run = self._slot.pending = None
 
     def _read(self, tokens_SLD: Tensor, shape: ClipShape) -> Tensor:
         """(B, T, D)"""
