@@ -18,6 +18,7 @@ from muybridge.data.localization import KeyFrameSampling
 from muybridge.errors import OptionError
 from muybridge.localize.clips import KeyClip, KeyClips
 from muybridge.localize.results import Moment, People, ShownPeople
+from muybridge.media.gaps import stretches
 from muybridge.media.video_reader import Frame
 from muybridge.people.sightings import PeopleSource
 
@@ -106,6 +107,7 @@ class LocalizeRun:
     ) -> None:
         self._people, self._answer, self._config, self._keep = people, answer, config, keep
         self._num_classes = num_classes
+        self._sampling = sampling
         self._clips = KeyClips(sampling, config.every)
         self._shown_people = ShownPeople(config.every, num_classes)
         self._shown: Frame | None = None
@@ -119,7 +121,13 @@ class LocalizeRun:
         self.frame_seconds: list[float] = []
 
     def walk(self, frames: Iterable[Frame]) -> Iterator[LocalizedFrame]:
-        """Every frame, in order, as soon as its people's actions are known."""
+        """Every frame, in order, as soon as its people's actions are known. In a gap nobody is looked for."""
+        for stretch in stretches(frames):
+            self._clips = KeyClips(self._sampling, self._config.every)
+            self._shown, self._last_look = None, None
+            yield from self._walk(stretch)
+
+    def _walk(self, frames: Iterable[Frame]) -> Iterator[LocalizedFrame]:
         held: deque[Frame] = deque()
         for frame in frames:
             seconds = float(frame.pts_seconds)

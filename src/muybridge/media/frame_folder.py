@@ -5,14 +5,15 @@ from fractions import Fraction
 from pathlib import Path
 
 from muybridge.errors import InputError, MissingInput, OptionError
-from muybridge.media.images import IMAGE_SUFFIXES, read_image, resize_image
+from muybridge.media.geometry import check_size, scaled_size
+from muybridge.media.images import READABLE_SUFFIXES, read_image, resize_image
 from muybridge.media.sources import natural_order
-from muybridge.media.video_reader import DEFAULT_RATE, Frame, VideoInfo, check_size, exact_seconds, scaled_size
+from muybridge.media.video_reader import DEFAULT_RATE, Frame, VideoInfo, exact_seconds
 
 
 def pictures_in(folder: Path) -> list[Path]:
     """The pictures that lie directly in a folder, in the order of their numbers."""
-    found = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    found = (p for p in folder.iterdir() if p.suffix.lower() in READABLE_SUFFIXES and not p.name.startswith("."))
     return sorted(found, key=natural_order)
 
 
@@ -41,7 +42,7 @@ class FrameFolder:
         self.paths, self.rate = list(paths), rate
         height, width = read_image(paths[0]).rgb.shape[:2]
         self._info = VideoInfo(width, height, rate, len(paths) / rate, len(paths), 1 / rate, False, 0)
-        self._size = size or scaled_size(self._info, short_side)
+        self._size = size or scaled_size(width, height, short_side)
 
     @property
     def info(self) -> VideoInfo:
@@ -87,4 +88,4 @@ class FrameFolder:
             )
         if self._size != (self._info.width, self._info.height):
             rgb = resize_image(rgb, *self._size)
-        return Frame(rgb, index / self.rate, index)
+        return Frame(rgb, index / self.rate, index, 1 / self.rate)

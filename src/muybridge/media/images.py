@@ -1,8 +1,12 @@
 """Still pictures: upright 8-bit RGB with optional alpha, from any file Pillow reads, and back."""
 
 import io
+import struct
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +19,29 @@ from muybridge.media.outputs import atomic_output
 
 UInt8 = NDArray[np.uint8]
 
+# What is read and written.
 IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".tga", ".avif"}
+    {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".tga", ".avif"}
 )
+# Phones' photographs, read through an extra and not written.
+HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+HEIF_BRANDS = frozenset({"heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1"})
+READABLE_SUFFIXES = IMAGE_SUFFIXES | HEIF_SUFFIXES
 _ALPHA_SUFFIXES = frozenset({".png", ".webp", ".tif", ".tiff", ".tga", ".avif"})
+# Pillow promises OSError alone, but its readers raise what their parsers stumble over in a damaged file.
+_READER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    NotImplementedError,
+    MemoryError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,26 +73,65 @@ def read_image(path: str | Path) -> Picture:
     Raises:
         MissingInput: there is no such file.
         BrokenMedia: it is empty, truncated, not a picture, or of a size that would exhaust memory.
+        InputError: it may not be read, or needs an extra.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingInput(f"there is no picture {path}")
+    with _opened(path) as file:
+        profile = file.info.get("icc_profile")
+        converted_profile = profile if file.mode in {"RGB", "RGBA", "P"} else None
+        num_pictures = int(getattr(file, "n_frames", 1))
+        rgb, alpha = _to_rgb(ImageOps.exif_transpose(file))
+    return Picture(rgb, alpha, converted_profile, num_pictures)
+
+
+def count_pictures(path: str | Path) -> int | None:
+    """How many pictures a file holds, as an animation or pages; None where it is no picture that can be read."""
+    try:
+        with _opened(Path(path)) as file:
+            return int(getattr(file, "n_frames", 1))
+    except InputError:
+        return None
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[Image.Image]:
+    """The file, opened; what goes wrong, in the body too, is one of our errors."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of a damage that an exception tells next
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+            _enable_heif(path)
             with Image.open(path) as file:
-                profile = file.info.get("icc_profile")
-                converted_profile = profile if file.mode in {"RGB", "RGBA", "P"} else None
-                num_pictures = int(getattr(file, "n_frames", 1))
-                rgb, alpha = _to_rgb(ImageOps.exif_transpose(file))
+                yield file
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingInput(f"there is no picture {path}") from error
+    except (IsADirectoryError, PermissionError) as error:
+        raise InputError(f"{path} cannot be read as a picture: {error.strerror}") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise BrokenMedia(f"{path} is too large to open safely ({error}). Scale it down first") from error
     except UnidentifiedImageError as error:
         raise BrokenMedia(f"{path} is not a picture of a known format") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except _READER_ERRORS as error:
         raise BrokenMedia(f"{path} is a damaged picture ({error}). Copy or export it again") from error
-    return Picture(rgb, alpha, converted_profile, num_pictures)
+
+
+def _enable_heif(path: Path) -> None:
+    """Teach Pillow this format when the first such file comes.
+
+    Raises:
+        InputError: the extra is not installed; no `MissingExtra`, which would end a whole batch.
+    """
+    with path.open("rb") as file:
+        head = file.read(64)
+    if head[4:8] != b"ftyp" or head[8:12].decode("latin-1") not in HEIF_BRANDS or b"avif" in head:
+        return
+    try:
+        import_module("pi_heif").register_heif_opener()
+    except ImportError as error:
+        raise InputError(
+            f"{path} is a HEIC photograph, which an optional dependency reads. Install it with: "
+            "pip install 'muybridge[heif]', or export the picture as JPEG"
+        ) from error
 
 
 def _to_rgb(image: Image.Image) -> tuple[UInt8, UInt8 | None]:

@@ -16,7 +16,7 @@ from fractions import Fraction
 from typing import Generic, Protocol, TypeVar
 
 from muybridge.errors import OptionError
-from muybridge.media.video_reader import Frame
+from muybridge.media.video_reader import LONGEST_STILL_SECONDS, Frame
 
 T = TypeVar("T")
 # A film that comes later than this, because decoding cannot keep up, is played more slowly from then on.
@@ -231,6 +231,8 @@ class Player:
                 if late > _MOST_LATE_SECONDS:
                     start += late
                     self.lost_seconds += late
+                elif late < -LONGEST_STILL_SECONDS:  # a gap in the recording, which nobody would sit through
+                    start += late
                 elif late < 0:
                     self._clock.wait(-late, self._stopped)
             yield frame

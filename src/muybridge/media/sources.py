@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image, UnidentifiedImageError
-
 from muybridge.errors import MissingInput, OptionError
-from muybridge.media.images import IMAGE_SUFFIXES
+from muybridge.media.images import IMAGE_SUFFIXES, READABLE_SUFFIXES, count_pictures
 
 _VIDEO_FORMATS = "mp4 m4v mov mkv webm avi mpg mpeg ts mts m2ts wmv flv 3gp ogv gif y4m"
 VIDEO_SUFFIXES = frozenset(f".{name}" for name in _VIDEO_FORMATS.split())
@@ -71,7 +69,7 @@ def natural_order(path: Path) -> list[tuple[int, int, str]]:
 
 
 def _in_folder(folder: Path) -> list[Source]:
-    known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    known = READABLE_SUFFIXES | VIDEO_SUFFIXES
     files = [p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in known and not p.name.startswith(".")]
     if not files:
         raise MissingInput(f"the folder {folder} holds no pictures and no videos")
@@ -80,15 +78,11 @@ def _in_folder(folder: Path) -> list[Source]:
 
 def _kind(path: Path) -> Kind:
     suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
+    if suffix in READABLE_SUFFIXES:
         return "image"
     if suffix in VIDEO_SUFFIXES and suffix != ".gif":
         return "video"
-    try:
-        with Image.open(path) as image:
-            return "video" if getattr(image, "n_frames", 1) > 1 else "image"
-    except (UnidentifiedImageError, OSError):
-        return "video"
+    return "image" if count_pictures(path) == 1 else "video"
 
 
 def output_paths(sources: Sequence[Source], out: Path | None, *, suffix_of_stem: str) -> list[Path]:

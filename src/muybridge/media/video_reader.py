@@ -14,29 +14,35 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 import av
 import av.error
 import numpy as np
 from av.container import InputContainer
-from av.stream import Disposition
+from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
-from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from muybridge.errors import BrokenMedia, InputError, MissingInput, NoVideoStream, OptionError
+from muybridge.errors import BrokenMedia, OptionError
+from muybridge.media.clock import ContinuousClock
+from muybridge.media.colour import COLOR_CONVERSION as COLOR_CONVERSION
+from muybridge.media.colour import HDR_TRANSFERS, RgbConverter, has_transparency
+from muybridge.media.container import MOST_PIXELS, end_of, open_video, start_of
+from muybridge.media.container import ffmpeg_address as ffmpeg_address
+from muybridge.media.geometry import Orientation, check_size, orientation_of, scaled_size, shown_size
+from muybridge.media.interlacing import deinterlaced
+from muybridge.media.truncation import is_cut_short
 
 UInt8 = NDArray[np.uint8]
 _Timed = tuple[Fraction, VideoFrame]
 
 DEFAULT_RATE = Fraction(25)
-# swscale's fast paths darken every round trip through yuv420p by more than one level of 255; these do not.
-COLOR_CONVERSION = (
-    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
-)
-_OPEN_TIMEOUT_SECONDS = 15.0
+# A picture that stays for longer than this is a gap in the recording, and nothing is said of it.
+LONGEST_STILL_SECONDS = 60
+# A display matrix that differs from a right angle by less is a rounded one.
+_LEAST_TILT_DEGREES = 1.0
 
 
 @dataclass(frozen=True)
@@ -44,13 +50,14 @@ class VideoInfo:
     """What a file says of itself before it is decoded.
 
     Attributes:
-        width, height: in pixels as displayed, after rotation, before any scaling by the reader.
+        width, height: in square pixels as displayed, after rotation, before any scaling by the reader.
         average_rate: frames per second; None where the file does not say.
-        duration_seconds: None for a live stream.
+        duration_seconds: when the last picture ends, counted as the frames' times are; None for a live stream.
         num_frames: as the header states or the duration implies; None where neither is known.
         time_base: unit of the file's timestamps in seconds.
         has_audio: whether there is at least one sound track.
         rotation_degrees: counter-clockwise turn that the reader applies.
+        is_mirrored: whether the reader swaps left and right before it turns.
     """
 
     width: int
@@ -61,6 +68,7 @@ class VideoInfo:
     time_base: Fraction
     has_audio: bool
     rotation_degrees: int
+    is_mirrored: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +79,13 @@ class Frame:
         image: (H, W, 3) uint8 RGB, upright.
         pts_seconds: when it is shown, from the start of the file.
         index: its place in order of display; after a seek, -1 where it is not known.
+        duration_seconds: for how long, as the file says; None where it does not.
     """
 
     image: UInt8
     pts_seconds: Fraction
     index: int
+    duration_seconds: Fraction | None = None
 
     def __repr__(self) -> str:
         height, width = self.image.shape[:2]
@@ -115,21 +125,28 @@ class VideoReader:
         self._notes: list[str] = []
         self._timestamps: list[Fraction] | None = None
         self._closed = False
-        self._container, self._stream = _open_video(self.source)
+        self._open()
         # Only these find a wanted time in their index; others guess, and lose frames after the guess.
         self._has_index = self._container.format.name.startswith(("mov", "matroska", "avi", "gif"))
+        self._can_seek_to_start = True
         self._start = start_of(self._container)
+        self._converter = RgbConverter()
+        self._undecodable = 0
         try:
             first = self._first_frame()
+            self._info, self._orientation = _describe(self._container, self._stream, first)
+            self._size = size or self._scaled_size(short_side)
         except BrokenMedia:
             self._container.close()
             raise
-        self._info = _describe(self._container, self._stream, first)
-        self._size = size or scaled_size(self._info, short_side)
-        self._reformatter = VideoReformatter()
+        is_stamped = first.pts is not None or self._stream.start_time is not None
         # What avi calls display times are guesses: there, only the order and the decoding times count.
-        self._has_display_times = self._container.format.name != "avi" and first.pts is not None
+        self._times: Literal["display", "decoding", "none"] = (
+            "none" if not is_stamped else "decoding" if self._container.format.name == "avi" else "display"
+        )
+        self._stored_size = first.width, first.height
         self._first_time = self._seconds(first.pts or 0)
+        self._note_what_is_lost(first)
 
     @property
     def info(self) -> VideoInfo:
@@ -157,31 +174,33 @@ class VideoReader:
     def __iter__(self) -> Generator[Frame, None, None]:
         """All frames from the start, in order of display."""
         self._rewind()
-        count = 0
-        for seconds, frame in self._timed():
-            yield Frame(self._to_rgb(frame), seconds, count)
-            count += 1
-        stated = self._stream.frames
-        if stated and count < stated:
-            self._note(
-                f"{self.source} is damaged or cut short: {count} of {stated} frames could be read and are used"
-            )
+        self._undecodable = 0
+        count, before, end = 0, Fraction(0), Fraction(0)
+        for seconds, decoded in self._timed():
+            if seconds - before > LONGEST_STILL_SECONDS:
+                self._note(f"{self.source} holds no pictures from {float(before):.1f} to {float(seconds):.1f} s")
+            frame = self._frame(seconds, decoded, count)
+            yield frame
+            count, before = count + 1, seconds
+            end = seconds + (frame.duration_seconds or 1 / self._rate())
+        if not self._closed:
+            self._note_damage(count, end)
 
     def timestamps(self) -> list[Fraction]:
         """Display times of all frames in seconds, from the packets where these tell, else by decoding."""
         if self._timestamps is None:
             self._rewind()
             stamps = [
-                packet.pts if self._has_display_times else packet.dts
+                packet.pts if self._times == "display" else packet.dts
                 for packet in self._packets()
                 if packet.size and not packet.is_discard
             ]
             self._rewind()
-            if all(stamp is not None for stamp in stamps):
-                self._timestamps = sorted(self._seconds(stamp) for stamp in stamps if stamp is not None)
+            known = [stamp for stamp in stamps if stamp is not None]
+            if self._times != "none" and len(known) == len(stamps):
+                self._timestamps = sorted(self._seconds(stamp) for stamp in known)
             else:  # as in a bare H.264 stream
-                interval = 1 / (self._stream.average_rate or DEFAULT_RATE)
-                self._timestamps = [index * interval for index, _ in enumerate(self._decode())]
+                self._timestamps = [seconds for seconds, _ in self._timed(listed=())]
                 self._rewind()
         return self._timestamps
 
@@ -221,29 +240,59 @@ class VideoReader:
                 current, ahead = ahead, next(decoding, None)
             if current is None:
                 raise BrokenMedia(f"{self.source} holds no frame that can be decoded")
-            found[target] = Frame(self._to_rgb(current[1]), current[0], -1)
+            found[target] = self._frame(*current, -1)
         return [found[target] for target in exact]
 
     # --- between FFmpeg and the above ---
 
+    def _open(self) -> None:
+        self._container, self._stream = open_video(self.source)
+        self._clock = ContinuousClock(self._container)
+
     def _first_frame(self) -> VideoFrame:
+        start = next((packet.pos for packet in self._packets()), None)
+        self._rewind()
+        # Matroska's index may leave out what lies before the film's zero, without which the start cannot be decoded.
+        if self._has_index and next((packet.pos for packet in self._packets()), None) != start:
+            self._can_seek_to_start = False
+        self._rewind()
         first = next(self._decode(), None)
         if first is None:
             raise BrokenMedia(f"{self.source} holds no frame that can be decoded. Is it a video?")
         self._rewind()
         return first
 
+    def _scaled_size(self, short_side: int | None) -> tuple[int, int]:
+        width, height = scaled_size(self._info.width, self._info.height, short_side)
+        if width * height > MOST_PIXELS:
+            raise BrokenMedia(
+                f"{self.source} has frames of {self._info.width}x{self._info.height}, which at a short side of "
+                f"{short_side} would have more than {MOST_PIXELS / 1e6:.0f} million pixels. Cut them first"
+            )
+        return width, height
+
     def _decode(self) -> Generator[VideoFrame, None, None]:
         """Frames from where the file stands; packets that cannot be decoded are skipped."""
+        return deinterlaced(self._decode_woven())
+
+    def _decode_woven(self) -> Generator[VideoFrame, None, None]:
         for packet in self._packets():
-            with contextlib.suppress(av.error.InvalidDataError):
-                yield from packet.decode()  # pyright: ignore[reportReturnType] - a video stream yields VideoFrames
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                self._undecodable += 1
+                continue
+            if any(frame.interlaced_frame for frame in frames):
+                self._note(f"{self.source} is interlaced: its fields are made into whole pictures")
+            yield from frames
         if not self._closed:  # frames still in the decoder when the file ended in an error
             with contextlib.suppress(av.error.FFmpegError):
                 yield from self._stream.decode(None)
 
     def _packets(self) -> "Iterator[av.Packet[VideoStream]]":
-        packets = iter(()) if self._closed else self._container.demux(self._stream)
+        # The clock of a transport stream is that of all its tracks.
+        tracks = self._clock.tracks if self._clock.is_needed else [self._stream]
+        packets = iter(()) if self._closed else self._container.demux(*tracks)
         while not self._closed:  # FFmpeg does not survive being asked of a closed file
             try:
                 packet = next(packets)
@@ -256,9 +305,10 @@ class VideoReader:
             except IndexError:  # PyAV meets a track that the file did not announce
                 self._note(f"{self.source} cannot be read to its end: it changes its tracks on the way")
                 return
+            self._clock.set_right(packet)
             # What is left of a packet at the cut of a file would take whole frames down with it.
-            if not (packet.is_corrupt and self._has_index):
-                yield packet
+            if packet.stream_index == self._stream.index and not (packet.is_corrupt and self._has_index):
+                yield cast("av.Packet[VideoStream]", packet)
 
     def _note(self, sentence: str) -> None:
         if sentence not in self._notes:
@@ -266,11 +316,11 @@ class VideoReader:
 
     def _rewind(self) -> None:
         """Back to the start; a live source stays where it is, its first frame told the size and is given up."""
-        if self._has_index:
+        if self._has_index and self._can_seek_to_start:
             self._seek(Fraction(0))
         elif not self._closed and Path(self.source).is_file():
             self._container.close()
-            self._container, self._stream = _open_video(self.source)
+            self._open()
 
     def _seek(self, seconds: Fraction) -> None:
         if self._closed:
@@ -283,21 +333,32 @@ class VideoReader:
     def _seconds(self, pts: int) -> Fraction:
         return pts * (self._stream.time_base or Fraction(1, av.time_base)) - self._start
 
-    def _timed(self) -> Generator[_Timed, None, None]:
-        """Frames from where the file stands, with their display times; from the start where only order is known."""
-        listed = None if self._has_display_times else self.timestamps()
-        interval = 1 / (self._stream.average_rate or DEFAULT_RATE)
+    def _timed(self, listed: Sequence[Fraction] | None = None) -> Generator[_Timed, None, None]:
+        """Frames from where the file stands, with their display times; from the start where only order is known.
+
+        Args:
+            listed: times by order, where the frames' own do not count; None for those of the packets.
+        """
+        if listed is None:
+            listed = self.timestamps() if self._times == "decoding" else ()
+        interval = 1 / self._rate()
         seconds = -interval
         for index, frame in enumerate(self._decode()):
-            if listed is not None and index < len(listed):
-                seconds = listed[index]
+            if self._times == "display" and frame.pts is not None:
+                seconds = self._seconds(frame.pts)
+            elif self._times == "display" and seconds < 0:  # it lies before the film's zero, and is not shown
+                continue
             else:
-                seconds = seconds + interval if listed is not None or frame.pts is None else self._seconds(frame.pts)
+                seconds = listed[index] if index < len(listed) else seconds + interval
             yield seconds, frame
+
+    def _rate(self) -> Fraction:
+        """Frames a second; of a stream without times, as its pictures' own headers say."""
+        return _rate_of(self._stream) or DEFAULT_RATE
 
     def _key_frame_times(self) -> list[Fraction]:
         """When key frames are shown, as far as the file's index tells."""
-        if not (self._has_index and self._has_display_times):
+        if not (self._has_index and self._times == "display"):
             return []
         self._seek(Fraction(0))  # the index of mkv is only read when needed
         entries = self._stream.index_entries
@@ -323,117 +384,77 @@ class VideoReader:
             if first is None or first[0] <= target or place < 0:
                 return decoding, first
 
-    def _to_rgb(self, frame: VideoFrame) -> UInt8:
-        turned = frame.rotation // 90 % 2 == 1
+    def _frame(self, seconds: Fraction, frame: VideoFrame, index: int) -> Frame:
         width, height = self._size
-        image = self._reformatter.reformat(
-            frame,
-            width=height if turned else width,
-            height=width if turned else height,
-            format="rgb24",
-            src_colorspace=_source_colorspace(frame),
-            interpolation=COLOR_CONVERSION,
-        ).to_ndarray()
-        image = cast(UInt8, image)
-        return np.ascontiguousarray(np.rot90(image, frame.rotation // 90)) if frame.rotation else image
+        if self._orientation.is_sideways:
+            width, height = height, width
+        if (frame.width, frame.height) != self._stored_size:
+            first, now = ("x".join(map(str, size)) for size in (self._stored_size, (frame.width, frame.height)))
+            self._note(
+                f"{self.source} changes its size on the way, from {first} to {now}: all is scaled to the first"
+            )
+        try:
+            image = self._converter(frame, width, height)
+        except (av.error.FFmpegError, ValueError) as error:
+            raise BrokenMedia(f"the pictures of {self.source} cannot be turned into RGB: {error}") from error
+        duration = frame.duration * frame.time_base if frame.duration and frame.time_base else None
+        return Frame(self._orientation.upright(image), seconds, index, duration)
 
+    def _note_what_is_lost(self, first: VideoFrame) -> None:
+        """What of the film a picture of 8-bit RGB cannot hold, or is not shown as it is stored."""
+        hdr = HDR_TRANSFERS.get(int(first.color_trc))
+        if hdr:
+            self._note(f"{self.source} is HDR ({hdr}): its colours are brought down to those of BT.709 screens")
+        if self._stream.metadata.get("alpha_mode") == "1" or has_transparency(first):
+            self._note(f"{self.source} is transparent in places, which is left out: all is shown as opaque")
+        if self._orientation.tilt_degrees >= _LEAST_TILT_DEGREES:
+            self._note(
+                f"{self.source} is to be tilted by {self._orientation.tilt_degrees:.0f} degrees: it is left level"
+            )
 
-def ffmpeg_address(source: str | Path) -> str:
-    """How FFmpeg is told of a file or a stream; it takes what stands before a colon in a bare name for a protocol."""
-    return str(source) if "://" in str(source) else str(Path(source).absolute())
-
-
-def _open(source: str) -> InputContainer:
-    live = source.startswith("/dev/video")
-    if "://" not in source and not live:
-        path = Path(source)
-        if not path.exists():
-            raise MissingInput(f"there is no video {source}")
-        if path.is_dir():
-            raise InputError(f"{source} is a folder. Give the files in it, or read its pictures as frames")
-        if path.stat().st_size == 0:
-            raise BrokenMedia(f"{source} is empty (0 bytes). Copy it again")
-    try:
-        container = av.open(
-            ffmpeg_address(source),
-            format="v4l2" if live else None,
-            timeout=_OPEN_TIMEOUT_SECONDS,
-            metadata_errors="replace",
+    def _note_damage(self, count: int, end: Fraction) -> None:
+        # What is stated for the whole file may be that of its sound.
+        stated = self._info.duration_seconds if self._stream.duration is not None else None
+        lacks_seconds = stated is not None and stated - end > max(Fraction(1, 2), stated / 50)
+        if not lacks_seconds and not (Path(self.source).is_file() and is_cut_short(Path(self.source))):
+            if self._undecodable:
+                self._note(f"{self.source} is damaged: {self._undecodable} packets could not be decoded")
+            return
+        of = f" of {float(stated):.1f}" if stated is not None and lacks_seconds else ""
+        self._note(
+            f"{self.source} is damaged or cut short: {count} frames, until {float(end):.1f}{of} s, could be read and "
+            "are used"
         )
-    except av.error.FFmpegError as error:
-        raise BrokenMedia(f"{source} cannot be opened as a video: {error.strerror}") from error
-    if container.format.name == "tty":  # FFmpeg would play any text as a terminal recording
-        container.close()
-        raise BrokenMedia(f"{source} is a text file, not a video")
-    return container
 
 
-def _open_video(source: str) -> tuple[InputContainer, VideoStream]:
-    container = _open(source)
-    # A cover picture in a sound file is stored as a video track.
-    pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not pictures:
-        container.close()
-        raise NoVideoStream(f"{source} holds no pictures, only sound or data. Give a video file")
-    pictures[0].thread_type = "AUTO"
-    return container, pictures[0]
+def _rate_of(stream: VideoStream) -> Fraction | None:
+    """As stated; a bare stream's average is FFmpeg's assumption, while its guess is the pictures' own."""
+    if stream.start_time is None:
+        return stream.guessed_rate or stream.average_rate
+    return stream.average_rate or stream.guessed_rate
 
 
-def _describe(container: InputContainer, stream: VideoStream, first: VideoFrame) -> VideoInfo:
-    turned = first.rotation // 90 % 2 == 1
-    width, height = (first.height, first.width) if turned else (first.width, first.height)
-    duration: Fraction | None = None
-    if stream.duration is not None and stream.time_base is not None:
-        duration = stream.duration * stream.time_base
-    elif container.duration is not None:
-        duration = Fraction(container.duration, av.time_base)
-    rate = stream.average_rate or stream.guessed_rate
-    num_frames = stream.frames or (round(duration * rate) if duration and rate else None)
-    return VideoInfo(
+def _describe(container: InputContainer, stream: VideoStream, first: VideoFrame) -> tuple[VideoInfo, Orientation]:
+    matrix = first.side_data.get(Type.DISPLAYMATRIX)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    orientation = Orientation() if matrix is None else orientation_of(np.frombuffer(matrix, np.int32).tolist())
+    width, height = shown_size(first.width, first.height, stream.sample_aspect_ratio, orientation)
+    end, rate = end_of(container, stream), _rate_of(stream)
+    base = stream.time_base or Fraction(1, av.time_base)
+    length = None if end is None else end + start_of(container) - (stream.start_time or 0) * base
+    info = VideoInfo(
         width=width,
         height=height,
         average_rate=rate,
-        duration_seconds=duration,
-        num_frames=num_frames,
-        time_base=stream.time_base or Fraction(1, av.time_base),
+        duration_seconds=end,
+        num_frames=stream.frames or (round(length * rate) if length and rate else None),
+        time_base=base,
         has_audio=bool(container.streams.audio),
-        rotation_degrees=first.rotation,
+        rotation_degrees=orientation.quarter_turns * 90,
+        is_mirrored=orientation.mirrored,
     )
-
-
-def start_of(container: InputContainer) -> Fraction:
-    """Time of the first picture or sound in seconds, which players count as 0; not rounded to microseconds."""
-    tracks = [*container.streams.video, *container.streams.audio]
-    starts = [s.start_time * s.time_base for s in tracks if s.start_time is not None and s.time_base is not None]
-    return min(starts, default=Fraction(0))
-
-
-def check_size(size: tuple[int, int] | None, short_side: int | None) -> None:
-    """Refuse sizes below one pixel, and two wishes at once."""
-    if size is not None and short_side is not None:
-        raise OptionError("size and short_side were both given: choose one")
-    if size is not None and min(size) < 1:
-        raise OptionError(f"size={size} must be 1 or more pixels each way")
-    if short_side is not None and short_side < 1:
-        raise OptionError(f"short_side={short_side} must be 1 or more pixels")
-
-
-def scaled_size(info: VideoInfo, short_side: int | None) -> tuple[int, int]:
-    """(width, height) with the short side as asked, aspect kept."""
-    if short_side is None:
-        return info.width, info.height
-    scale = Fraction(short_side, min(info.width, info.height))
-    return max(1, round(info.width * scale)), max(1, round(info.height * scale))
+    return info, orientation
 
 
 def exact_seconds(seconds: Fraction | float) -> Fraction:
     """Seconds as a fraction; a float as the timestamp that it was rounded from."""
     return Fraction(seconds).limit_denominator(1_000_000) if isinstance(seconds, float) else Fraction(seconds)
-
-
-def _source_colorspace(frame: VideoFrame) -> Colorspace:
-    """The matrix that a player would use: the stated one, else BT.709 from 720 lines up, as is the convention."""
-    stated = {1: Colorspace.ITU709, 5: Colorspace.ITU601, 6: Colorspace.ITU601, 7: Colorspace.SMPTE240M}
-    stated |= {9: Colorspace.BT2020, 10: Colorspace.BT2020}
-    default = Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601
-    return stated.get(int(frame.colorspace), default)

@@ -6,7 +6,7 @@ frames, read once ── windows that need them ── batches of clips ── a
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count, pairwise
+from itertools import chain, count, pairwise
 from math import inf, isinf
 
 import numpy as np
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from muybridge.data.clips.sampling import SamplingConfig, crop_views, sample_seconds
 from muybridge.errors import OptionError
-from muybridge.media.video_reader import DEFAULT_RATE, Frame
+from muybridge.media.gaps import stretches
+from muybridge.media.video_reader import DEFAULT_RATE, LONGEST_STILL_SECONDS, Frame
 from muybridge.recognize.recognizer import Prediction, Recognizer
 
 # A rest of a video shorter than this share of a window is not looked at on its own.
@@ -111,13 +112,23 @@ def window_predictions(
     sampling = steady_sampling(recognizer.sampling, frame_rate)
     window, step = (config or WindowConfig()).resolved(sampling)
     complete: list[_Pending] = []
-    plan = _plan(window, step, shots or [(0.0, float("inf"))])
-    for pending in _filled(frames, plan, sampling, recognizer.views.spatial):
-        complete.append(pending)
-        if len(complete) == batch_size:
-            yield from _answers(recognizer, complete)
-            complete.clear()
+    for start, stretch in _from_starts(frames):
+        # After a gap windows begin anew, within the shot that it lies in.
+        later = [(max(first, start), last) for first, last in shots or [(0.0, inf)] if last > start]
+        for pending in _filled(stretch, _plan(window, step, later), sampling, recognizer.views.spatial):
+            complete.append(pending)
+            if len(complete) == batch_size:
+                yield from _answers(recognizer, complete)
+                complete.clear()
     yield from _answers(recognizer, complete)
+
+
+def _from_starts(frames: Iterable[Frame]) -> Iterator[tuple[float, Iterator[Frame]]]:
+    """The stretches of a film between gaps, each with the time at which its windows begin: 0 for the first one."""
+    for number, stretch in enumerate(stretches(frames)):
+        first = next(stretch)
+        late = float(first.pts_seconds)
+        yield (late if number or late > LONGEST_STILL_SECONDS else 0.0), chain([first], stretch)
 
 
 def _answers(recognizer: Recognizer, windows: Sequence[_Pending]) -> Iterator[WindowPrediction]:
