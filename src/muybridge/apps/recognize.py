@@ -105,12 +105,11 @@ def recognize(
         if source.kind == "stream":
             return _follow(job, source, format)
         answer = recognize_file(job, source, keep_windows=overlay is not None or format == "json")
-        if overlay is not None:
-            write_overlay(answer, source, target, top=min(top, 3))
+        lost = [] if overlay is None else write_overlay(answer, source, target, top=min(top, 3))
         answers.append(answer)
         if out is None and format == "table":
             write_answers([answer], format, None, top=top)
-        return list(answer.notes)
+        return [*answer.notes, *lost]
 
     code = batch.run(sources, overlays, work, say_targets=overlay is not None)
     if answers and (out is not None or format != "table"):
