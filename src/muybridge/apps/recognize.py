@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from muybridge.escapes import printable
+
 if TYPE_CHECKING:
     from muybridge.media.sources import Source
     from muybridge.recognize.files import RecognizeJob
@@ -115,7 +117,7 @@ def recognize(
     if answers and (out is not None or format != "table"):
         write_answers(answers, format, out, top=top)
     if answers and out is not None:
-        print(out)  # noqa: T201
+        print(printable(str(out)))  # noqa: T201
     return code
 
 

@@ -239,4 +239,5 @@ def write_result(path: Path, result: LocalizeResult, kind: Format, *, threshold:
     else:
         text = json.dumps(result.to_json(threshold=threshold), indent=1, ensure_ascii=False)
         with atomic_output(path) as beside:
-            beside.write_text(text + "\n", encoding="utf-8")
+            # A file name that is no UTF-8 has halves of pairs, which are written as JSON has them.
+            beside.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
