@@ -7,6 +7,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TextIO
 
+from muybridge.escapes import printable
+
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -17,7 +19,7 @@ class ProgressLine(ABC):
     """
 
     def __init__(self, title: str, total: int | None, unit: str, done: int) -> None:
-        self.title, self.total, self.unit = title, total, unit
+        self.title, self.total, self.unit = printable(title), total, unit
         self.done = self._done_before = done
         self._start = time.monotonic()
 
@@ -28,7 +30,7 @@ class ProgressLine(ABC):
 
     def note(self, text: str) -> None:
         """Print a line without disturbing the bar."""
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
 
     @abstractmethod
     def _show(self, detail: str) -> None: ...
@@ -62,11 +64,12 @@ class _Bar(ProgressLine):
         super().__init__(title, total, unit, done)
         from rich.progress import BarColumn, Progress, TextColumn
 
-        self.bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[detail]}"))
-        self._task = self.bar.add_task(title, total=total, completed=done, detail="")
+        words = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[detail]}"))
+        self.bar = Progress(next(words), BarColumn(), next(words))
+        self._task = self.bar.add_task(self.title, total=total, completed=done, detail="")
 
     def note(self, text: str) -> None:
-        self.bar.console.print(text, highlight=False, markup=False)
+        self.bar.console.print(printable(text), highlight=False, markup=False)
 
     def _show(self, detail: str) -> None:
         summary = self._summary().removeprefix(f"{self.title}: ") + (f", {detail}" if detail else "")

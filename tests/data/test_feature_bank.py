@@ -167,10 +167,7 @@ def test_the_file_appears_whole_or_not_at_all(tmp_path):
     written(path, key_frames(9))
     assert len(FeatureBank(path).window(0, before=0, after=99)) == sum(len(frame[1]) for frame in key_frames(9))
     assert list(tmp_path.iterdir()) == [path]
-    with (
-        pytest.raises(OutputError, match="folder"),
-        FeatureBankWriter(tmp_path / "no" / "bank", model="m", video="v"),
-    ):
+    with pytest.raises(OutputError, match="cannot write"), FeatureBankWriter(path / "no", model="m", video="v"):
         pass
 
 

@@ -116,7 +116,7 @@ def test_a_real_photograph_keeps_its_brightness(tmp_path: Path, real_data: Path)
 def rewrite(source: Path, target: Path) -> None:
     with (
         VideoReader(source) as reader,
-        VideoWriter(target, width=72, height=48, rate=RATE, audio_from=source) as writer,
+        VideoWriter(target, width=72, height=48, rate=RATE, tracks_from=source) as writer,
     ):
         for frame in reader:
             writer.write(frame.image, frame.pts_seconds)
@@ -175,7 +175,7 @@ def test_sound_an_mp4_cannot_hold_is_encoded_anew(tmp_path: Path, name: str) -> 
 
 def test_a_real_clip_with_mp3_in_avi(tmp_path: Path, real_data: Path) -> None:
     source = real_data / "misc" / "test.avi"
-    with VideoWriter(tmp_path / "out.mp4", width=8, height=8, rate=RATE, audio_from=source) as writer:
+    with VideoWriter(tmp_path / "out.mp4", width=8, height=8, rate=RATE, tracks_from=source) as writer:
         for _ in range(164):
             writer.write(np.zeros((8, 8, 3), np.uint8))
     assert b"".join(sound_of(tmp_path / "out.mp4")[0]) == b"".join(sound_of(source)[0])
@@ -193,7 +193,7 @@ def test_a_sound_source_that_is_missing_or_broken_is_named(tmp_path: Path) -> No
     for source in (tmp_path / "gone.mp4", broken):
         with (
             pytest.raises(InputError, match=source.name),
-            VideoWriter(tmp_path / "out.mp4", width=8, height=8, rate=RATE, audio_from=source),
+            VideoWriter(tmp_path / "out.mp4", width=8, height=8, rate=RATE, tracks_from=source),
         ):
             pass
     assert list(tmp_path.iterdir()) == [broken]
@@ -296,7 +296,7 @@ def test_every_error_is_one_of_ours(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "clip.mkv", 5, tones=["flac"])
     with (  # wider than any H.264
         pytest.raises(MuybridgeError, match="40000"),
-        VideoWriter(tmp_path / "out.mp4", width=40_000, height=2, rate=RATE, audio_from=source) as writer,
+        VideoWriter(tmp_path / "out.mp4", width=40_000, height=2, rate=RATE, tracks_from=source) as writer,
     ):
         writer.write(np.zeros((2, 40_000, 3), np.uint8))
     assert list(tmp_path.iterdir()) == [source]

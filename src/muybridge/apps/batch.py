@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from muybridge.errors import InputError, OptionError
+from muybridge.escapes import printable
 from muybridge.media.sources import Source
 
 FAILED = 2
@@ -42,7 +43,7 @@ def run(
         for note in notes:
             _say(f"note: {note}")
         if say_targets:
-            print(target, flush=True)  # noqa: T201
+            print(printable(str(target)), flush=True)  # noqa: T201
     if failed:
         _say(f"{len(failed)} of {len(sources)} inputs failed, the others are done")
     return FAILED if failed else 0
@@ -59,4 +60,4 @@ def check_apart(out: Path, others: Iterable[str | Path]) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"muybridge: {text}", file=sys.stderr, flush=True)  # noqa: T201
+    print(f"muybridge: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201

@@ -1,5 +1,6 @@
 """The command line. Each verb's module is imported when it is called, so that `--help` is quick."""
 
+import io
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 from muybridge import __version__
 from muybridge.apps.config_file import take_options
 from muybridge.errors import MuybridgeError
+from muybridge.escapes import printable
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -72,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ours = threading.current_thread() is threading.main_thread()
         if ours and number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack letters, and a file's name may be no text
+            stream.reconfigure(errors="backslashreplace")
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
@@ -80,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (CycloptsError, MuybridgeError) as error:
         if debug:
             traceback.print_exc()
-        print(f"muybridge: {error}", file=sys.stderr)  # noqa: T201
+        print(f"muybridge: {printable(str(error))}", file=sys.stderr)  # noqa: T201
         sys.exit(USER_ERROR)
     except BrokenPipeError:  # whatever read the output, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

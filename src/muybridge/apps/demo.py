@@ -5,7 +5,6 @@ photographs, a scene of the stage, the user's film ── the very commands that
 
 import contextlib
 import json
-import os
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from muybridge.apps.demo_page import (
     write_demo_page,
 )
 from muybridge.errors import InputError, MissingInput, OptionError, OutputError
+from muybridge.media.outputs import name_beside
 
 _PICTURES = Path(__file__).parents[1] / "pictures"
 _PAGE = "index.html"
@@ -67,7 +67,7 @@ def demo(
         raise OptionError(f"--seconds {seconds:g} --size {size}: choose more than 0 seconds, and 64 pixels or more")
     out = out.expanduser().absolute()
     _check_free(out)
-    beside = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    beside = name_beside(out)
     source = None if video is None else video.expanduser().resolve()
     try:
         beside.mkdir(parents=True)

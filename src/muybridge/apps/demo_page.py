@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from muybridge.evaluation.report_page import nice_ticks
+from muybridge.evaluation.report_page import nice_ticks, shown
 from muybridge.media.box_overlays import person_colour
 
 # Okabe and Ito's colours, which all eyes tell apart, without the black.
@@ -209,6 +209,7 @@ def write_demo_page(path: Path, title: str, lead: str, exhibits: Sequence[Exhibi
     environment = Environment(
         loader=PackageLoader("muybridge", "apps"),
         autoescape=True,
+        finalize=shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

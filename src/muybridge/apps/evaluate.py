@@ -61,6 +61,7 @@ def evaluate_recognizer(
 
     from muybridge.apps.batch import check_apart
     from muybridge.errors import OptionError
+    from muybridge.escapes import printable
     from muybridge.media.outputs import atomic_output, check_writable
     from muybridge.recognize.evaluate import evaluate
     from muybridge.recognize.report import console_tables
@@ -92,7 +93,7 @@ def evaluate_recognizer(
     if measured.left_out:
         console.print(f"{len(measured.left_out)} clips cannot be read and do not count:", highlight=False)
         for entry in measured.left_out:
-            console.print(f"  {entry.path}", highlight=False, markup=False)
+            console.print(printable(f"  {entry.path}"), highlight=False, markup=False)
     if out is not None:
         classes = {
             row.name: {"clips": row.clips, "score": None if math.isnan(row.score) else row.score}

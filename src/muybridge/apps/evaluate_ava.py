@@ -34,7 +34,8 @@ def evaluate_ava(
     json
         Print the report as JSON.
     """
+    from muybridge.escapes import printable_lines
     from muybridge.evaluation.ava import evaluate_ava as evaluate
 
     report = evaluate(truth, predictions, labels, excluded, protocol)
-    print(report.to_json() if json else report)  # noqa: T201
+    print(report.to_json() if json else printable_lines(str(report)))  # noqa: T201

@@ -66,6 +66,7 @@ def evaluate_localizer(
     """
     from muybridge.apps.durations import parse_seconds
     from muybridge.data.annotations.ava import write_ava
+    from muybridge.escapes import printable_lines
     from muybridge.localize.evaluate import evaluate
     from muybridge.localize.views import TestViews
     from muybridge.media.outputs import atomic_output, check_writable
@@ -88,10 +89,10 @@ def evaluate_localizer(
         backbone_weights=backbone_weights,
         report=report,
     )
-    print(measured.frames)  # noqa: T201
+    print(printable_lines(str(measured.frames)))  # noqa: T201
     print(f"boxes: {measured.boxes}")  # noqa: T201
     if measured.tubes is not None:
-        print("\n" + measured.tubes.to_text())  # noqa: T201
+        print("\n" + printable_lines(measured.tubes.to_text()))  # noqa: T201
     if predictions is not None:
         write_ava(predictions, measured.predictions, eighth="score")
     if out is not None:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from muybridge.escapes import printable
+
 if TYPE_CHECKING:
     from muybridge.media.sources import Source
 
@@ -126,7 +128,7 @@ def localize(
         job.written.clear()
         notes = localize_file(job, source, target)
         for path in job.written:
-            print(path)  # noqa: T201
+            print(printable(str(path)))  # noqa: T201
         return notes
 
     return batch.run(sources, targets, work, say_targets=video)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from muybridge.escapes import printable
+
 if TYPE_CHECKING:
     from muybridge.media.sources import Source
     from muybridge.recognize.files import RecognizeJob
@@ -105,18 +107,17 @@ def recognize(
         if source.kind == "stream":
             return _follow(job, source, format)
         answer = recognize_file(job, source, keep_windows=overlay is not None or format == "json")
-        if overlay is not None:
-            write_overlay(answer, source, target, top=min(top, 3))
+        lost = [] if overlay is None else write_overlay(answer, source, target, top=min(top, 3))
         answers.append(answer)
         if out is None and format == "table":
             write_answers([answer], format, None, top=top)
-        return list(answer.notes)
+        return [*answer.notes, *lost]
 
     code = batch.run(sources, overlays, work, say_targets=overlay is not None)
     if answers and (out is not None or format != "table"):
         write_answers(answers, format, out, top=top)
     if answers and out is not None:
-        print(out)  # noqa: T201
+        print(printable(str(out)))  # noqa: T201
     return code
 
 

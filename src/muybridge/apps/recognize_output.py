@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from muybridge.escapes import csv_cell, printable
 from muybridge.media.outputs import atomic_output
 from muybridge.media.sources import Source
 from muybridge.recognize.files import FileAnswer, RecognizeJob
@@ -29,13 +30,13 @@ def write_answers(answers: Sequence[FileAnswer], format: str, path: Path | None,
 def _table(answers: Sequence[FileAnswer], top: int) -> str:
     lines: list[str] = []
     for answer in answers:
-        lines.append(answer.source)
+        lines.append(printable(answer.source))
         if not answer.spans:
             lines.append("  no span is above the threshold")
-        lines += [f"  {_clock(s.start)} - {_clock(s.end)}  {s.score:.2f}  {s.label}" for s in answer.spans]
+        lines += [f"  {_clock(s.start)} - {_clock(s.end)}  {s.score:.2f}  {printable(s.label)}" for s in answer.spans]
         if answer.num_windows == 1:  # a short clip: its runners-up are worth a look
             others = answer.windows[0].prediction.top(top)[1:]
-            lines += [f"  {'':19}  {score:.2f}  {name}" for name, score in others]
+            lines += [f"  {'':19}  {score:.2f}  {printable(name)}" for name, score in others]
     return "\n".join(lines) + "\n"
 
 
@@ -63,10 +64,10 @@ def live_line(
     if format == "csv":
         text = io.StringIO()
         name, score = found[0]
-        row = (source.location, f"{start:.3f}", f"{end:.3f}", name, f"{score:.4f}")
+        row = (csv_cell(source.location), f"{start:.3f}", f"{end:.3f}", csv_cell(name), f"{score:.4f}")
         csv.writer(text, lineterminator="\n").writerow(row)
         return text.getvalue()
-    labels = "  ".join(f"{score:.2f} {name}" for name, score in found)
+    labels = "  ".join(f"{score:.2f} {printable(name)}" for name, score in found)
     return f"{_clock(start)} - {_clock(end)}  {labels}\n" if end > start else f"{_clock(start)}  {labels}\n"
 
 
@@ -77,7 +78,8 @@ def _csv(answers: Sequence[FileAnswer], top: int) -> str:
     rows.writerow(_COLUMNS)
     for answer in answers:
         for span in answer.spans:
-            rows.writerow((answer.source, f"{span.start:.3f}", f"{span.end:.3f}", span.label, f"{span.score:.4f}"))
+            file, label = csv_cell(answer.source), csv_cell(span.label)
+            rows.writerow((file, f"{span.start:.3f}", f"{span.end:.3f}", label, f"{span.score:.4f}"))
     return text.getvalue()
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from muybridge.escapes import printable
+
 if TYPE_CHECKING:
     from muybridge.localize.localizer import Localizer
     from muybridge.media.sources import Source
@@ -165,9 +167,9 @@ def watch(
     # seconds at the end.
     gc.freeze()
     for note in watch_source(job, source, out=out, show=is_shown, port=serve):
-        print(f"muybridge: {note}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"muybridge: {printable(note)}", file=sys.stderr, flush=True)  # noqa: T201
     if out is not None:
-        print(out)  # noqa: T201
+        print(printable(str(out)))  # noqa: T201
     return 0
 
 

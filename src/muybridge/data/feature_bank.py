@@ -8,12 +8,10 @@ read; for a stream, a ring buffer that is read the same way.
     maps   (M, C, h, w) float16     times  (M,) float64 seconds     boxes  (M, 4) float32, fractions of the frame
 """
 
-import contextlib
 import json
 import math
-import os
 import struct
-import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +22,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from muybridge.errors import InputError, MissingInput, ModelMismatch, OptionError, OutputError
+from muybridge.errors import InputError, MissingInput, ModelMismatch, OptionError
+from muybridge.media.outputs import atomic_output, output_error
 from muybridge.models.acar.actors import within_window
 
 FORMAT = "muybridge.feature-bank.1"
@@ -81,13 +80,14 @@ class FeatureBankWriter:
         self._times: list[float] = []
         self._boxes: list[np.ndarray] = []
         self._file: IO[bytes] | None = None
+        self._stack = ExitStack()
 
     def __enter__(self) -> "FeatureBankWriter":
-        try:
-            self._file = tempfile.NamedTemporaryFile(dir=self.path.parent, prefix=f".{self.path.name}.", delete=False)
+        with ExitStack() as stack:
+            beside = stack.enter_context(atomic_output(self.path))
+            self._file = stack.enter_context(beside.open("wb"))
             self._file.seek(_HEADER_BYTES)
-        except OSError as error:
-            raise self._cannot(error) from error
+            self._stack = stack.pop_all()
         return self
 
     def append(self, time_seconds: float, maps: Tensor, boxes: Tensor) -> None:
@@ -107,26 +107,19 @@ class FeatureBankWriter:
         try:
             self._open_file().write(np.ascontiguousarray(stored.cpu().numpy()).tobytes())
         except OSError as error:
-            raise self._cannot(error) from error
+            raise output_error(self.path, error) from error
         self._times += [time_seconds] * len(stored)
         self._boxes.append(places.cpu().numpy())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        file = self._open_file()
-        try:
-            if kind is None:
-                self._finish(file)
-                file.close()
-                Path(file.name).replace(self.path)
-        except OSError as problem:
-            raise self._cannot(problem) from problem
-        finally:
-            file.close()
-            with contextlib.suppress(FileNotFoundError):
-                Path(file.name).unlink()
-            self._file = None
+        file, self._file = self._open_file(), None
+        if kind is not None:
+            self._stack.__exit__(kind, error, trace)
+            return
+        with self._stack:
+            self._finish(file)
 
     def _finish(self, file: IO[bytes]) -> None:
         if self._shape is None:
@@ -150,17 +143,11 @@ class FeatureBankWriter:
         text = json.dumps(header).encode()
         file.seek(0)
         file.write(struct.pack("<Q", _HEADER_BYTES - 8) + text.ljust(_HEADER_BYTES - 8))
-        file.flush()
-        os.fsync(file.fileno())
 
     def _open_file(self) -> IO[bytes]:
         if self._file is None:
             raise ValueError("A FeatureBankWriter is used inside a with block.")
         return self._file
-
-    def _cannot(self, error: OSError) -> OutputError:
-        reason = error.strerror or str(error)
-        return OutputError(f"{self.path} cannot be written: {reason}. Check the folder, its permissions and space.")
 
 
 class FeatureBank:

@@ -156,7 +156,7 @@ def write_label_map(path: str | Path, labels: LabelMap) -> None:
     else:
         text = "".join(f"{number}: {name}\n" for name, number in zip(labels.names, labels.ids, strict=True))
     with atomic_output(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_text(path: Path) -> str:

@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
+from muybridge.escapes import printable_lines
 from muybridge.media.images import resize_image
 from muybridge.media.outputs import atomic_output
 
@@ -195,11 +196,17 @@ class Strips:
 Part = Facts | Text | Table | Chart | Matrix | Strips
 
 
+def shown(value: object) -> object:
+    """What a template puts into a page: text as it can be shown, all else as it is."""
+    return printable_lines(value) if type(value) is str else value
+
+
 def report_page(title: str, parts: Sequence[Part], *, subtitle: str = "") -> str:
     """The page as HTML. Names and captions may hold any characters."""
     environment = Environment(
         loader=PackageLoader("muybridge", "evaluation"),
         autoescape=True,
+        finalize=shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

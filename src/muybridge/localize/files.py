@@ -29,8 +29,8 @@ from muybridge.media.box_overlays import BoxLabel, draw_people
 from muybridge.media.outputs import atomic_output, check_writable
 from muybridge.media.pipeline import BackgroundWriter, prefetch
 from muybridge.media.sources import Source
-from muybridge.media.video_reader import DEFAULT_RATE, VideoReader
-from muybridge.media.video_writer import VideoWriter, exact_time_base
+from muybridge.media.video_reader import VideoReader
+from muybridge.media.video_writer import rewriting
 from muybridge.progress import progress_line
 
 RGB = NDArray[np.uint8]
@@ -90,7 +90,8 @@ def localize_file(job: LocalizeJob, source: Source, target: Path, *, quiet: bool
         thumbnails: dict[int, RGB] = {}
         writer = None
         if job.video:
-            writer = stack.enter_context(_video_writer(source, reader, target))
+            size = reader.info.width, reader.info.height
+            writer = stack.enter_context(rewriting(target, source.location, reader.info, size=size))
 
         def finish(localized: LocalizedFrame) -> None:
             _keep_thumbnails(thumbnails, localized)
@@ -106,21 +107,11 @@ def localize_file(job: LocalizeJob, source: Source, target: Path, *, quiet: bool
             except KeyboardInterrupt:
                 if source.kind != "stream":
                     raise
+                if writer is not None:
+                    writer.cut_short()
         result = job.localizer.result(run, reader, name, job.config)
     write_results(job, result, target, thumbnails)
-    return list(result.notes)
-
-
-def _video_writer(source: Source, reader: VideoReader, target: Path) -> VideoWriter:
-    info = reader.info
-    return VideoWriter(
-        target,
-        width=info.width,
-        height=info.height,
-        rate=info.average_rate or DEFAULT_RATE,
-        time_base=exact_time_base(info.time_base),
-        audio_from=source.location if info.has_audio and source.kind == "video" else None,
-    )
+    return [*result.notes, *(writer.notes if writer is not None else [])]
 
 
 def boxes_of(boxes: Annotations, name: str, width: int, height: int) -> Annotations:
@@ -248,4 +239,5 @@ def write_result(path: Path, result: LocalizeResult, kind: Format, *, threshold:
     else:
         text = json.dumps(result.to_json(threshold=threshold), indent=1, ensure_ascii=False)
         with atomic_output(path) as beside:
-            beside.write_text(text + "\n", encoding="utf-8")
+            # A file name that is no UTF-8 has halves of pairs, which are written as JSON has them.
+            beside.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")

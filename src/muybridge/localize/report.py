@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from muybridge.escapes import printable
 from muybridge.evaluation.report_page import Facts, Part, Strip, Strips, Text, nice_ticks
 from muybridge.localize.results import ActionSpan, LocalizeResult
 from muybridge.localize.video_localizer import PERSON
@@ -100,7 +101,7 @@ def draw_timeline(
 
 def _fitting(name: str, width: int) -> str:
     """A name cut until it fits."""
-    font = overlay_font(_LETTERS)
+    font, name = overlay_font(_LETTERS), printable(name)
     if font.getlength(name) <= width:
         return name
     while name and font.getlength(name + "…") > width:

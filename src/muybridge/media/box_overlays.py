@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from muybridge.escapes import printable
 from muybridge.media.overlays import overlay_font, text_size
 
 RGB = NDArray[np.uint8]
@@ -160,7 +161,7 @@ def _drawn_plate(identity: int, actions: tuple[tuple[str, float], ...], size: in
     font, colour = overlay_font(size), person_colour(identity)
     tag = str(identity) if identity >= 0 else ""
     pad, row = max(2, size // 4), round(size * 1.35)
-    texts = [f"{name} {score:.2f}" for name, score in actions]
+    texts = [f"{printable(name)} {score:.2f}" for name, score in actions]
     tag_width = int(font.getlength(tag)) + 2 * pad if tag else 0
     text_width = max((int(font.getlength(text)) for text in texts), default=0)
     width = max(tag_width + (text_width + 2 * pad if texts else 0), 1)

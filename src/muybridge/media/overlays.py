@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from muybridge.escapes import printable
+
 RGB = NDArray[np.uint8]
 _SHADE = (12, 12, 16, 170)
 _INK = (255, 255, 255, 255)
@@ -42,7 +44,7 @@ def draw_scores(frame: RGB, scores: Sequence[tuple[str, float]], *, title: str =
     pad, row = max(3, size // 2), round(size * 1.5)
     bar = min(round(size * 5), width // 3)
     room = max(width - bar - 3 * pad, 1)
-    texts = [_shortened(" ".join(text.split()), font, room) for text, _, font in lines]
+    texts = [_shortened(printable(" ".join(text.split())), font, room) for text, _, font in lines]
     left = 2 * pad + max(int(font.getlength(text)) for text, (_, _, font) in zip(texts, lines, strict=True))
     lower = min(height, row * len(lines) + 2 * pad)
     layer = Image.new("RGBA", (width, lower), (0, 0, 0, 0))

@@ -1,39 +1,58 @@
-"""One writer: H.264 mp4 that players open, with the source's timestamps, size and sound."""
+"""One writer: H.264 mp4 that players open, or a GIF, with the source's timestamps, size, sound and subtitles."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import av
 import av.error
 import numpy as np
-from av.audio.resampler import AudioResampler
-from av.audio.stream import AudioStream
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from muybridge.errors import BrokenMedia, InputError, MissingInput, OptionError, OutputError
+from muybridge.errors import InputError, OptionError, OutputError
+from muybridge.media.gif import GifPictures, gif_loops, gif_options, set_last_delay
 from muybridge.media.outputs import atomic_output, output_error
-from muybridge.media.video_reader import COLOR_CONVERSION, ffmpeg_address, start_of
+from muybridge.media.sound import REFUSED, KeptTracks
+from muybridge.media.video_reader import COLOR_CONVERSION, DEFAULT_RATE, VideoInfo, ffmpeg_address
 
-VIDEO_SUFFIXES_WRITTEN = (".mp4", ".mov", ".mkv")
-# Sound that an mp4 may hold as it is. Anything else is encoded anew, as AAC.
-_COPIED_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
-_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
-_AUDIO_BIT_RATE = 192_000
+VIDEO_SUFFIXES_WRITTEN = (".mp4", ".mov", ".mkv", ".gif")
 # Timestamps that come from seconds alone are kept in this unit, as most cameras and editors do.
 _FINE_TIME_BASE = Fraction(1, 90_000)
+
+
+def check_video_suffix(path: Path) -> None:
+    """Refuse a name that no video can be written to.
+
+    Raises:
+        OptionError: its suffix is not of a video.
+    """
+    if path.suffix.lower() not in VIDEO_SUFFIXES_WRITTEN:
+        raise OptionError(f"cannot write a video as {path.name!r}: use one of {', '.join(VIDEO_SUFFIXES_WRITTEN)}")
 
 
 def exact_time_base(source: Fraction) -> Fraction | None:
     """A source's own unit of time where an mp4 can hold it, so that times stay exact; else None, the writer's."""
     return source if source.numerator == 1 and source.denominator <= 1_000_000 else None
+
+
+class _Pictures(Protocol):
+    """Turns frames into packets of a file.
+
+    Attributes:
+        time_base: unit of times in seconds.
+        least_gap: between two frames, in that unit.
+    """
+
+    time_base: Fraction
+    least_gap: int
+
+    def encode(self, image: NDArray[np.uint8] | None, pts: int = 0) -> "Sequence[av.Packet[Any]]": ...
 
 
 class VideoWriter:
@@ -42,16 +61,22 @@ class VideoWriter:
     Even sizes are written as yuv420p. H.264 cannot crop a yuv420p picture to an odd size, so odd sizes are written
     as yuv444p, which keeps every pixel and opens in software players, but not in every hardware decoder.
 
+    A GIF is silent, has 256 colours a frame, and shows at most 50 frames a second; more are left out, and said so.
+
     Args:
-        path: .mp4, .mov or .mkv.
+        path: .mp4, .mov, .mkv or .gif.
         width, height: of the frames, kept exactly.
         rate: nominal frames per second; also the spacing of frames written without a timestamp.
         time_base: unit of the timestamps; None takes a fine one that holds any common rate exactly.
-        audio_from: file whose sound tracks are copied; without any, or None, the result is silent.
+        tracks_from: file or address whose sound and subtitles are kept; without any, or None, the result is silent.
+        loops: how often a GIF is repeated, 0 for ever, None once.
         crf: constant rate factor of x264, 0 (lossless) to 51; 18 looks like the source.
         preset: x264's trade of speed for size.
         reproducible: the same frames give the same bytes; somewhat larger files. x264's macroblock tree is left out
             for it, which at some small sizes (160x120) depends on memory that nobody wrote.
+
+    Attributes:
+        end_seconds: when the last frame ends, to be set before the body ends; None for a frame's nominal time.
 
     Raises:
         OptionError: another suffix, or a rate or size that is not positive.
@@ -66,54 +91,74 @@ class VideoWriter:
         height: int,
         rate: Fraction,
         time_base: Fraction | None = None,
-        audio_from: str | Path | None = None,
+        tracks_from: str | Path | None = None,
+        loops: int | None = 0,
         crf: int = 18,
         preset: str = "veryfast",
         reproducible: bool = False,
     ) -> None:
         self.path = Path(path)
-        if self.path.suffix.lower() not in VIDEO_SUFFIXES_WRITTEN:
-            raise OptionError(
-                f"cannot write a video as {self.path.name!r}: use one of {', '.join(VIDEO_SUFFIXES_WRITTEN)}"
-            )
+        check_video_suffix(self.path)
         if rate <= 0 or width < 1 or height < 1:
             raise OptionError(
                 f"a video of {width}x{height} at {rate} frames/s cannot be written: all must be positive"
             )
         self.width, self.height, self.rate = width, height, Fraction(rate)
-        self.time_base = time_base or _FINE_TIME_BASE
-        self._audio_from = audio_from
+        self.end_seconds: Fraction | None = None
+        self._time_base = time_base or _FINE_TIME_BASE
+        self._tracks_from, self._loops = tracks_from, loops
         self._options: dict[str, object] = {"crf": str(crf), "preset": preset}
         if reproducible:
             self._options["x264-params"] = "mbtree=0"
-        self._reformatter = VideoReformatter()
-        self._count = 0
+        self._notes: list[str] = []
+        self._count = self._left_out = 0
+        self._first_pts: int | None = None
         self._last_pts: int | None = None
+        self._first_dts: int | None = None
+        self._whole = True
+        self._tracks: KeptTracks | None = None
         self._stack = ExitStack()
+
+    @property
+    def is_gif(self) -> bool:
+        """Whether the file is a GIF."""
+        return self.path.suffix.lower() == ".gif"
+
+    @property
+    def notes(self) -> list[str]:
+        """What was lost or changed, in sentences for the user; complete after the body."""
+        kept = [*self._notes, *(self._tracks.notes if self._tracks else [])]
+        if self._left_out:
+            total = self._count + self._left_out
+            kept.append(f"{self.path} shows {self._count} of {total} frames: a GIF has at most 50 a second")
+        return kept
+
+    def add_note(self, sentence: str) -> None:
+        """Add to `notes`."""
+        self._notes.append(sentence)
 
     def __enter__(self) -> "VideoWriter":
         with ExitStack() as stack:
-            beside = stack.enter_context(atomic_output(self.path))
-            self._container = stack.enter_context(_opened_for_writing(beside, self.time_base))
-            self._stream = self._add_video_stream(self._container)
-            self._sound = _Sound(self._audio_from, self._container) if self._audio_from else None
-            if self._sound:
-                stack.callback(self._sound.close)
+            self._beside = stack.enter_context(atomic_output(self.path))
+            options = gif_options(self._loops) if self.is_gif else self._muxing_options()
+            self._container = stack.enter_context(_opened_for_writing(self._beside, self.path, options))
+            self._pictures = self._add_pictures(self._container)
+            if self._tracks_from and not self.is_gif:
+                self._tracks = KeptTracks(self._tracks_from, self._container)
+                stack.callback(self._tracks.close)
             self._stack = stack.pop_all()
         return self
 
-    def _add_video_stream(self, container: OutputContainer) -> VideoStream:
-        stream = container.add_stream("libx264", rate=self.rate)
-        stream.width, stream.height = self.width, self.height
-        stream.pix_fmt = "yuv420p" if self.width % 2 == 0 and self.height % 2 == 0 else "yuv444p"
-        stream.options = self._options
-        stream.time_base = self.time_base
-        context = stream.codec_context
-        context.time_base = self.time_base
-        context.colorspace = Colorspace.ITU709.value
-        context.color_primaries = context.color_trc = 1  # BT.709, what players assume and screens show
-        context.color_range = ColorRange.MPEG.value
-        return stream
+    def _muxing_options(self) -> dict[str, str]:
+        if self.path.suffix.lower() == ".mkv":
+            return {}
+        # The start of each track is kept in the movie's own unit, by default a rounded millisecond.
+        return {"movflags": "+faststart", "movie_timescale": str(self._time_base.denominator)}
+
+    def _add_pictures(self, container: OutputContainer) -> _Pictures:
+        if self.is_gif:
+            return GifPictures(container, self.width, self.height)
+        return _H264Pictures(container, self.width, self.height, self.rate, self._time_base, self._options)
 
     def write(self, image: NDArray[np.uint8], pts_seconds: Fraction | None = None) -> None:
         """Append one frame.
@@ -130,28 +175,27 @@ class VideoWriter:
             raise InputError(
                 f"a frame must be ({self.height}, {self.width}, 3) uint8, got {image.shape} {image.dtype}"
             )
-        frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        frame = self._reformatter.reformat(
-            frame,
-            format=self._stream.pix_fmt,
-            dst_colorspace=Colorspace.ITU709,
-            dst_color_range=ColorRange.MPEG,
-            interpolation=COLOR_CONVERSION,
-        )
-        seconds = self._count / self.rate if pts_seconds is None else pts_seconds
-        pts = round(seconds / self.time_base)
-        if self._last_pts is not None and pts <= self._last_pts:
+        seconds = (self._count + self._left_out) / self.rate if pts_seconds is None else pts_seconds
+        pts = round(seconds / self._pictures.time_base)
+        if self._last_pts is not None and pts < self._last_pts + self._pictures.least_gap:
+            if self.is_gif:
+                self._left_out += 1
+                return
             pts = self._last_pts + 1  # a source that repeats a timestamp still shows every frame
-        frame.pts, frame.time_base = pts, self.time_base
+        self._first_pts = pts if self._first_pts is None else self._first_pts
         self._last_pts, self._count = pts, self._count + 1
-        self._mux(self._encoded(frame))
+        self._mux(self._encoded(np.ascontiguousarray(image), pts))
 
-    def _encoded(self, frame: VideoFrame | None) -> "Sequence[av.Packet[Any]]":
+    def cut_short(self) -> None:
+        """Let sound and subtitles end with the frames written so far, for a film that the user ends early."""
+        self._whole = False
+
+    def _encoded(self, image: NDArray[np.uint8] | None, pts: int = 0) -> "Sequence[av.Packet[Any]]":
         try:
-            return self._stream.encode(frame)
+            return self._pictures.encode(image, pts)
         except av.error.FFmpegError as error:
             raise OutputError(
-                f"H.264 cannot take frames of {self.width}x{self.height} for {self.path}: {error.strerror}. "
+                f"no frames of {self.width}x{self.height} can be written to {self.path}: {error.strerror}. "
                 "Scale them down"
             ) from error
 
@@ -159,15 +203,21 @@ class VideoWriter:
         try:
             for packet in packets:
                 if packet.dts is not None and packet.time_base:
-                    self._mux_sound_until(packet.dts * packet.time_base)
-                self._container.mux(packet)
+                    self._first_dts = packet.dts if self._first_dts is None else self._first_dts
+                    if self._tracks:
+                        self._tracks.write_until(packet.dts * packet.time_base)
+                self._mux_one(packet)
         except OSError as error:
             raise output_error(self.path, error) from error
 
-    def _mux_sound_until(self, seconds: Fraction | None) -> None:
-        if self._sound:
-            for packet in self._sound.until(seconds):
-                self._container.mux(packet)
+    def _mux_one(self, packet: "av.Packet[Any]") -> None:
+        try:
+            self._container.mux_one(packet)
+        except REFUSED:
+            # Pictures from x264 never are: it was sound from before that waited for its turn.
+            if self._tracks is None:
+                raise
+            self._tracks.refuse()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -178,90 +228,117 @@ class VideoWriter:
         with self._stack:
             if self._count == 0:
                 raise InputError(f"no frame was written to {self.path}")
-            self._mux(self._encoded(None))
-            if self._sound:
-                self._mux_sound_until(None)
+            self._finish()
 
+    def _finish(self) -> None:
+        base, last = self._pictures.time_base, self._last_pts or 0
+        end = round(self.end_seconds / base) if self.end_seconds is not None else None
+        packets = list(self._encoded(None))
+        if end is not None and end > last:
+            self._lengthen(packets, end)
+        self._mux(packets)
+        if self._tracks:
+            try:
+                self._tracks.write_until(None if self._whole else (last * base))
+                self._tracks.finish()
+            except OSError as error:
+                raise output_error(self.path, error) from error
+        written = self._beside.stat().st_size
+        try:
+            self._container.close()
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        except av.error.FFmpegError as error:
+            raise OutputError(
+                f"{self.path} cannot hold the sound or subtitles as they are ({error.strerror}). Write an .mkv"
+            ) from error
+        if self.is_gif and end is not None and self._count > 1:
+            set_last_delay(self._beside, written, end - last)
 
-class _Sound:
-    """The sound tracks of one file, handed to the muxer in step with the pictures."""
-
-    def __init__(self, source: str | Path, output: OutputContainer) -> None:
-        self._input = _open_sound(source)
-        self._start = start_of(self._input)
-        self._copied: dict[int, AudioStream] = {}
-        self._encoded: dict[int, tuple[AudioStream, AudioResampler]] = {}
-        for track in self._input.streams.audio:
-            if _fits(track, output):
-                self._copied[track.index] = output.add_stream_from_template(track)
-            else:
-                stream = output.add_stream("aac", rate=track.rate, bit_rate=_AUDIO_BIT_RATE)
-                # Some files state the number of channels alone.
-                layout = _LAYOUTS.get(track.layout.nb_channels, track.layout.name)
-                stream.layout = layout
-                resampler = AudioResampler(format="fltp", layout=layout, rate=track.rate, frame_size=1024)
-                self._encoded[track.index] = (stream, resampler)
-        tracks = self._input.streams.audio
-        self._packets = self._input.demux(*tracks) if tracks else iter(())
-        self._time = Fraction(-1)
-
-    def close(self) -> None:
-        self._input.close()
-
-    def until(self, seconds: Fraction | None) -> "Iterator[av.Packet[Any]]":
-        """Packets for the output up to a time; None for all that are left, those still in the encoders included."""
-        while seconds is None or self._time <= seconds:
-            packet = next(self._packets, None)
-            if packet is None:
-                break
-            if packet.dts is None:  # the marker at the end of each track
-                continue
-            self._time = packet.dts * packet.time_base - self._start
-            yield from self._converted(packet)
-        if seconds is None:
-            for stream, resampler in self._encoded.values():
-                for frame in resampler.resample(None):
-                    yield from stream.encode(frame)
-                yield from stream.encode(None)
-
-    def _converted(self, packet: "av.Packet[Any]") -> "Iterator[av.Packet[Any]]":
-        index = packet.stream.index
-        if index in self._copied:
-            shift = round(self._start / packet.time_base)
-            packet.dts = packet.dts - shift if packet.dts is not None else None
-            packet.pts = packet.pts - shift if packet.pts is not None else packet.dts
-            packet.stream = self._copied[index]
-            yield packet
+    def _lengthen(self, packets: "list[av.Packet[Any]]", end: int) -> None:
+        """Let the last frame stay until `end`. Players go by the last packet, which may hold another frame."""
+        if not packets:
             return
-        stream, resampler = self._encoded[index]
-        for decoded in packet.decode():
-            for frame in resampler.resample(decoded):  # pyright: ignore[reportArgumentType] - audio packets
-                yield from stream.encode(frame)
+        last = max(packets, key=lambda packet: packet.pts or 0)
+        last.duration = end - (last.pts or 0)
+        first_dts = packets[0].dts if self._first_dts is None else self._first_dts
+        packets[-1].duration = end - (self._first_pts or 0) - ((packets[-1].dts or 0) - (first_dts or 0))
 
 
-def _open_sound(source: str | Path) -> InputContainer:
-    try:
-        return av.open(ffmpeg_address(source), metadata_errors="replace")
-    except av.error.FileNotFoundError as error:
-        raise MissingInput(f"there is no file {source} to take the sound from") from error
-    except av.error.FFmpegError as error:
-        raise BrokenMedia(f"the sound of {source} cannot be read: {error.strerror}") from error
+def rewriting(
+    target: Path, source: str, info: VideoInfo, *, size: tuple[int, int], silent: bool = False
+) -> VideoWriter:
+    """A writer of new pictures for a film: its times, sound and subtitles stay, and how often a GIF repeats.
+
+    Args:
+        source: file, folder of frames or address that the pictures come from.
+        info: of the source.
+        size: (width, height) of the new pictures.
+        silent: leave sound and subtitles out.
+    """
+    endless = info.duration_seconds is None
+    writer = VideoWriter(
+        target,
+        width=size[0],
+        height=size[1],
+        rate=info.average_rate or DEFAULT_RATE,
+        time_base=exact_time_base(info.time_base),
+        tracks_from=None if silent or endless or Path(source).is_dir() else source,
+        loops=gif_loops(source),
+    )
+    if info.has_audio and not silent and (endless or writer.is_gif):
+        why = "a GIF has none" if writer.is_gif else "nobody knows its end"
+        writer.add_note(f"{source}: its sound is left out, since {why}")
+    return writer
 
 
-def _fits(track: AudioStream, output: OutputContainer) -> bool:
-    name = track.codec_context.codec.canonical_name
-    if output.format.name == "mp4":
-        return name in _COPIED_CODECS
-    # FFmpeg knows opus and flac to be legal in mov, but writes them to mp4 alone.
-    return name in output.supported_codecs and not (output.format.name == "mov" and name in {"opus", "flac"})
+class _H264Pictures:
+    """Encodes frames with x264, in BT.709, which players assume and screens show."""
+
+    least_gap = 1
+
+    def __init__(
+        self,
+        container: OutputContainer,
+        width: int,
+        height: int,
+        rate: Fraction,
+        time_base: Fraction,
+        options: dict[str, object],
+    ) -> None:
+        self.time_base = time_base
+        self._reformatter = VideoReformatter()
+        self._stream = stream = container.add_stream("libx264", rate=rate)
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"
+        stream.options = options
+        stream.time_base = time_base
+        context = stream.codec_context
+        context.time_base = time_base
+        context.colorspace = Colorspace.ITU709.value
+        context.color_primaries = context.color_trc = 1  # BT.709 again
+        context.color_range = ColorRange.MPEG.value
+
+    def encode(self, image: NDArray[np.uint8] | None, pts: int = 0) -> "Sequence[av.Packet[Any]]":
+        """Packets that are ready after a frame (height, width, 3) uint8 RGB; None ends."""
+        if image is None:
+            return self._stream.encode(None)
+        frame = self._reformatter.reformat(
+            VideoFrame.from_ndarray(image, format="rgb24"),
+            format=self._stream.pix_fmt,
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=COLOR_CONVERSION,
+        )
+        frame.pts, frame.time_base = pts, self.time_base
+        return self._stream.encode(frame)
 
 
 @contextmanager
-def _opened_for_writing(path: Path, time_base: Fraction) -> Generator[OutputContainer]:
-    options: dict[str, str] = {}
-    if path.suffix.lower() != ".mkv":
-        # The start of each track is kept in the movie's own unit, by default a rounded millisecond.
-        options = {"movflags": "+faststart", "movie_timescale": str(time_base.denominator)}
-    container = av.open(ffmpeg_address(path), "w", options=options)
+def _opened_for_writing(path: Path, target: Path, options: dict[str, str]) -> Generator[OutputContainer]:
+    try:
+        container = av.open(ffmpeg_address(path), "w", options=options)
+    except OSError as error:
+        raise output_error(target, error) from error
     with container:
         yield container

@@ -12,8 +12,8 @@ from muybridge.media.overlays import draw_scores
 from muybridge.media.pipeline import BackgroundWriter, prefetch
 from muybridge.media.shots import SHORT_SIDE, ShotDetector
 from muybridge.media.sources import Source, expand_sources, natural_order
-from muybridge.media.video_reader import DEFAULT_RATE, Frame, VideoReader
-from muybridge.media.video_writer import VIDEO_SUFFIXES_WRITTEN, VideoWriter, exact_time_base
+from muybridge.media.video_reader import Frame, VideoReader
+from muybridge.media.video_writer import check_video_suffix, rewriting
 from muybridge.progress import ProgressLine, progress_line
 from muybridge.recognize.recognizer import Recognizer
 from muybridge.recognize.windows import (
@@ -201,14 +201,16 @@ def check_overlays(targets: Iterable[Path]) -> None:
         OptionError: a suffix that is not of a video.
     """
     for target in targets:
-        if target.suffix.lower() not in VIDEO_SUFFIXES_WRITTEN:
-            raise OptionError(
-                f"cannot write a video as {target.name!r}: use one of {', '.join(VIDEO_SUFFIXES_WRITTEN)}"
-            )
+        check_video_suffix(target)
 
 
-def write_overlay(answer: FileAnswer, source: Source, target: Path, *, top: int = 3, quiet: bool = False) -> None:
+def write_overlay(
+    answer: FileAnswer, source: Source, target: Path, *, top: int = 3, quiet: bool = False
+) -> list[str]:
     """The video with the labels of each moment over it, sound and times kept. It is read a second time for that.
+
+    Returns:
+        What was lost or changed, in sentences for the user.
 
     Raises:
         OutputError: the target cannot be written.
@@ -218,16 +220,7 @@ def write_overlay(answer: FileAnswer, source: Source, target: Path, *, top: int 
         reader = stack.enter_context(open_source(source))
         info = reader.info
         line = stack.enter_context(progress_line(target.name, total=info.num_frames, unit="frames", quiet=quiet))
-        writer = stack.enter_context(
-            VideoWriter(
-                target,
-                width=info.width,
-                height=info.height,
-                rate=info.average_rate or DEFAULT_RATE,
-                time_base=exact_time_base(info.time_base),
-                audio_from=source.location if info.has_audio else None,
-            )
-        )
+        writer = stack.enter_context(rewriting(target, source.location, info, size=(info.width, info.height)))
 
         def write(frame: Frame) -> None:
             writer.write(frame.image, frame.pts_seconds)
@@ -244,6 +237,7 @@ def write_overlay(answer: FileAnswer, source: Source, target: Path, *, top: int 
             scores = windows[position].prediction.top(top) if windows else []
             image = draw_scores(frame.image, scores, title=f"{seconds:.1f} s")
             output.put(Frame(image, frame.pts_seconds, frame.index))
+    return writer.notes
 
 
 def _change(before: WindowPrediction, after: WindowPrediction) -> float:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from muybridge.escapes import printable
 from muybridge.evaluation.classification import ClassificationReport, Confused, OrderReport
 from muybridge.evaluation.report_page import Chart, Facts, Matrix, Part, Strip, Strips, Table
 
@@ -95,7 +96,7 @@ def console_tables(report: ClassificationReport, order: OrderReport | None) -> l
             continue
         table = RichTable(*headers, title=part.title, title_justify="left")
         for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*(escape(printable(cell)) for cell in row))
         tables.append(table)
     return tables
 

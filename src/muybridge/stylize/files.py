@@ -1,8 +1,8 @@
 """From a file to a painted file: reading, painting and writing overlap."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,10 +13,10 @@ from muybridge.media.masks import MaskTrack, TimedMask
 from muybridge.media.outputs import check_writable
 from muybridge.media.pipeline import BackgroundWriter, prefetch
 from muybridge.media.sources import Source
-from muybridge.media.video_reader import DEFAULT_RATE, Frame, VideoReader
-from muybridge.media.video_writer import VideoWriter, exact_time_base
+from muybridge.media.video_reader import Frame, VideoReader
+from muybridge.media.video_writer import rewriting
 from muybridge.progress import progress_line
-from muybridge.stylize.pictures import RGB
+from muybridge.stylize.pictures import RGB, scaled
 from muybridge.stylize.stylizer import Style, StylizeConfig, Stylizer
 from muybridge.stylize.temporal import TemporalConfig
 
@@ -111,22 +111,17 @@ def _paint_video(job: PaintJob, source: Source, target: Path, *, quiet: bool) ->
         info = reader.info
         total = info.num_frames if source.kind == "video" else None
         line = stack.enter_context(progress_line(source.relative.name, total=total, unit="frames", quiet=quiet))
-        frames = prefetch(reader, depth=2)
+        size = info.width, info.height
+        if job.config.size:
+            size = scaled(*size, job.config.size, even=target.suffix.lower() != ".gif")
+        frames = prefetch(_scaled(reader, size), depth=2)
         stack.callback(frames.close)
+        config = replace(job.config, size=0)
         painted = job.stylizer.stream(
-            frames, list(job.styles), weights=job.weights, masks=masks, config=job.config, temporal=job.temporal
+            frames, list(job.styles), weights=job.weights, masks=masks, config=config, temporal=job.temporal
         )
         first = next(painted)
-        writer = stack.enter_context(
-            VideoWriter(
-                target,
-                width=first.image.shape[1],
-                height=first.image.shape[0],
-                rate=info.average_rate or DEFAULT_RATE,
-                time_base=exact_time_base(info.time_base),
-                audio_from=source.location if info.has_audio and source.kind == "video" else None,
-            )
-        )
+        writer = stack.enter_context(rewriting(target, source.location, info, size=size))
 
         def write(frame: Frame) -> None:
             writer.write(frame.image, frame.pts_seconds)
@@ -141,9 +136,17 @@ def _paint_video(job: PaintJob, source: Source, target: Path, *, quiet: bool) ->
             # Only the user can end a live stream; what was painted until then is the result.
             if source.kind != "stream":
                 raise
+            writer.cut_short()
         notes += [note for note in reader.notes if note not in notes]
-        if first.image.shape[0] % 2 or first.image.shape[1] % 2:
+        if (size[0] % 2 or size[1] % 2) and not writer.is_gif:
             notes.append(
                 f"{target} has an odd size, which H.264 stores as yuv444p; if a player refuses it, use an even --size"
             )
-    return notes
+    return notes + writer.notes
+
+
+def _scaled(frames: Iterable[Frame], size: tuple[int, int]) -> Iterator[Frame]:
+    """Frames at (width, height)."""
+    for frame in frames:
+        fits = frame.image.shape[:2] == (size[1], size[0])
+        yield frame if fits else replace(frame, image=resize_image(frame.image, *size))

@@ -29,10 +29,14 @@ def as_rgb(picture: Any) -> RGB:
     return cast(RGB, array)
 
 
-def scaled(width: int, height: int, short_side: int) -> tuple[int, int]:
-    """(width, height) with the short side as asked, aspect kept."""
+def scaled(width: int, height: int, short_side: int, *, even: bool = False) -> tuple[int, int]:
+    """(width, height) with the short side as asked, aspect kept; `even` rounds the other side to an even number."""
     scale = short_side / min(width, height)
-    return max(1, round(width * scale)), max(1, round(height * scale))
+    step = 2 if even else 1
+    longer = max(step, round(max(width, height) * scale / step) * step)
+    if width == height:
+        return short_side, short_side
+    return (longer, short_side) if width > height else (short_side, longer)
 
 
 def sized(rgb: RGB, size: int) -> RGB:

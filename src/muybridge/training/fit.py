@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from muybridge.data.sampling import Draw, StepBatches
 from muybridge.devices import is_out_of_memory, peak_memory_bytes
 from muybridge.errors import TrainingError
+from muybridge.media.outputs import atomic_output
 from muybridge.progress import ProgressLine, progress_line
 from muybridge.training.fit_config import FitConfig, learning_rate_at, learning_rate_of_batch, steps_of_epochs
 from muybridge.training.history import HISTORY, History
@@ -312,10 +313,12 @@ class _Run:
             "best": self.best,
             "validations_since_best": self.validations_since_best,
         }
-        self.folder.mkdir(parents=True, exist_ok=True)
-        beside = self.folder / (CHECKPOINT + ".partial")
-        torch.save(checkpoint, beside)
-        beside.replace(self.folder / CHECKPOINT)
+        with atomic_output(self.folder / CHECKPOINT) as beside, beside.open("wb") as file:
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:
+                # torch hides behind it what the system said, such as of a full disk.
+                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
     def load(self) -> None:
         path = self.folder / CHECKPOINT

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from muybridge.errors import MissingExtra
+from muybridge.media.outputs import atomic_output, output_error
 
 HISTORY = "history.jsonl"
 
@@ -23,6 +24,7 @@ class History:
         tensorboard: write the same numbers into the sub-folder `tensorboard`.
 
     Raises:
+        OutputError: the folder cannot be written.
         MissingExtra: TensorBoard is asked for and not installed.
     """
 
@@ -32,12 +34,16 @@ class History:
         self.path = folder / HISTORY
         # A run that was killed had gone on after its last checkpoint; those steps are done again.
         kept = [row for row in read_history(folder) if row["step"] <= after_step] if after_step else []
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        with atomic_output(self.path) as beside:
+            beside.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
 
     def record(self, row: Mapping[str, Any]) -> None:
         """Append one row; `step` and named numbers, or `step` and a mapping of them under "validation"."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise output_error(self.path, error) from error
         if self._board is not None:
             section, numbers = ("validation", row["validation"]) if "validation" in row else ("train", row)
             for name, value in numbers.items():

@@ -15,8 +15,8 @@ from muybridge.media.newest_frame import Clock
 from muybridge.media.outputs import check_writable
 from muybridge.media.pipeline import BackgroundWriter, prefetch
 from muybridge.media.sources import Source
-from muybridge.media.video_reader import DEFAULT_RATE, Frame, VideoReader
-from muybridge.media.video_writer import VideoWriter, exact_time_base
+from muybridge.media.video_reader import Frame, VideoReader
+from muybridge.media.video_writer import rewriting
 from muybridge.media.window import Window
 from muybridge.people.detector import Detector
 from muybridge.people.sightings import DetectedPeople, PeopleSource
@@ -150,7 +150,7 @@ def watch_source(
         screens = [screen for screen in (window, server) if screen is not None]
         background = None
         if out is not None:
-            background = stack.enter_context(_background_writer(reader, size, out, stack))
+            background = stack.enter_context(_background_writer(reader, source.location, size, out, stack))
         if job.every_frame:
             ahead = prefetch(reader)
             stack.callback(ahead.close)
@@ -216,18 +216,9 @@ def open_scaled(source: Source, short_side: int) -> tuple[VideoReader | FrameFol
 
 
 def _background_writer(
-    reader: VideoReader | FrameFolder, size: tuple[int, int], out: Path, stack: ExitStack
+    reader: VideoReader | FrameFolder, source: str, size: tuple[int, int], out: Path, stack: ExitStack
 ) -> BackgroundWriter[Frame]:
-    info = reader.info
-    writer = stack.enter_context(
-        VideoWriter(
-            out,
-            width=size[0],
-            height=size[1],
-            rate=info.average_rate or DEFAULT_RATE,
-            time_base=exact_time_base(info.time_base),
-        )
-    )
+    writer = stack.enter_context(rewriting(out, source, reader.info, size=size, silent=True))
 
     def write(frame: Frame) -> None:
         writer.write(frame.image, frame.pts_seconds)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from muybridge.data.annotations.table import NO_LABEL, NO_PERSON, Annotations
 from muybridge.errors import AnnotationError, MissingInput
+from muybridge.escapes import csv_cell, from_csv_cell
 from muybridge.media.outputs import atomic_output
 
 EighthColumn = Literal["person", "score"]
@@ -55,7 +56,7 @@ def read_frame_list(path: str | Path) -> list[tuple[str, float]]:
     for line, row in csv_rows(path):
         if len(row) != 2:
             raise AnnotationError(f"{path}, line {line}: {len(row)} columns. Expected two: video,seconds.")
-        frames.append((row[0], _number(path, line, "seconds", row[1])))
+        frames.append((from_csv_cell(row[0]), _number(path, line, "seconds", row[1])))
     return frames
 
 
@@ -83,6 +84,7 @@ def write_ava(path: str | Path, annotations: Annotations, *, eighth: EighthColum
         raise AnnotationError(f"{path}: there is no {eighth} to write. Leave eighth out.")
     with atomic_output(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
+        names = [csv_cell(name) for name in annotations.videos]
         times = annotations.time_seconds.tolist()
         extra: list[list[Any]] = [[] for _ in times]
         if last is not None:
@@ -91,9 +93,9 @@ def write_ava(path: str | Path, annotations: Annotations, *, eighth: EighthColum
             annotations.video, times, annotations.boxes_xyxy.tolist(), annotations.label.tolist(), extra, strict=True
         ):
             action = "" if label == NO_LABEL else label
-            writer.writerow([annotations.videos[video], _seconds(time), *box, action, *end])
+            writer.writerow([names[video], _seconds(time), *box, action, *end])
         for video, time in zip(annotations.empty_video, annotations.empty_time_seconds.tolist(), strict=True):
-            writer.writerow([annotations.videos[video], _seconds(time)])
+            writer.writerow([names[video], _seconds(time)])
 
 
 def _seconds(time: float) -> str:
@@ -220,7 +222,7 @@ def _assemble(
     elif last is not None:
         person = last.astype(np.int64)
     return Annotations(
-        videos=videos,
+        videos=tuple(from_csv_cell(name) for name in videos),
         video=video,
         time_seconds=time,
         boxes_xyxy=boxes,

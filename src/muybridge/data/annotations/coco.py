@@ -135,7 +135,7 @@ def write_coco(path: str | Path, annotations: Annotations, labels: LabelMap) -> 
     categories = [{"id": number, "name": name} for number, name in zip(labels.ids, labels.names, strict=True)]
     content = {"images": list(images.values()), "annotations": entries, "categories": categories}
     with atomic_output(path) as beside:
-        beside.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        beside.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8", errors="backslashreplace")
 
 
 def _categories(path: Path, categories: Any) -> LabelMap:

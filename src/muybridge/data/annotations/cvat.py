@@ -17,6 +17,7 @@ from muybridge.data.annotations.safe_xml import read_xml
 from muybridge.data.annotations.table import NO_LABEL, NO_PERSON, AnnotationRows, Annotations
 from muybridge.data.label_maps import LabelMap
 from muybridge.errors import AnnotationError, OptionError
+from muybridge.escapes import printable
 from muybridge.media.outputs import atomic_output
 
 _EDGES = ("xtl", "ytl", "xbr", "ybr")
@@ -98,7 +99,7 @@ def write_cvat(path: str | Path, annotations: Annotations, *, rate_fps: float, l
     frames = np.rint(annotations.time_seconds * rate_fps).astype(int)
     root = ElementTree.Element("annotations")
     ElementTree.SubElement(root, "version").text = "1.1"
-    root.append(_meta(name, int(frames.max(initial=-1)) + 1, annotations.frame_sizes.get(name)))
+    root.append(_meta(printable(name), int(frames.max(initial=-1)) + 1, annotations.frame_sizes.get(name)))
     for number, boxes in _tracks(path, annotations, frames, labels):
         _write_track(ElementTree.SubElement(root, "track", id=str(number), label="person", source="auto"), boxes)
     ElementTree.indent(root)
@@ -245,7 +246,9 @@ def _write_track(track: ElementTree.Element, boxes: list[WrittenBox]) -> None:
         edges = dict(zip(_EDGES, (repr(float(edge)) for edge in box), strict=True))
         state = {"frame": str(frame), "outside": outside, "occluded": "0", "keyframe": "1", "z_order": "0"}
         element = ElementTree.SubElement(track, "box", {**state, **edges})
-        ElementTree.SubElement(element, "attribute", name=ACTIONS_ATTRIBUTE).text = _SEPARATOR.join(actions)
+        ElementTree.SubElement(element, "attribute", name=ACTIONS_ATTRIBUTE).text = printable(
+            _SEPARATOR.join(actions)
+        )
 
     for number, (frame, box, actions) in enumerate(boxes):
         write(frame, box, actions, "0")
