@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check docs format clean
+.PHONY: demo test check docs torture format clean
 
 demo: $(READY)  ## make demo/index.html, offline; make demo VIDEO=my.mp4 shows your own film on it
 	$(BIN)/muybridge demo $(if $(VIDEO),"$(VIDEO)") -o demo
@@ -20,6 +20,9 @@ check: $(READY)  ## style, types, import contract
 
 docs: $(READY)  ## build the documentation site into site/, warnings as errors
 	$(BIN)/python .ci/build_docs.py
+
+torture: $(READY)  ## broken and hostile files for every reader; make torture COUNT=1000 TARGETS="recognizer style"
+	$(BIN)/python -m torture $(TARGETS) --count $(or $(COUNT),300) --keep torture-faults
 
 format: $(READY)
 	$(BIN)/ruff format .
