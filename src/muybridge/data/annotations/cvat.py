@@ -20,7 +20,7 @@ from muybridge.data.annotations.safe_xml import read_xml
 from muybridge.data.annotations.table import NO_LABEL, NO_PERSON, AnnotationRows, Annotations
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.text_files import parse_whole, shown
-from muybridge.errors import AnnotationError, OptionError
+from muybridge.errors import AnnotationError
 from muybridge.escapes import printable
 from muybridge.media.outputs import atomic_output
 
