@@ -1,5 +1,8 @@
 """One pass over frames: what each frame is given, when it comes out, how much is held."""
 
+from dataclasses import replace
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -89,6 +92,23 @@ def test_a_frame_is_looked_at_once_however_slow_the_video() -> None:
     assert len(list(run.walk(frames(5, rate=1)))) == 5
     assert people.asked == [0.0, 1.0, 2.0, 3.0, 4.0]
     assert [key.seconds for key in run.key_frames] == pytest.approx(np.arange(0, 4.01, 0.25))
+
+
+def test_in_a_gap_of_hours_nobody_is_looked_for() -> None:
+    before, after = frames(20), frames(20)
+    late = [replace(frame, pts_seconds=frame.pts_seconds + 10**7) for frame in after]
+    people = MovingPeople()
+    run = run_of(people, LocalizeConfig(every=1.0, look_every=0.5))
+    found = list(run.walk([*before, *late]))
+    assert [each.frame for each in found] == [*before, *late]
+    assert all(seconds < 2 or seconds >= 10**7 for seconds in people.asked)
+    assert [key.seconds for key in run.key_frames] == [0, 1, 10**7, 10**7 + 1]
+    for each in found:
+        np.testing.assert_allclose(each.people.boxes, people.boxes_at(float(each.frame.pts_seconds)), atol=1e-5)
+        nearest = (
+            min(int(each.frame.pts_seconds % 10**7 + Fraction(1, 2)), 1) + each.frame.pts_seconds // 10**7 * 10**7
+        )
+        assert each.people.actions[:, 0] == pytest.approx(float(nearest), abs=1e-5)
 
 
 def test_nobody_and_nothing_at_all() -> None:

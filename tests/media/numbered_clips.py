@@ -72,6 +72,26 @@ def write_clip(
     return path
 
 
+def trim(source: Path, target: Path, first: int, gop: int, rate: Fraction = Fraction(25)) -> Path:
+    """Copy a clip from its key frame before frame `first` on, with that frame at time 0, as lossless editors do."""
+    zero = Fraction(first) / rate
+    with (
+        av.open(str(source)) as before,
+        av.open(str(target), "w", options={"avoid_negative_ts": "disabled"}) as after,
+    ):
+        track = before.streams.video[0]
+        copied = after.add_stream_from_template(track)
+        start = Fraction(first // gop * gop) / rate
+        for packet in before.demux(track):
+            if packet.dts is None or packet.pts is None or not packet.time_base:
+                continue
+            if packet.pts * packet.time_base >= start:
+                shift = round(zero / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, copied
+                after.mux(packet)
+    return target
+
+
 def _write_tone(container: "av.container.OutputContainer", stream: "av.AudioStream", pitch: float, length: Fraction):
     samples = round(44100 * length)
     wave = np.sin(2 * np.pi * pitch * np.arange(samples) / 44100)

@@ -1,6 +1,8 @@
 """Pictures of every kind, made by Pillow and read against arrays that the test holds."""
 
+import base64
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -9,8 +11,9 @@ import pytest
 from PIL import Image
 
 from muybridge.errors import BrokenMedia, InputError, MissingInput, OptionError, OutputError
-from muybridge.media.images import IMAGE_SUFFIXES, read_image, resize_image, write_image
+from muybridge.media.images import IMAGE_SUFFIXES, count_pictures, read_image, resize_image, write_image
 from muybridge.media.outputs import atomic_output
+from muybridge.media.video_reader import VideoReader
 
 
 def colours(height: int = 6, width: int = 8) -> np.ndarray:
@@ -150,6 +153,84 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9000)
     with pytest.raises(BrokenMedia, match="too large"):
         read_image(tmp_path / "bomb.png")
+
+
+# A plain photograph of 64x64, (200, 30, 30), as libheif 1.23 with x265 writes it.
+HEIC = base64.b64decode(
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAVZtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJp"
+    "bG9jAAAAAERAAAEAAQAAAAABegABAAAAAAAAAB4AAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRtAAAAAAAB"
+    "AAAA1mlwcnAAAAC3aXBjbwAAAHhodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEA"
+    "AQArQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbqSSmubgIaDAgAAAMAyAAAAwAIQGIAAQAHRAHBcrAiQAAAABNjb2xybmNseAABAA0ABoAA"
+    "AAAUaXNwZQAAAAAAAABAAAAAQAAAABBwaXhpAAAAAAMICAgAAAAXaXBtYQAAAAAAAAABAAEEgQIDBAAAACZtZGF0AAAAGigBrwngITl1"
+    "X//9GN///CNPIftcsHQcw9fg"
+)
+
+
+def test_a_phones_photograph_is_read_by_an_extra(tmp_path: Path) -> None:
+    pytest.importorskip("pi_heif")
+    for name in ("photo.heic", "photo.jpg"):
+        (tmp_path / name).write_bytes(HEIC)
+        rgb = read_image(tmp_path / name).rgb
+        assert rgb.shape == (64, 64, 3)
+        assert np.abs(rgb.astype(int) - (200, 30, 30)).max() < 6
+
+
+def test_without_the_extra_a_phones_photograph_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    for name in ("photo.heic", "photo.jpg"):
+        (tmp_path / name).write_bytes(HEIC)
+        with pytest.raises(InputError, match=rf"{name} is a HEIC photograph.*muybridge\[heif\]"):
+            read_image(tmp_path / name)
+    (tmp_path / "photo.mp4").write_bytes(HEIC)
+    with pytest.raises(BrokenMedia, match=r"photo.mp4 is a HEIC photograph"):
+        VideoReader(tmp_path / "photo.mp4")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [TypeError("x"), KeyError("x"), struct.error("x"), OverflowError("x"), ZeroDivisionError("x"), IndexError("x")],
+)
+def test_what_pillow_stumbles_over_is_a_damaged_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    (tmp_path / "x.png").write_bytes(b"x")
+
+    def stumble(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Image, "open", stumble)
+    with pytest.raises(BrokenMedia, match=r"x\.png is a damaged picture"):
+        read_image(tmp_path / "x.png")
+    assert count_pictures(tmp_path / "x.png") is None
+
+
+def test_a_tiff_with_a_field_of_another_kind_is_damaged(tmp_path: Path) -> None:
+    """Its width as text: Pillow raises a TypeError."""
+    path = tmp_path / "x.tif"
+    Image.fromarray(colours()).save(path)
+    content = bytearray(path.read_bytes())
+    place = (
+        content.index(struct.pack("<HH", 256, 4))
+        if struct.pack("<HH", 256, 4) in content
+        else content.index(struct.pack("<HH", 256, 3))
+    )
+    content[place + 2 : place + 4] = struct.pack("<H", 2)
+    path.write_bytes(content)
+    with pytest.raises(BrokenMedia, match=r"x\.tif"):
+        read_image(path)
+
+
+def test_a_picture_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.png").write_bytes(b"x")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(InputError, match=r"x\.png cannot be read as a picture: Permission denied"):
+        read_image(tmp_path / "x.png")
 
 
 def test_writing_refuses_what_is_no_picture(tmp_path: Path) -> None:

@@ -48,6 +48,39 @@ def test_what_leads_to_nothing_is_said(folder: Path, name: str) -> None:
         expand_sources([name])
 
 
+def test_phones_pictures_are_found(folder: Path) -> None:
+    for name in ("a.heic", "b.HEIF", "c.hif", "d.jfif"):
+        (folder / "in" / name).write_bytes(b"x")
+    found = expand_sources([str(folder / "in")])
+    assert {"a.heic", "b.HEIF", "c.hif", "d.jfif"} <= {str(s.relative) for s in found if s.kind == "image"}
+    photos = [source for source in found if source.path.suffix in {".heic", ".jfif"}]
+    targets = output_paths(photos, folder / "out", suffix_of_stem="painted")
+    assert [target.name for target in targets] == ["a.png", "d.jfif"]
+
+
+def test_a_name_too_long_for_any_folder(folder: Path) -> None:
+    with pytest.raises(MissingInput, match=r"'x{100}\.\.\.' cannot be looked up: File name too long"):
+        expand_sources(["x" * 5000])
+
+
+def test_what_may_not_be_looked_at_is_left_to_its_reader(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_file = Path.is_file
+
+    def refuse(path: Path) -> bool:
+        if path.name == "clip.mov":
+            raise PermissionError(13, "Permission denied")
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert "clip.mov" in [str(s.relative) for s in expand_sources([str(folder / "in")])]
+
+
+def test_a_picture_too_large_to_be_opened_ends_no_search(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
+    Image.new("RGB", (40, 40)).save(folder / "in" / "large.gif")
+    assert "large.gif" in [str(s.relative) for s in expand_sources([str(folder / "in")])]
+
+
 def test_kinds(folder: Path) -> None:
     frames = [Image.new("L", (4, 4), shade) for shade in (0, 255)]
     frames[0].save(folder / "still.gif")

@@ -259,11 +259,17 @@ def quadrants(width: int, height: int) -> np.ndarray:
 
 # The matrix (a b; c d) of ISO 14496-12, 8.5.2: x' = a x + c y, y' = b x + d y with y downwards.
 @pytest.mark.parametrize(
-    ("matrix", "turns_left"),
-    [((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)],
-    ids=["quarter right", "half", "quarter left"],
+    ("matrix", "turns_left", "mirrored"),
+    [
+        ((0, 1, -1, 0), -1, False),
+        ((-1, 0, 0, -1), 2, False),
+        ((0, -1, 1, 0), 1, False),
+        ((-1, 0, 0, 1), 0, True),
+        ((0, 1, 1, 0), 1, True),
+    ],
+    ids=["quarter right", "half", "quarter left", "front camera", "front camera on its side"],
 )
-def test_rotation_metadata_is_applied(tmp_path: Path, matrix: tuple[int, ...], turns_left: int) -> None:
+def test_display_matrix_is_applied(tmp_path: Path, matrix: tuple[int, ...], turns_left: int, mirrored: bool) -> None:
     path = tmp_path / "turned.mp4"
     image = quadrants(64, 32)
     with av.open(str(path), "w") as container:
@@ -278,9 +284,11 @@ def test_rotation_metadata_is_applied(tmp_path: Path, matrix: tuple[int, ...], t
     content[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(content)
 
-    upright = np.rot90(image, turns_left)
+    upright = np.rot90(image[:, ::-1] if mirrored else image, turns_left)
     with VideoReader(path) as reader:
         info, frame = reader.info, next(iter(reader))
+        assert info.is_mirrored == mirrored
+        assert not reader.notes
         assert (info.height, info.width) == upright.shape[:2] == frame.image.shape[:2]
         assert info.rotation_degrees % 360 == turns_left * 90 % 360
         assert np.abs(frame.image.astype(int) - upright).mean() < 12
@@ -338,6 +346,110 @@ def test_scaling_keeps_the_aspect_and_states_the_files_own_size(plain: Path) -> 
         VideoReader(plain, short_side=0)
     with pytest.raises(OptionError, match="size"):
         VideoReader(plain, size=(0, 10))
+
+
+def test_a_tilted_picture_is_left_level_and_said_to_be(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "tilted.mp4", 3)
+    content = bytearray(path.read_bytes())
+    place = content.index(struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30))
+    cos, sin = round(65536 * np.cos(np.radians(4))), round(65536 * np.sin(np.radians(4)))
+    content[place : place + 36] = struct.pack(">9i", cos, sin, 0, -sin, cos, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    with VideoReader(path) as reader:
+        assert [number_in(frame.image) for frame in reader] == [0, 1, 2]
+        assert len(reader.notes) == 1
+        assert "tilted.mp4 is to be tilted by 4 degrees" in reader.notes[0]
+
+
+def test_anamorphic_films_are_shown_as_wide_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "wide.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"qp": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv444p"
+        stream.codec_context.sample_aspect_ratio = Fraction(3, 2)
+        container.mux(stream.encode(VideoFrame.from_ndarray(quadrants(64, 32), format="rgb24")))
+        container.mux(stream.encode())
+    with VideoReader(path) as reader:
+        (frame,) = list(reader)
+        assert (reader.info.width, reader.info.height) == (96, 32)
+    assert frame.image.shape == (32, 96, 3)
+    assert np.abs(frame.image.astype(int) - quadrants(96, 32)).mean() < 6
+    with VideoReader(path, short_side=16) as reader:
+        assert next(iter(reader)).image.shape == (16, 48, 3)
+
+
+def test_the_default_picture_track_is_shown_not_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as container:
+        tracks = [container.add_stream("ffv1", rate=25) for _ in range(2)]
+        for track, size in zip(tracks, ((64, 32), (48, 40)), strict=True):
+            track.width, track.height, track.pix_fmt = *size, "yuv420p"
+        tracks[0].disposition, tracks[1].disposition = av.stream.Disposition(0), av.stream.Disposition.default
+        for track, level in zip(tracks, (50, 200), strict=True):
+            pixels = np.full((track.height, track.width, 3), level, np.uint8)
+            container.mux(track.encode(VideoFrame.from_ndarray(pixels, format="rgb24")))
+        for track in tracks:
+            container.mux(track.encode())
+    with VideoReader(path) as reader:
+        (frame,) = list(reader)
+    assert frame.image.shape == (40, 48, 3)
+    assert frame.image.mean() == pytest.approx(200, abs=2)
+
+
+def test_a_second_size_is_scaled_to_the_first_and_noted(tmp_path: Path) -> None:
+    first = write_clip(tmp_path / "first.h264", 10, b_frames=0)
+    second = write_clip(tmp_path / "second.h264", 10, b_frames=0, size=(108, 72))
+    path = tmp_path / "both.h264"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    with VideoReader(path) as reader:
+        frames = list(reader)
+        assert len(reader.notes) == 1
+        assert "both.h264 changes its size on the way, from 72x48 to 108x72" in reader.notes[0]
+    assert [number_in(frame.image) for frame in frames] == [*range(10), *range(10)]
+    assert {frame.image.shape for frame in frames} == {(48, 72, 3)}
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "ts"])
+def test_a_picture_that_starts_after_its_sound_ends_when_it_ends(tmp_path: Path, suffix: str) -> None:
+    stamps = list(range(15, 40))
+    path = write_clip(
+        tmp_path / f"late.{suffix}", 25, pts=stamps, time_base=Fraction(1, 25), b_frames=0, tones=["aac"]
+    )
+    with VideoReader(path) as reader:
+        frames = list(reader)
+        info = reader.info
+        assert not reader.notes
+    # 1,024 samples of the encoder's start lie before the sound.
+    assert [float(frame.pts_seconds) for frame in frames] == pytest.approx(
+        [(15 + n) / 25 for n in range(25)], abs=0.025
+    )
+    assert float(info.duration_seconds or 0) == pytest.approx(40 / 25, abs=0.025)
+    assert info.num_frames == 25
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("libx264", "h264"), ("libx265", "h265")])
+@pytest.mark.parametrize("rate", [Fraction(50), NTSC, Fraction(12)])
+def test_a_bare_stream_runs_at_the_rate_that_its_pictures_state(
+    tmp_path: Path, codec: str, suffix: str, rate: Fraction
+) -> None:
+    options = {"x265-params": "log-level=error"} if codec == "libx265" else {}
+    path = write_clip(tmp_path / f"bare.{suffix}", 12, codec=codec, rate=rate, b_frames=0, options=options)
+    with VideoReader(path) as reader:
+        frames = list(reader)
+        assert [frame.pts_seconds for frame in frames] == [n / rate for n in range(12)] == reader.timestamps()
+        assert reader.info.average_rate == rate
+    assert [number_in(frame.image) for frame in frames] == list(range(12))
+
+
+def test_how_long_the_last_picture_stays_is_told(tmp_path: Path) -> None:
+    pictures = [Image.fromarray(picture_of(n)) for n in range(3)]
+    pictures[0].save(tmp_path / "title.gif", save_all=True, append_images=pictures[1:], duration=[100, 200, 3000])
+    with VideoReader(tmp_path / "title.gif") as reader:
+        frames = list(reader)
+        assert reader.info.duration_seconds == Fraction(33, 10)
+        assert not reader.notes
+    assert [frame.pts_seconds for frame in frames] == [0, Fraction(1, 10), Fraction(3, 10)]
+    assert [frame.duration_seconds for frame in frames] == [Fraction(1, 10), Fraction(1, 5), Fraction(3)]
 
 
 def test_info_tells_what_the_file_says(tmp_path: Path) -> None:
@@ -413,6 +525,58 @@ def test_what_is_no_video_is_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(BrokenMedia, match=r"clip.mp4"):
         VideoReader(path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "old", "new"), [("mp4", b"avc1", b"zzzz"), ("mkv", b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/XYZ")]
+)
+def test_a_format_that_ffmpeg_does_not_know_is_refused(tmp_path: Path, suffix: str, old: bytes, new: bytes) -> None:
+    path = write_clip(tmp_path / f"clip.{suffix}", 5)
+    path.write_bytes(path.read_bytes().replace(old, new))
+    with pytest.raises(BrokenMedia, match=r"clip\..* that FFmpeg cannot decode here\. Convert it"):
+        VideoReader(path)
+
+
+def plain_film(path: Path, width: int, height: int) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast", "qp": "40"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        container.mux(stream.encode(VideoFrame(width, height, "yuv420p")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "h264", "avi"])
+def test_frames_beyond_the_limit_of_pictures_are_refused_undecoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    path = plain_film(tmp_path / f"wall.{suffix}", 640, 320)
+    monkeypatch.setattr("muybridge.media.container.MOST_PIXELS", 640 * 320)
+    with VideoReader(path) as reader:
+        assert (reader.info.width, reader.info.height) == (640, 320)
+    monkeypatch.setattr("muybridge.media.container.MOST_PIXELS", 640 * 320 - 1)
+    with pytest.raises(BrokenMedia, match=r"wall\..* is too large to open safely: its frames of 640x320"):
+        VideoReader(path)
+
+
+def test_frames_that_grow_beyond_the_limit_on_the_way_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = write_clip(tmp_path / "small.h264", 400, b_frames=0)  # more than FFmpeg looks at to learn of the tracks
+    large = plain_film(tmp_path / "large.h264", 640, 320)
+    path = tmp_path / "both.h264"
+    path.write_bytes(small.read_bytes() + large.read_bytes())
+    monkeypatch.setattr("muybridge.media.container.MOST_PIXELS", 10_000)
+    with VideoReader(path) as reader:
+        assert [number_in(frame.image) for frame in reader] == list(range(400))
+
+
+def test_a_thread_of_pixels_is_not_blown_up(tmp_path: Path) -> None:
+    path = plain_film(tmp_path / "thread.mkv", 4096, 2)
+    with VideoReader(path) as reader:
+        assert next(iter(reader)).image.shape == (2, 4096, 3)
+    with pytest.raises(BrokenMedia, match=r"thread.mkv has frames of 4096x2, which at a short side of 224"):
+        VideoReader(path, short_side=224)
 
 
 def test_sound_alone_is_no_video(tmp_path: Path) -> None:

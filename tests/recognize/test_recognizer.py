@@ -339,6 +339,23 @@ def test_windows_stay_within_shots(film):
         assert all(25 * start - 1 <= number < 25 * end for number in shown)
 
 
+@pytest.mark.parametrize("shots", [None, [(0.0, 1.0), (1.0, 10**9)], [(0.0, 10**9), (10**9, float("inf"))]])
+def test_of_a_gap_of_hours_nothing_is_said(film, shots):
+    def jumping():
+        with VideoReader(film) as reader:
+            for frame in reader:
+                late = Fraction(10**6) if frame.index >= 50 else Fraction(0)
+                yield replace(frame, pts_seconds=frame.pts_seconds + late)
+
+    found = list(window_predictions(Numbers(), jumping(), WindowConfig(0.5, 0.5), shots=shots, batch_size=3))
+    starts = [round(window.start, 3) for window in found]
+    assert starts == [0, 0.5, 1, 1.5, *(10**6 + second for second in (2, 2.5, 3, 3.5))]
+    assert all(round(window.end - window.start, 3) == 0.5 for window in found)
+    for window, start in zip(found, np.arange(0, 4, 0.5), strict=True):
+        shown = window.prediction.probabilities.tolist()
+        assert all(25 * start - 1 <= number <= 25 * (start + 0.5) for number in shown)
+
+
 def test_windows_of_a_model_of_every_nth_frame_count_frames_too(film):
     numbers = Numbers()
     numbers.sampling = replace(Numbers.sampling, stride=2)

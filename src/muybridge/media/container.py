@@ -2,11 +2,13 @@
 
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import av.error
 from av.container import InputContainer
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from muybridge.errors import BrokenMedia, InputError, MissingInput, NoVideoStream
@@ -92,7 +94,9 @@ def _picture_track(container: InputContainer, source: str) -> VideoStream:
     if not pictures:
         raise NoVideoStream(f"{source} holds no pictures, only sound or data. Give a video file")
     track = next((s for s in pictures if s.disposition & Disposition.default), pictures[0])
-    context = track.codec_context
+    context = cast(VideoCodecContext | None, track.codec_context)
+    if context is None:
+        raise BrokenMedia(f"{source} is in a format that FFmpeg cannot decode here. Convert it to H.264 first")
     pixels = context.width * context.height
     if pixels > MOST_PIXELS:
         raise BrokenMedia(

@@ -13,6 +13,7 @@ from muybridge.media.images import IMAGE_SUFFIXES, READABLE_SUFFIXES, count_pict
 _VIDEO_FORMATS = "mp4 m4v mov mkv webm avi mpg mpeg ts mts m2ts wmv flv 3gp ogv gif y4m"
 VIDEO_SUFFIXES = frozenset(f".{name}" for name in _VIDEO_FORMATS.split())
 Kind = Literal["image", "video", "stream"]
+_LONGEST_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -46,20 +47,27 @@ def expand_sources(inputs: Iterable[str]) -> list[Source]:
     """
     found: list[Source] = []
     for name in inputs:
-        path = Path(name).expanduser()
-        if "://" in name or name.startswith("/dev/video"):
-            found.append(Source(name, "stream", Path(re.sub(r"\W+", "_", name).strip("_") or "stream")))
-        elif path.is_dir():
-            found.extend(_in_folder(path))
-        elif path.exists():
-            found.append(Source(str(path), _kind(path), Path(path.name)))
-        else:
-            matches = [Path(match) for match in glob.glob(name, recursive=True)]  # noqa: PTH207 - a user's absolute glob
-            files = sorted((m for m in matches if m.is_file()), key=natural_order)
-            if not files:
-                raise MissingInput(f"there is no file, folder or match for {name!r}")
-            found.extend(Source(str(file), _kind(file), Path(file.name)) for file in files)
+        try:
+            found.extend(_named(name))
+        except OSError as error:  # as of a name that is too long, or of a folder that may not be entered
+            shown = name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}..."
+            raise MissingInput(f"{shown!r} cannot be looked up: {error.strerror}") from error
     return found
+
+
+def _named(name: str) -> list[Source]:
+    path = Path(name).expanduser()
+    if "://" in name or name.startswith("/dev/video"):
+        return [Source(name, "stream", Path(re.sub(r"\W+", "_", name).strip("_") or "stream"))]
+    if path.is_dir():
+        return _in_folder(path)
+    if path.exists():
+        return [Source(str(path), _kind(path), Path(path.name))]
+    matches = [Path(match) for match in glob.glob(name, recursive=True)]  # noqa: PTH207 - a user's absolute glob
+    files = sorted((m for m in matches if m.is_file()), key=natural_order)
+    if not files:
+        raise MissingInput(f"there is no file, folder or match for {name!r}")
+    return [Source(str(file), _kind(file), Path(file.name)) for file in files]
 
 
 def natural_order(path: Path) -> list[tuple[int, int, str]]:
@@ -70,10 +78,20 @@ def natural_order(path: Path) -> list[tuple[int, int, str]]:
 
 def _in_folder(folder: Path) -> list[Source]:
     known = READABLE_SUFFIXES | VIDEO_SUFFIXES
-    files = [p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in known and not p.name.startswith(".")]
+    files = [
+        p for p in folder.rglob("*") if p.suffix.lower() in known and not p.name.startswith(".") and _may_be_file(p)
+    ]
     if not files:
         raise MissingInput(f"the folder {folder} holds no pictures and no videos")
     return [Source(str(p), _kind(p), p.relative_to(folder)) for p in sorted(files, key=natural_order)]
+
+
+def _may_be_file(path: Path) -> bool:
+    """What may not be looked at counts, so that its reader names it."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
 
 
 def _kind(path: Path) -> Kind:

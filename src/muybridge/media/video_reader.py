@@ -258,7 +258,10 @@ class VideoReader:
         self._rewind()
         first = next(self._decode(), None)
         if first is None:
-            raise BrokenMedia(f"{self.source} holds no frame that can be decoded. Is it a video?")
+            raise BrokenMedia(
+                f"{self.source} holds no frame that can be decoded. It is damaged, or no video, or its frames have "
+                f"more than {MOST_PIXELS / 1e6:.0f} million pixels"
+            )
         self._rewind()
         return first
 
@@ -413,14 +416,15 @@ class VideoReader:
             )
 
     def _note_damage(self, count: int, end: Fraction) -> None:
-        # What is stated for the whole file may be that of its sound.
-        stated = self._info.duration_seconds if self._stream.duration is not None else None
-        lacks_seconds = stated is not None and stated - end > max(Fraction(1, 2), stated / 50)
-        if not lacks_seconds and not (Path(self.source).is_file() and is_cut_short(Path(self.source))):
+        stated = self._info.duration_seconds or Fraction(0)
+        lacks_seconds = stated - end > max(Fraction(1, 2), stated / 50)
+        # What is stated for the whole file alone may be the length of its sound.
+        is_short = lacks_seconds and self._stream.duration is not None
+        if not is_short and not (Path(self.source).is_file() and is_cut_short(Path(self.source))):
             if self._undecodable:
                 self._note(f"{self.source} is damaged: {self._undecodable} packets could not be decoded")
             return
-        of = f" of {float(stated):.1f}" if stated is not None and lacks_seconds else ""
+        of = f" of {float(stated):.1f}" if lacks_seconds else ""
         self._note(
             f"{self.source} is damaged or cut short: {count} frames, until {float(end):.1f}{of} s, could be read and "
             "are used"
@@ -428,9 +432,9 @@ class VideoReader:
 
 
 def _rate_of(stream: VideoStream) -> Fraction | None:
-    """As stated; a bare stream's average is FFmpeg's assumption, while its guess is the pictures' own."""
+    """As stated; of a bare stream FFmpeg assumes an average, and its pictures' own headers are better."""
     if stream.start_time is None:
-        return stream.guessed_rate or stream.average_rate
+        return stream.codec_context.framerate or stream.guessed_rate or stream.average_rate
     return stream.average_rate or stream.guessed_rate
 
 
