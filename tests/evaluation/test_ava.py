@@ -1,6 +1,7 @@
 """AVA frame-mAP against a naive evaluator in plain Python, and against the published answer of a public example."""
 
 import heapq
+import itertools
 import json
 import math
 from collections import defaultdict
@@ -41,56 +42,68 @@ def naive_ap(hits, num_truths):
     return sum((recall[i] - recall[i - 1]) * precision[i] for i in range(1, len(recall)))
 
 
-def naive_top(rows, limit):
-    """A bounded heap over the rows in their order, ties by the whole tuple; returns them in the order of the file."""
+def naive_heap(rows, limit):
+    """The challenge's reading of one frame: (box, label, score) rows into a heap, whose array is sorted by score."""
     heap = []
-    for number, (_, box, label, score) in rows:
-        entry = (score, label, box[1], box[0], box[3], box[2], number)
-        if len(heap) < limit:
+    for (left, top, right, bottom), label, score in rows:
+        entry = (score, label, top, left, bottom, right)
+        if limit is None or len(heap) < limit:
             heapq.heappush(heap, entry)
         elif score > heap[0][0]:
             heapq.heapreplace(heap, entry)
-    kept = {entry[-1] for entry in heap}
-    return [row for row in rows if row[0] in kept]
+    listed = sorted(heap, key=lambda entry: -entry[0])
+    return [((left, top, right, bottom), label, score) for score, label, top, left, bottom, right in listed]
+
+
+def naive_list(rows, protocol, limit):
+    """One frame as each program lists it."""
+    if protocol in ("ava-2019", "activitynet-2020"):
+        return naive_heap(rows, limit)
+    return sorted(rows, key=lambda row: -row[2])
 
 
 def naive_map(truth, empty, predictions, excluded, protocol, ids, limit=50):  # noqa: C901
-    """truth: (frame, box, label); predictions: (frame, box, label, score). Returns {class: AP} and their mean."""
+    """truth: (frame, box, label), its place is the person; predictions: (frame, box, label, score).
+
+    Returns {class: AP} and their mean, as the published program counts: frames as they first occur, their rows as
+    `naive_list` has them, and of a class all scores in one array, sorted by numpy and reversed.
+    """
     removes = protocol in ("ava-2019", "slowfast", "mmaction2")
     listed = {frame for frame, *_ in truth} | set(empty)
-    truth = [row for row in truth if row[2] in ids and not (removes and row[0] in excluded)]
-    with_truth = {frame for frame, *_ in truth}
-    frames = defaultdict(list)
-    for number, row in enumerate(predictions):
-        frame, _, label, score = row
+    true_frames, frames = defaultdict(list), defaultdict(list)
+    for person, (frame, box, label) in enumerate(truth):
+        if label in ids and not (removes and frame in excluded):
+            true_frames[frame].append((box, label, float(person)))
+    for frame, box, label, score in predictions:
         if label not in ids or (removes and frame in excluded):
             continue
-        if protocol == "mmaction2" and (score < 0.002 or frame not in with_truth):
+        if protocol == "mmaction2" and (score < 0.002 or frame not in true_frames):
             continue
         if protocol == "activitynet-2020" and frame not in listed:
             continue
-        frames[frame].append((number, row))
-    pooled = defaultdict(list)
+        frames[frame].append((box, label, score))
+    pooled_scores, pooled_hits = defaultdict(list), defaultdict(list)
     for frame, rows in frames.items():
-        if protocol in ("ava-2019", "activitynet-2020"):
-            rows = naive_top(rows, limit)
+        truths = naive_list(true_frames[frame], protocol, None)
         taken = set()
-        for number, (_, box, label, score) in sorted(rows, key=lambda row: (-row[1][3], row[0])):
+        for box, label, score in naive_list(rows, protocol, limit):
             if box[2] <= box[0] or box[3] <= box[1]:
                 continue
             best, best_iou = None, -1.0
-            for index, (other, other_box, other_label) in enumerate(truth):
-                if other == frame and other_label == label and naive_iou(box, other_box) > best_iou:
+            for index, (other_box, other_label, _) in enumerate(truths):
+                if other_label == label and naive_iou(box, other_box) > best_iou:
                     best, best_iou = index, naive_iou(box, other_box)
             hit = best_iou >= 0.5 and best not in taken
             if hit:
                 taken.add(best)
-            pooled[label].append((-score, number, hit))
+            pooled_scores[label].append(score)
+            pooled_hits[label].append(hit)
     figures = {}
     for label in ids:
-        count = sum(row[2] == label for row in truth)
+        count = sum(row[1] == label for rows in true_frames.values() for row in rows)
         if count:
-            figures[label] = naive_ap([hit for *_, hit in sorted(pooled[label])], count)
+            order = np.argsort(np.array(pooled_scores[label], float))[::-1]
+            figures[label] = naive_ap([pooled_hits[label][place] for place in order], count)
     return figures, (sum(figures.values()) / len(figures) if figures else None)
 
 
@@ -179,12 +192,61 @@ def test_equals_the_naive_evaluator_on_odd_cases(tmp_path_factory, truth, empty,
     check(report, *naive_map(truth, empty, predictions, excluded, protocol, LABELS.ids))
 
 
-def test_published_answer(real_data):
+def test_published_answer(real_data, tmp_path):
     toy = real_data / "annotations" / "ava_eval_toy"
     report = evaluate_ava(toy / "gt.csv", toy / "pred.csv", toy / "action_list.txt")
     assert report.mean_average_precision == pytest.approx(0.0938552189, abs=1e-9)
     figures = [entry.average_precision for entry in report.classes]
     assert figures == pytest.approx([0.170454545, 0.0, 0.111111111], abs=1e-9)
+    # No two scores are equal, so that no order can change anything.
+    assert report.lowest == report.highest == report.mean_average_precision
+    (tmp_path / "reversed.csv").write_text("".join(reversed((toy / "pred.csv").read_text().splitlines(True))))
+    turned = evaluate_ava(toy / "gt.csv", tmp_path / "reversed.csv", toy / "action_list.txt")
+    assert turned.mean_average_precision == report.mean_average_precision
+
+
+@pytest.mark.parametrize("protocol", AVA_PROTOCOLS)
+def test_any_order_of_the_rows_lies_in_the_stated_interval(tmp_path, protocol):
+    """Reversed and shuffled files: each equals the naive evaluator, and no figure leaves the interval of any."""
+    truth, empty, predictions, excluded = random_case(4)
+    random = np.random.default_rng(0)
+    orders = [np.arange(len(predictions))[::-1], *(random.permutation(len(predictions)) for _ in range(6))]
+    reports = []
+    for order in orders:
+        case = truth, empty, [predictions[place] for place in order], excluded
+        reports.append(evaluate_ava(*write_case(tmp_path, *case), protocol))
+        check(reports[-1], *naive_map(*case, protocol, LABELS.ids))
+    figures = [report.mean_average_precision for report in reports]
+    assert max(figures) - min(figures) > 1e-4  # ties are at work
+    for report in reports:
+        assert report.lowest <= min(figures) and max(figures) <= report.highest
+    assert "the order of equal scores allows" in str(reports[0])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_interval_is_what_all_orders_reach(tmp_path, seed):
+    """Where no limit is in the way, the bounds are those of a trial of every order."""
+    random = np.random.default_rng(seed)
+    frames, box = [("a", "0001"), ("b", "0001")], (0.1, 0.1, 0.5, 0.5)
+    boxes = [box, (0.1, 0.1, 0.5, 0.45), (0.6, 0.6, 0.9, 0.9)]
+    truth = [(frame, box, 1) for frame in frames]
+    rows = [
+        (frames[random.integers(2)], boxes[random.integers(3)], 1, float(random.integers(1, 3)) / 4) for _ in range(6)
+    ]
+    files = write_case(tmp_path, truth, [], rows, [])
+    report = evaluate_ava(*files, protocol="ava-2019")
+    # Within a frame the earlier of two equal rows finds the box; thereafter the evaluator sorts all rows anew.
+    taken, hits = set(), {}
+    for place in sorted(range(6), key=lambda place: -rows[place][3]):
+        frame, mine, _, _ = rows[place]
+        hits[place] = naive_iou(mine, box) >= 0.5 and frame not in taken
+        taken |= {frame} if hits[place] else set()
+    reached = {
+        naive_ap([hits[place] for place in sorted(order, key=lambda place: -rows[place][3])], 2)
+        for order in itertools.permutations(range(6))
+    }
+    assert report.lowest == pytest.approx(min(reached), abs=1e-12)
+    assert report.highest == pytest.approx(max(reached), abs=1e-12)
 
 
 def test_protocols_differ_where_the_rules_say_so(tmp_path):

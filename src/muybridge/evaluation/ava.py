@@ -2,8 +2,8 @@
 
 Public evaluators of the same name differ, so each is a stated protocol, and a report prints the one it followed.
 A detection goes to the ground truth of its class that it overlaps most; if a better-scored one had it before, it is a
-false positive, even where another ground truth would be free. Where published code leaves an order to its sorting
-routine, equal scores and equal overlaps keep the order of their file.
+false positive, even where another ground truth would be free. Equal scores stand in the order that the published code
+gives them (`muybridge.evaluation.row_order`); what any other order could have made of them is reported beside.
 """
 
 import json
@@ -15,11 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muybridge.data.annotations.ava import read_ava, read_frame_list
-from muybridge.data.annotations.table import Annotations
+from muybridge.data.annotations.table import NO_PERSON, Annotations
 from muybridge.data.label_maps import LabelMap, read_label_map
 from muybridge.errors import AnnotationError, OptionError
-from muybridge.evaluation.average_precision import average_precision, descending_stable
+from muybridge.evaluation.average_precision import (
+    average_precision,
+    average_precision_bounds,
+    descending_as_published,
+)
 from muybridge.evaluation.matching import first_claims
+from muybridge.evaluation.row_order import WithinFrame, listed_rows
 
 Integers = NDArray[np.int64]
 UnlistedFrames = Literal["false positives", "ignored", "ignored unless listed"]
@@ -36,6 +41,7 @@ class AvaProtocol:
         uses_exclusions: whether excluded timestamps are removed.
         unlisted_frames: what detections are in a frame that has no ground truth box; "ignored unless listed" counts
             them where the frame has any row in the ground truth, be it a two-column one.
+        within_frame: how equal scores of a frame follow each other, see `muybridge.evaluation.row_order`.
         iou_threshold: overlap from which on a detection has found its ground truth.
     """
 
@@ -44,6 +50,7 @@ class AvaProtocol:
     minimum_score: float
     uses_exclusions: bool
     unlisted_frames: UnlistedFrames
+    within_frame: WithinFrame
     iou_threshold: float = 0.5
 
     def rules(self) -> list[str]:
@@ -56,17 +63,19 @@ class AvaProtocol:
             *([f"rows scored under {self.minimum_score} are dropped"] if self.minimum_score > -np.inf else []),
             "excluded timestamps are removed" if self.uses_exclusions else "excluded timestamps are not used",
             f"detections where a frame has no ground truth: {self.unlisted_frames}",
-            "boxes without area are dropped from the predictions; equal scores keep the order of the file",
+            "boxes without area are dropped from the predictions",
+            "equal scores stand as numpy's sort of the scores, reversed, leaves them, frames in the order of the file"
+            + (", their rows as in the program's heap" if self.within_frame == "heap" else ""),
         ]
 
 
 AVA_PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        AvaProtocol("ava-2019", 50, -np.inf, True, "false positives"),
-        AvaProtocol("activitynet-2020", 50, -np.inf, False, "ignored unless listed"),
-        AvaProtocol("slowfast", None, -np.inf, True, "false positives"),
-        AvaProtocol("mmaction2", None, 0.002, True, "ignored"),
+        AvaProtocol("ava-2019", 50, -np.inf, True, "false positives", "heap"),
+        AvaProtocol("activitynet-2020", 50, -np.inf, False, "ignored unless listed", "heap"),
+        AvaProtocol("slowfast", None, -np.inf, True, "false positives", "file"),
+        AvaProtocol("mmaction2", None, 0.002, True, "ignored", "file"),
     )
 }
 DEFAULT_AVA_PROTOCOL = "ava-2019"
@@ -79,6 +88,8 @@ class ClassScore:
     Attributes:
         average_precision: in [0, 1]; None where the class has no ground truth.
         num_detections: after all rules but the matching.
+        lowest, highest: what the average precision can be at the least and at the most, whatever the order of equal
+            scores in the file.
     """
 
     id: int
@@ -87,6 +98,8 @@ class ClassScore:
     num_truths: int
     num_detections: int
     num_found: int
+    lowest: float | None
+    highest: float | None
 
 
 @dataclass(frozen=True)
@@ -95,6 +108,8 @@ class AvaReport:
 
     Attributes:
         mean_average_precision: in [0, 1]; None when no class has ground truth.
+        lowest, highest: what it can be at the least and at the most, whatever the order of equal scores in the file.
+            Where they tie at the limit of a frame, the bounds are a little wider than what can be reached.
         classes: in the order of the label map.
         num_degenerate: predictions dropped for want of area.
         notes: what a reader of the figure should know about the files.
@@ -107,6 +122,8 @@ class AvaReport:
     num_truth_frames: int
     num_prediction_frames: int
     num_degenerate: int
+    lowest: float | None
+    highest: float | None
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
@@ -127,7 +144,10 @@ class AvaReport:
         if self.mean_average_precision is not None:
             present = sum(entry.num_truths > 0 for entry in self.classes)
             total = f"{self.mean_average_precision:.6f} over {present} of {len(self.classes)} classes"
-        lines += ["", f"frame-mAP {total}", f"protocol {self.protocol}:"]
+        lines += ["", f"frame-mAP {total}"]
+        if self.lowest != self.highest:
+            lines.append(f"the order of equal scores allows {self.lowest:.6f} to {self.highest:.6f}")
+        lines += [f"protocol {self.protocol}:"]
         lines += [f"  - {rule}" for rule in self.rules]
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
@@ -194,37 +214,50 @@ def evaluate_frames(
     score = predictions.score
     rows, frame = _candidate_rows(truth, predictions, labels, frames, truth_frame, excluded_frames, protocol)
     num_frames = len(np.unique(frame))
-    if protocol.rows_per_frame is not None:
-        kept = best_of_each_frame(
-            frame, score[rows], predictions.label[rows], predictions.boxes_xyxy, rows, protocol.rows_per_frame
-        )
-        rows, frame = rows[kept], frame[kept]
     boxes = predictions.boxes_xyxy
-    has_area = (boxes[rows, 0] < boxes[rows, 2]) & (boxes[rows, 1] < boxes[rows, 3])
-    num_degenerate = int(np.count_nonzero(~has_area))
-    rows, frame = rows[has_area], frame[has_area]
+    listed = listed_rows(
+        frame,
+        score[rows],
+        predictions.label[rows],
+        boxes[rows],
+        limit=protocol.rows_per_frame,
+        within=protocol.within_frame,
+    )
+    # Spare rows come last, so that they claim what no counted one does.
+    places = np.concatenate([listed.counted, listed.spare])
+    is_counted = np.arange(len(places)) < len(listed.counted)
+    is_certain = np.append(~listed.undecided, np.zeros(len(listed.spare), bool))
+    has_area = (boxes[rows[places], :2] < boxes[rows[places], 2:]).all(axis=1)
+    num_degenerate = int(np.count_nonzero(~has_area & is_counted))
+    places, is_counted, is_certain = places[has_area], is_counted[has_area], is_certain[has_area]
+    rows, frame = rows[places], frame[places]
     column, truth_column = labels.columns(predictions.label[rows]), labels.columns(truth.label[truth_rows])
     found = first_claims(
         boxes,
-        score,
         rows,
         frame * len(labels) + column,
         truth.boxes_xyxy[truth_rows],
         truth_frame * len(labels) + truth_column,
         iou_threshold=protocol.iou_threshold,
     )
-    classes = _class_scores(labels, column, score[rows], found, truth_column)
-    figures = [entry.average_precision for entry in classes if entry.average_precision is not None]
+    classes = _class_scores(labels, _Ranked(column, score[rows], found, is_counted, is_certain), truth_column)
     return AvaReport(
         protocol=protocol.name,
         rules=tuple(protocol.rules()),
-        mean_average_precision=float(np.mean(figures)) if figures else None,
+        mean_average_precision=_mean([entry.average_precision for entry in classes]),
         classes=classes,
         num_truth_frames=len(np.unique(truth_frame)),
         num_prediction_frames=num_frames,
         num_degenerate=num_degenerate,
+        lowest=_mean([entry.lowest for entry in classes]),
+        highest=_mean([entry.highest for entry in classes]),
         notes=_notes(truth, predictions, labels, num_degenerate, bool(excluded), protocol),
     )
+
+
+def _mean(figures: list[float | None]) -> float | None:
+    present = [figure for figure in figures if figure is not None]
+    return float(np.mean(present)) if present else None
 
 
 class _FrameNumbers:
@@ -261,13 +294,19 @@ def _microseconds(time_seconds: NDArray[np.float64]) -> NDArray[np.float64]:
 def _truth_rows(
     truth: Annotations, labels: LabelMap, frames: _FrameNumbers, excluded_frames: Integers, protocol: AvaProtocol
 ) -> tuple[NDArray[np.intp], Integers]:
-    """Rows of the ground truth that count, and their frames."""
+    """Rows of the ground truth that count, as the evaluator lists them, and their frames."""
     rows = np.flatnonzero(np.isin(truth.label, labels.ids))
     frame = frames.of(truth.video[rows], truth.time_seconds[rows], truth.videos)
     if protocol.uses_exclusions and len(excluded_frames):
         kept = ~np.isin(frame, excluded_frames)
         rows, frame = rows[kept], frame[kept]
-    return rows, frame
+    # The programs take the eighth column, a person, for a score here too.
+    score = np.ones(len(rows)) if truth.person is None else truth.person[rows].astype(np.float64)
+    score[score == NO_PERSON] = 1.0
+    listed = listed_rows(
+        frame, score, truth.label[rows], truth.boxes_xyxy[rows], limit=None, within=protocol.within_frame
+    )
+    return rows[listed.counted], frame[listed.counted]
 
 
 def _candidate_rows(
@@ -296,77 +335,57 @@ def _candidate_rows(
     return rows[kept], frame[kept]
 
 
-def best_of_each_frame(
-    frame: Integers,
-    score: NDArray[np.float64],
-    label: Integers,
-    boxes_xyxy: NDArray[np.float64],
-    rows: NDArray[np.intp],
-    limit: int,
-) -> NDArray[np.intp]:
-    """The places in `frame` of the `limit` best-scored rows of each frame, ascending.
+@dataclass(frozen=True)
+class _Ranked:
+    """Detections in the evaluator's order: their columns, scores and whether they found a ground truth (all (R,)).
 
-    The challenge's program keeps a heap of (score, action, top, left, bottom, right): among rows that tie at the cut,
-    the first `limit` rows scored that high are admitted, and of these the greatest tuples stay. So it is here.
-
-    Args:
-        frame: (R,) frame numbers.
-        score: (R,).
-        label: (R,) class ids.
-        boxes_xyxy: (N, 4); the box of place i is row rows[i].
-        rows: (R,).
-        limit: at least 1.
+    `is_counted` is false where only the order of equal scores kept a row out, `is_certain` where it could.
     """
-    order = np.lexsort((-score, frame))
-    starts = np.flatnonzero(np.append(True, frame[order][1:] != frame[order][:-1]))[: len(order)]
-    sizes = np.diff(np.append(starts, len(order)))
-    rank = np.arange(len(order)) - np.repeat(starts, sizes)
-    kept = rank < limit
-    ordered_score = score[order]
-    crowded = starts[sizes > limit]
-    tied = crowded[ordered_score[crowded + limit - 1] == ordered_score[crowded + limit]]
-    ends = dict(zip(starts.tolist(), (starts + sizes).tolist(), strict=True)) if len(tied) else {}
-    for start in tied.tolist():
-        stop = ends[start]
-        cut = ordered_score[start + limit - 1]
-        values = -ordered_score[start:stop]
-        # The rows above the cut come first, then the tied ones in the order of the file.
-        above, through = np.searchsorted(values, -cut, "left"), np.searchsorted(values, -cut, "right")
-        high = np.sort(order[start : start + through])[:limit]
-        admitted = high[score[high] == cut]
-        box = boxes_xyxy[rows[admitted]]
-        by_tuple = np.lexsort((box[:, 2], box[:, 3], box[:, 0], box[:, 1], label[admitted]))
-        stay = admitted[by_tuple[len(by_tuple) - (limit - above) :]]
-        kept[start + above : stop] = np.isin(order[start + above : stop], stay)
-    return np.sort(order[kept])
+
+    column: Integers
+    score: NDArray[np.float64]
+    found: NDArray[np.bool_]
+    is_counted: NDArray[np.bool_]
+    is_certain: NDArray[np.bool_]
+
+    def of(self, rows: NDArray[np.intp]) -> "_Ranked":
+        return _Ranked(
+            self.column[rows], self.score[rows], self.found[rows], self.is_counted[rows], self.is_certain[rows]
+        )
 
 
-def _class_scores(
-    labels: LabelMap,
-    column: Integers,
-    score: NDArray[np.float64],
-    found: NDArray[np.bool_],
-    truth_column: Integers,
-) -> tuple[ClassScore, ...]:
+def _class_scores(labels: LabelMap, ranked: _Ranked, truth_column: Integers) -> tuple[ClassScore, ...]:
     num_truths = np.bincount(truth_column, minlength=len(labels))
-    num_detections = np.bincount(column, minlength=len(labels))
-    by_class = np.split(np.argsort(column, kind="stable"), np.cumsum(num_detections)[:-1])
+    ends = np.cumsum(np.bincount(ranked.column, minlength=len(labels)))
+    by_class = np.split(np.argsort(ranked.column, kind="stable"), ends[:-1])
     scores: list[ClassScore] = []
     for number, (name, class_id) in enumerate(zip(labels.names, labels.ids, strict=True)):
-        mine = by_class[number]
-        ranked = found[mine[descending_stable(score[mine])]]
+        mine = ranked.of(by_class[number])
+        counted = mine.of(np.flatnonzero(mine.is_counted))
         truths = int(num_truths[number])
+        lowest, highest = _bounds(mine, truths)
+        ap = average_precision(counted.found[descending_as_published(counted.score)], truths)
         scores.append(
             ClassScore(
                 id=class_id,
                 name=name,
-                average_precision=average_precision(ranked, truths) if truths else None,
+                average_precision=ap if truths else None,
                 num_truths=truths,
-                num_detections=len(mine),
-                num_found=int(np.count_nonzero(ranked)),
+                num_detections=len(counted.score),
+                num_found=int(np.count_nonzero(counted.found)),
+                lowest=lowest if truths else None,
+                highest=highest if truths else None,
             )
         )
     return tuple(scores)
+
+
+def _bounds(mine: _Ranked, num_truths: int) -> tuple[float, float]:
+    """Lowest and highest AP: at the limit of a frame, none or all of the rows that can find something count."""
+    lowest, _ = average_precision_bounds(mine.score, mine.found & mine.is_certain, num_truths)
+    useful = mine.is_certain | mine.found
+    _, highest = average_precision_bounds(mine.score[useful], mine.found[useful], num_truths)
+    return lowest, highest
 
 
 def _notes(

@@ -20,6 +20,24 @@ def average_precision(is_true_positive: NDArray[np.bool_], num_truths: int) -> f
     return float(envelope.sum() / num_truths)
 
 
+def average_precision_bounds(
+    scores: NDArray[np.float64], is_true_positive: NDArray[np.bool_], num_truths: int
+) -> tuple[float, float]:
+    """The lowest and the highest AP that (N,) detections can have when equal scores stand in any order."""
+    lowest = is_true_positive[np.lexsort((is_true_positive, -scores))]
+    highest = is_true_positive[np.lexsort((~is_true_positive, -scores))]
+    return average_precision(lowest, num_truths), average_precision(highest, num_truths)
+
+
+def descending_as_published(scores: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Indices that order (N,) scores from high to low as TensorFlow's and AVA's evaluators do.
+
+    They reverse numpy's default sort, which is not stable: where equal scores stand depends on all scores, numpy's
+    version and the processor.
+    """
+    return np.argsort(scores)[::-1]
+
+
 def descending_stable(scores: NDArray[np.float64]) -> NDArray[np.intp]:
     """Indices that order (N,) scores from high to low; equal ones keep their order."""
     return np.argsort(-scores, kind="stable")

@@ -17,7 +17,6 @@ _PAIRS_AT_ONCE = 2_000_000
 
 def first_claims(
     boxes_xyxy: Floats,
-    scores: Floats,
     rows: NDArray[np.intp],
     group: Integers,
     truth_boxes_xyxy: Floats,
@@ -25,19 +24,18 @@ def first_claims(
     *,
     iou_threshold: float,
 ) -> NDArray[np.bool_]:
-    """Whether each considered detection is the first, by score, to claim the ground truth that it overlaps most.
+    """Whether each considered detection is the first to claim the ground truth that it overlaps most.
 
     Args:
         boxes_xyxy: (N, 4) detections, each with an area.
-        scores: (N,).
-        rows: (R,) the detections that are considered.
+        rows: (R,) the detections that are considered, in the order in which they claim.
         group: (R,) numbers of frame and class together.
         truth_boxes_xyxy: (M, 4).
         truth_group: (M,) numbers in the same scheme; matches are made within a group only.
         iou_threshold: least overlap of a claim, inclusive.
 
     Returns:
-        (R,) bool. Of equal overlaps the earlier ground truth is claimed, of equal scores the earlier row is first.
+        (R,) bool. Of equal overlaps the earlier ground truth is claimed.
     """
     order = np.argsort(truth_group, kind="stable")
     sorted_group = truth_group[order]
@@ -51,8 +49,7 @@ def first_claims(
             boxes_xyxy[rows[chosen]], first[chosen], count[chosen], truth_boxes_xyxy, order, iou_threshold
         )
     claimers = np.flatnonzero(claimed >= 0)
-    # lexsort is stable: rows that tie in score stay in their order.
-    ranked = claimers[np.lexsort((-scores[rows[claimers]], claimed[claimers]))]
+    ranked = claimers[np.argsort(claimed[claimers], kind="stable")]
     is_first = np.append(True, claimed[ranked][1:] != claimed[ranked][:-1])[: len(ranked)]
     found = np.zeros(len(rows), bool)
     found[ranked[is_first]] = True

@@ -290,6 +290,9 @@ def evaluation_parts(evaluation: Evaluation, labels: LabelMap) -> list[Part]:
     report, tubes = evaluation.frames, evaluation.tubes
     names = {"frame_mAP": "frame-mAP"}
     facts = [(names.get(n, n.replace("_", "-")), f"{100 * value:.2f} %") for n, value in evaluation.numbers().items()]
+    if report.lowest is not None and report.highest is not None and report.lowest != report.highest:
+        span = f"{100 * report.lowest:.2f} to {100 * report.highest:.2f} %"
+        facts.append(("frame-mAP that the order of equal scores allows", span))
     by_class = {} if tubes is None else {one.id: one for one in tubes.classes}
     rows: list[list[str]] = []
     for one in sorted(report.classes, key=lambda c: (c.average_precision is None, c.average_precision or 0.0)):
