@@ -105,6 +105,16 @@ def test_text_round_trip_and_json_forms(tmp_path):
         ("a.json", '{"labels": [{"name": "a", "id": 1}], "exclusive": [["a", "b"]]}', "'b', which is no class"),
         ("a.txt", "1: sit\nstand\n", "line 2: no id"),
         ("a.txt", "\n", "at least one class"),
+        ("a.txt", "id name\n1 sit\n2 lie\n", "line 1: 'id name' has no id, though all other lines have one"),
+        ("a.txt", "9" * 5000 + " sit\n", "line 1: the id is beyond 64 bits"),
+        ("a.pbtxt", f"item {{ name: 'a' id: {'9' * 5000} }}", "line 1: a block needs a name and a whole id"),
+        ("a.json", '{"a": ' + "9" * 5000 + "}", "a number of thousands of digits"),
+        ("a.json", '{"a": ' + "9" * 30 + "}", "an id is a whole number"),
+        ("a.json", "[" * 100_000, "nested too deeply"),
+        ("a.json", '{"labels": [{"name": "a", "id": 1}], "exclusive": 3}', "'exclusive' must be a list of lists"),
+        ("a.csv", "id,name\n1,sit\n2,lie,x\n", "line 3: 3 columns"),
+        ("a.csv", "id,name\n1,sit\nx,lie\n", "line 3: not an id and a name"),
+        ("a.csv", '1,"' + "x" * 200_000 + '"\n', "field larger than field limit"),
     ],
 )
 def test_errors_name_file_and_rule(tmp_path, name, text, message):
@@ -113,6 +123,32 @@ def test_errors_name_file_and_rule(tmp_path, name, text, message):
     with pytest.raises(AnnotationError, match=message) as caught:
         read_label_map(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ['id,name\n4,sit\n9,"stand, up"\n', 'sit,4\n"stand, up",9\n'])
+def test_csv_with_and_without_header_in_either_order(tmp_path, text):
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    assert read_label_map(path) == LabelMap(("sit", "stand, up"), (4, 9))
+    write_label_map(path, LabelMap(("sit", "stand, up"), (4, 9)))
+    assert read_label_map(path) == LabelMap(("sit", "stand, up"), (4, 9))
+    path.write_text("sit\nstand\n")
+    assert read_label_map(path) == LabelMap(("sit", "stand"), (0, 1))
+
+
+@pytest.mark.parametrize("suffix", [".pbtxt", ".json", ".csv", ".txt"])
+def test_eighty_thousand_classes(tmp_path, suffix):
+    """Time must not grow with the square of the classes: it would be minutes here."""
+    labels = LabelMap(tuple(f"class {number}" for number in range(80_000)), tuple(range(0, 160_000, 2)))
+    write_label_map(tmp_path / f"labels{suffix}", labels)
+    again = read_label_map(tmp_path / f"labels{suffix}")
+    assert again == labels and again.id_of["class 79999"] == 159_998 and again.has_id(2) and not again.has_id(3)
+
+
+def test_a_path_that_no_system_takes(tmp_path):
+    for name in ("x" * 5000, "a\0b"):
+        with pytest.raises(MissingInput, match="is not a file"):
+            read_label_map(tmp_path / name)
 
 
 def test_missing_and_binary_files(tmp_path):

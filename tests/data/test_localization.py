@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from muybridge.data.annotations.table import NO_LABEL
+from muybridge.data.annotations.table import NO_LABEL, AnnotationRows
 from muybridge.data.localization import (
     NO_AUGMENTATION,
     BoxAugmentation,
@@ -120,6 +120,22 @@ def test_videos_are_found_by_name_suffix_or_folder(folder) -> None:
     found = find_videos(["walk", "count.mp4"], folder)
     assert (found["walk"].width, found["walk"].height, found["walk"].rate) == (160, 96, 10.0)
     assert found["count.mp4"].path == folder / "count.mp4"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (("walk", 1.5, (0, 0, 1, 1), 0.9), "'walk' has key frames at 1 to 2 s, boxes at 1.5 to 1.5 s"),
+        (("walk.mp4", 1.0, (0, 0, 1, 1), 0.9), "annotated are 'walk', the boxes are of 'walk.mp4'"),
+        (("walk", 1.0, (0, 0, 1, 1), 0.3), "no box is scored 0.5 or more, of 1; the highest score is 0.3"),
+    ],
+)
+def test_detections_that_meet_no_key_frame_are_named(walk, row, message) -> None:
+    frames = frames_of(walk, (1.0, 2.0))
+    rows = AnnotationRows("normalised")
+    rows.add(*row[:3], score=row[3])
+    with pytest.raises(AnnotationError, match=message):
+        add_detections(frames, rows.annotations(), min_score=0.5)
 
 
 def test_two_files_of_one_name_are_not_guessed_between(folder, tmp_path) -> None:

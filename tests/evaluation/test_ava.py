@@ -313,9 +313,12 @@ def test_classes_that_fit_no_label_are_told_of(tmp_path):
     files = [tmp_path / name for name in ("truth.csv", "found.csv", "labels.pbtxt")]
     files[0].write_text("film,0902,0.1,0.1,0.5,0.9,11,0\n")
     files[2].write_text('item {\n  name: "sit"\n  id: 11\n}\n')
-    for label, notes in ((11, ()), (12, ("no predicted box is of a class in the label map",))):
+    for label, notes in (
+        (11, ()),
+        (12, ("no predicted box is of a class in the label map: its ids are 11 to 11, those of the boxes 12 to 12",)),
+    ):
         files[1].write_text(f"film,0902,0.1,0.1,0.5,0.9,{label},0.8\n")
-        assert evaluate_ava(*files).notes == notes
+        assert evaluate_ava(*files).notes[:1] == notes
 
 
 def test_errors(tmp_path):
@@ -327,3 +330,43 @@ def test_errors(tmp_path):
     truth = read_ava(files[0], eighth="person")
     with pytest.raises(AnnotationError, match="no scores"):
         evaluate_frames(truth, truth, LABELS)
+
+
+TRUE_ROW = "film,0902,0.1,0.1,0.5,0.9,11,0\n"
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ("film.mp4,0902,0.1,0.1,0.5,0.9,11,0.8", "the truth is of the videos 'film', the predictions of 'film.mp4'"),
+        ("film,2,0.1,0.1,0.5,0.9,11,0.8", "has 'film' at 902 to 902 s, the predictions at 2 to 2 s"),
+        (
+            "film,0902,0.1,0.1,0.5,0.9,10,0.8",
+            "the ids 11 to 11, the predictions 10 to 10; ids one higher would fit 1",
+        ),
+        ("film,0902,0.1,0.1,0.5,0.9,12,0.8", "the predictions 12 to 12; ids one lower would fit 1 of them"),
+        ("film,0902,0.6,0.1,0.9,0.9,11,0.8", "at 902 s the true box [0.1, 0.1, 0.5, 0.9], predicted is [0.6, 0.1"),
+        ("film,0902,64,48,320,432,11,0.8", "predicted boxes reach 432: they look like pixels"),
+    ],
+)
+def test_where_nothing_matches_it_says_what_was_compared(tmp_path, found, said):
+    files = [tmp_path / name for name in ("truth.csv", "found.csv", "labels.pbtxt")]
+    files[0].write_text(TRUE_ROW)
+    files[1].write_text(found + "\n")
+    files[2].write_text("".join(f'item {{\n  name: "class {n}"\n  id: {n}\n}}\n' for n in (10, 11, 12)))
+    report = evaluate_ava(*files)
+    assert report.mean_average_precision == 0
+    assert any(said in note for note in report.notes), report.notes
+    files[1].write_text("film,0902,0.1,0.1,0.5,0.9,11,0.8\n")
+    assert evaluate_ava(*files).notes == ()
+
+
+def test_classes_beyond_the_label_map_are_told_of(tmp_path):
+    """As where a network's columns, from 0, were written for ids from 1."""
+    files = [tmp_path / name for name in ("truth.csv", "found.csv", "labels.pbtxt")]
+    files[0].write_text("film,0902,0.1,0.1,0.5,0.9,1,0\n")
+    files[1].write_text("".join(f"film,0902,0.1,0.1,0.5,0.9,{label},0.8\n" for label in (0, 1)))
+    files[2].write_text('item {\n  name: "sit"\n  id: 1\n}\nitem {\n  name: "lie"\n  id: 2\n}\n')
+    assert "1 predicted boxes are of classes beyond the label map's ids, which are 1 to 2; 0 is among them" in (
+        evaluate_ava(*files).notes
+    )

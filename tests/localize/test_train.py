@@ -234,7 +234,7 @@ def test_boxes_may_come_as_mot(folder, tmp_path) -> None:
     boxes = read_boxes(tmp_path / "a.txt", [folder / "videos" / "a.mp4"])
     assert sorted(set(boxes.time_seconds.tolist())) == list(SECONDS)
     assert set(boxes.person.tolist()) == {0, 1}
-    with pytest.raises(AnnotationError, match="rate is not known"):
+    with pytest.raises(AnnotationError, match="times are not known"):
         read_boxes(tmp_path / "a.txt", [folder / "videos" / "b.mp4", folder / "videos" / "c.mp4"])
 
 

@@ -1,16 +1,21 @@
 """Classes, their ids in files, and which of them exclude each other; from pbtxt, text or JSON."""
 
+import csv
+import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from muybridge.errors import AnnotationError, MissingInput
+from muybridge.data.text_files import csv_rows, is_whole, parse_json, parse_whole, read_text, shown
+from muybridge.errors import AnnotationError
 from muybridge.media.outputs import atomic_output
 
 _TOKEN = re.compile(
@@ -50,11 +55,12 @@ class LabelMap:
         if len(self.names) != len(self.ids):
             raise AnnotationError(f"{len(self.names)} names stand beside {len(self.ids)} ids. Give one id a name.")
         for what, values in (("name", self.names), ("id", self.ids)):
-            repeated = sorted({value for value in values if values.count(value) > 1}, key=str)
-            if repeated:
-                raise AnnotationError(f"The class {what} {repeated[0]!r} stands twice. Make each one different.")
-        if min(self.ids) < 0:
-            raise AnnotationError(f"The class id {min(self.ids)} is negative. Number classes from 0 or 1.")
+            repeated = next((value for value, count in Counter[str | int](values).items() if count > 1), None)
+            if repeated is not None:
+                raise AnnotationError(f"The class {what} {repeated!r} stands twice. Make each one different.")
+        if min(self.ids) < 0 or max(self.ids) >= 2**63:
+            wrong = min(self.ids) if min(self.ids) < 0 else f"{float(max(self.ids)):g}"
+            raise AnnotationError(f"The class id {wrong} is out of range. Number classes from 0 or 1.")
         members = [column for group in self.exclusive for column in group]
         if any(len(group) < 2 for group in self.exclusive) or len(set(members)) < len(members):
             raise AnnotationError("Exclusive groups need two classes or more, each class in one group at most.")
@@ -74,8 +80,7 @@ class LabelMap:
         Raises:
             AnnotationError: an id is not in the map.
         """
-        order = np.argsort(self.ids)
-        known = np.array(self.ids, np.int64)[order]
+        known, order = self._sorted_ids
         place = np.searchsorted(known, class_ids).clip(max=len(known) - 1)
         wrong = known[place] != class_ids
         if wrong.any():
@@ -85,13 +90,31 @@ class LabelMap:
             )
         return order[place]
 
+    @cached_property
+    def id_of(self) -> Mapping[str, int]:
+        """How files number each class, by its name."""
+        return dict(zip(self.names, self.ids, strict=True))
+
+    def has_id(self, class_id: int) -> bool:
+        """Whether files may number a class so."""
+        known, _ = self._sorted_ids
+        place = int(np.searchsorted(known, class_id))
+        return place < len(known) and int(known[place]) == class_id
+
+    @cached_property
+    def _sorted_ids(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Ids in ascending order and the columns that they have."""
+        order = np.argsort(self.ids)
+        return np.array(self.ids, np.int64)[order], order
+
 
 def read_label_map(path: str | Path, *, exclusive_ids: Sequence[Sequence[int]] | None = None) -> LabelMap:
-    """Read a label map by its suffix: .pbtxt, .json, or text; a text file of `item {` blocks is read as pbtxt.
+    """Read a label map by its suffix: .pbtxt, .json, .csv, or text; a text file of `item {` blocks is read as pbtxt.
 
     - pbtxt: blocks `item { name: "..." id: 1 }`, or AVA's `label { name label_id label_type }`, in which the classes
       of type PERSON_MOVEMENT exclude each other. `exclusive_group: "..."` is understood in either.
     - text: one class a line, numbered from 0, or every line begins with its id ("12: stand", "12 stand").
+    - CSV: a name and a whole number in each line, in either order, or a name alone; a header is passed over.
     - JSON: a list of names; an object {name: id} or {id: name}; a list of {"name", "id"}; or the whole map
       {"labels": [{"name", "id"}], "exclusive": [[name, ...]]}.
 
@@ -111,6 +134,8 @@ def read_label_map(path: str | Path, *, exclusive_ids: Sequence[Sequence[int]] |
     suffix = path.suffix.lower()
     if suffix == ".json":
         parse: Callable[[Path, str], LabelMap] = _parse_json
+    elif suffix == ".csv":
+        parse = _parse_csv
     elif suffix == ".pbtxt" or re.search(r"^\s*\w+\s*:?\s*\{", text, re.MULTILINE):
         parse = _parse_pbtxt
     else:
@@ -136,7 +161,7 @@ def _with_ava_poses(labels: LabelMap) -> LabelMap:
 
 
 def write_label_map(path: str | Path, labels: LabelMap) -> None:
-    """Write a label map by its suffix, with its exclusive groups: .pbtxt, .json; any other suffix as text without.
+    """Write a label map by its suffix, with exclusive groups: .pbtxt, .json; .csv, and any other as text, without.
 
     Raises:
         OutputError: it cannot be written.
@@ -153,39 +178,24 @@ def write_label_map(path: str | Path, labels: LabelMap) -> None:
             group = f'  exclusive_group: "{group_of[column]}"\n' if column in group_of else ""
             blocks.append(f"item {{\n  name: {json.dumps(name, ensure_ascii=False)}\n  id: {number}\n{group}}}\n")
         text = "".join(blocks)
+    elif path.suffix.lower() == ".csv":
+        lines = io.StringIO()
+        csv.writer(lines, lineterminator="\n").writerows(
+            [("id", "name"), *zip(labels.ids, labels.names, strict=True)]
+        )
+        text = lines.getvalue()
     else:
         text = "".join(f"{number}: {name}\n" for name, number in zip(labels.names, labels.ids, strict=True))
     with atomic_output(path) as beside:
         beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def read_text(path: Path) -> str:
-    """The text of an annotation file, UTF-8 with or without a byte order mark.
-
-    Raises:
-        MissingInput: no such file.
-        AnnotationError: it is a folder, or not UTF-8 text.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise MissingInput(f"{path} does not exist. Check the path.") from error
-    except IsADirectoryError as error:
-        raise AnnotationError(f"{path} is a folder. Name the file in it.") from error
-    except UnicodeDecodeError as error:
-        raise AnnotationError(
-            f"{path}: byte {error.start} is not UTF-8 text. If it is a pickle, it is not read: convert it to JSON;"
-            " otherwise save it as UTF-8."
-        ) from error
-
-
 def _parse_pbtxt(path: Path, text: str) -> LabelMap:
     items: list[tuple[str, int]] = []
     groups: dict[str, list[int]] = {}
     fields: dict[str, str] | None = None
-    start, position = 1, 0
+    start, line, position = 1, 1, 0
     while position < len(text):
-        line = text.count("\n", 0, position) + 1
         token = _TOKEN.match(text, position)
         wrong_place = (
             token is not None and token.lastgroup is not None and (token["open"] is None) == (fields is None)
@@ -195,9 +205,11 @@ def _parse_pbtxt(path: Path, text: str) -> LabelMap:
             raise AnnotationError(
                 f'{path}, line {line}: {found!r} is not expected. Write blocks like item {{ name: "walk" id: 14 }}.'
             )
+        line_of_token = line
+        line += text.count("\n", position, token.end())
         position = token.end()
         if token["open"] is not None:
-            fields, start = {}, line
+            fields, start = {}, line_of_token
         elif token["key"] is not None and fields is not None:
             fields[token["key"]] = token["value"]
         elif token["close"] is not None and fields is not None:
@@ -216,13 +228,31 @@ def _parse_pbtxt(path: Path, text: str) -> LabelMap:
 
 
 def _pbtxt_item(path: Path, line: int, fields: dict[str, str]) -> tuple[str, int]:
-    number = fields.get("id", fields.get("label_id"))
+    number = parse_whole(fields.get("id", fields.get("label_id", "")))
     name = fields.get("display_name", fields.get("name"))
-    if number is None or name is None or not number.isdecimal():
+    if number is None or name is None:
         raise AnnotationError(f"{path}, line {line}: a block needs a name and a whole id (or label_id).")
     if name[0] in "\"'":
         name = re.sub(r"\\(.)", r"\1", name[1:-1])
-    return name, int(number)
+    return name, number
+
+
+def _parse_csv(path: Path, text: str) -> LabelMap:
+    del text
+    rows = [(line, [cell for cell in cells if cell]) for line, cells in csv_rows(path)]
+    if any(len(cells) > 2 for _, cells in rows):
+        line, cells = next((line, cells) for line, cells in rows if len(cells) > 2)
+        raise AnnotationError(f"{path}, line {line}: {len(cells)} columns. Write a class's id and its name.")
+    if all(len(cells) == 1 for _, cells in rows):
+        return LabelMap(tuple(cells[0] for _, cells in rows), tuple(range(len(rows))))
+    if rows and not any(parse_whole(cell) is not None for cell in rows[0][1]):
+        rows = rows[1:]  # the header
+    # Names may be numbers too, so that the column of ids is the one that holds nothing else.
+    place = next((n for n in (0, 1) if all(len(c) == 2 and parse_whole(c[n]) is not None for _, c in rows)), None)
+    if place is None:
+        line = next((n for n, c in rows if len(c) != 2 or not any(parse_whole(cell) is not None for cell in c)), 1)
+        raise AnnotationError(f"{path}, line {line}: not an id and a name. Write a class's id and its name.")
+    return LabelMap(tuple(c[1 - place] for _, c in rows), tuple(int(c[place]) for _, c in rows))
 
 
 def _parse_text(path: Path, text: str) -> LabelMap:
@@ -233,9 +263,21 @@ def _parse_text(path: Path, text: str) -> LabelMap:
         # Class names may begin with a digit; a file is numbered when its very first line is.
         if matches[0] is not None:
             raise AnnotationError(f"{path}, line {first}: no id, though line 1 has one. Number every line, or none.")
+        if all(matches[1:]) and len(lines) > 2:
+            raise AnnotationError(
+                f"{path}, line 1: {lines[0][1]!r} has no id, though all other lines have one. Remove the header, or "
+                "number every line."
+            )
     if lines and all(matches):
-        pairs = [(match[2], int(match[1])) for match in matches if match is not None]
-        return LabelMap(tuple(name for name, _ in pairs), tuple(number for _, number in pairs))
+        pairs = [
+            (line, match[2], parse_whole(match[1])) for (line, _), match in zip(lines, matches, strict=True) if match
+        ]
+        beyond = next((line for line, _, number in pairs if number is None), None)
+        if beyond is not None:
+            raise AnnotationError(f"{path}, line {beyond}: the id is beyond 64 bits. Number classes from 0 or 1.")
+        return LabelMap(
+            tuple(name for _, name, _ in pairs), tuple(number for *_, number in pairs if number is not None)
+        )
     return LabelMap(tuple(line for _, line in lines), tuple(range(len(lines))))
 
 
@@ -246,8 +288,12 @@ def _parse_json(path: Path, text: str) -> LabelMap:
         groups, content = content.get("exclusive", []), content["labels"]
     pairs: list[tuple[Any, Any]]
     if isinstance(content, dict):
-        flipped = all(str(key).isdecimal() for key in content)
-        pairs = [(name, int(key)) if flipped else (key, name) for key, name in content.items()]
+        numbers = [parse_whole(key) for key in content]
+        flipped = None not in numbers
+        pairs = [
+            (value, number) if flipped else (key, value)
+            for (key, value), number in zip(content.items(), numbers, strict=True)
+        ]
     elif isinstance(content, list) and all(isinstance(item, dict) for item in content):
         pairs = [(item.get("name"), item.get("id")) for item in content]
     elif isinstance(content, list):
@@ -255,27 +301,18 @@ def _parse_json(path: Path, text: str) -> LabelMap:
     else:
         raise AnnotationError(f"{path}: expected a list of names or an object of names and ids.")
     for name, number in pairs:
-        if not isinstance(name, str) or not isinstance(number, int) or isinstance(number, bool):
+        if not isinstance(name, str) or not is_whole(number):
             raise AnnotationError(
-                f"{path}: class {name!r} with id {number!r}: names are text, an id is a whole number."
+                f"{path}: class {shown(name)} with id {shown(number)}: names are text, an id is a whole number."
             )
     names = tuple(str(name) for name, _ in pairs)
-    unknown = [name for group in groups for name in group if name not in names]
+    if not isinstance(groups, list) or not all(isinstance(group, list) for group in groups):
+        raise AnnotationError(f"{path}: 'exclusive' must be a list of lists of class names.")
+    column_of = {name: column for column, name in enumerate(names)}
+    unknown = [name for group in groups for name in group if not isinstance(name, str) or name not in column_of]
     if unknown:
         raise AnnotationError(
-            f"{path}: the exclusive group names {unknown[0]!r}, which is no class. Use class names."
+            f"{path}: the exclusive group names {shown(unknown[0])}, which is no class. Use class names."
         )
-    exclusive = tuple(tuple(names.index(name) for name in group) for group in groups)
+    exclusive = tuple(tuple(column_of[name] for name in group) for group in groups)
     return LabelMap(names, tuple(int(number) for _, number in pairs), exclusive)
-
-
-def parse_json(path: Path, text: str) -> Any:
-    """Parsed JSON, or AnnotationError naming the line."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise AnnotationError(
-            f"{path}, line {error.lineno}: not JSON: {error.msg}. Mend or export it again."
-        ) from error
-    except RecursionError as error:
-        raise AnnotationError(f"{path}: JSON nested too deeply for any annotation format.") from error

@@ -205,10 +205,12 @@ def add_detections(
         detections: with scores; in the same videos, by name.
 
     Raises:
-        AnnotationError: no scores.
+        AnnotationError: no scores, or none of them is of a key frame.
     """
     result: list[KeyFrame] = []
     found = detected_boxes(frames, detections, min_score=min_score)
+    if frames and not any(map(len, found)):
+        raise AnnotationError(f"{why_none_detected(frames, detections, min_score=min_score)}. Correct the boxes.")
     for frame, boxes in zip(frames, found, strict=True):
         if not len(boxes) or not len(frame.boxes):
             result.append(frame)
@@ -250,6 +252,28 @@ def detected_boxes(frames: Sequence[KeyFrame], detections: Annotations, *, min_s
     found = [boxes.numpy()[rows.get((frame.video, round(frame.seconds, 6)), [])] for frame in frames]
     # A file that gives a row for each action of a person gives their box several times.
     return [each[np.sort(np.unique(each, axis=0, return_index=True)[1])] for each in found]
+
+
+def why_none_detected(frames: Sequence[KeyFrame], detections: Annotations, *, min_score: float) -> str:
+    """What was compared with what, in a sentence, where `detected_boxes` gives none at any key frame."""
+    count = len(detections)
+    if detections.score is None or not count or detections.score.max() < min_score:
+        best = "" if detections.score is None or not count else f"; the highest score is {detections.score.max():g}"
+        return f"no box is scored {min_score:g} or more, of {count}{best}"
+    chosen = detections.select(detections.score >= min_score)
+    videos = {frame.video for frame in frames}
+    both = sorted(videos & {chosen.videos[index] for index in np.unique(chosen.video).tolist()})
+    if not both:
+        return (
+            f"none of the {len(chosen)} boxes is of an annotated video: annotated are "
+            f"{', '.join(map(repr, sorted(videos)[:3]))}, the boxes are of {', '.join(map(repr, chosen.videos[:3]))}"
+        )
+    seconds = sorted(frame.seconds for frame in frames if frame.video == both[0])
+    times = chosen.of_video(both[0]).time_seconds
+    return (
+        f"none of the {len(chosen)} boxes lies at a key frame and in the frame: {both[0]!r} has key frames at "
+        f"{seconds[0]:g} to {seconds[-1]:g} s, boxes at {times.min():g} to {times.max():g} s"
+    )
 
 
 def read_key_clip(file: VideoFile, seconds: NDArray[np.float64], size: tuple[int, int]) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muybridge.data.annotations.ava import read_ava, read_frame_list
-from muybridge.data.annotations.table import NO_PERSON, Annotations
+from muybridge.data.annotations.table import NO_PERSON, Annotations, look_like_pixels
 from muybridge.data.label_maps import LabelMap, read_label_map
 from muybridge.errors import AnnotationError, OptionError
 from muybridge.evaluation.average_precision import (
@@ -23,7 +23,7 @@ from muybridge.evaluation.average_precision import (
     average_precision_bounds,
     descending_as_published,
 )
-from muybridge.evaluation.matching import first_claims
+from muybridge.evaluation.matching import best_overlaps, first_claims
 from muybridge.evaluation.row_order import WithinFrame, listed_rows
 
 Integers = NDArray[np.int64]
@@ -240,6 +240,9 @@ def evaluate_frames(
         truth_frame * len(labels) + truth_column,
         iou_threshold=protocol.iou_threshold,
     )
+    notes = [*_notes(truth, predictions, labels, num_degenerate, bool(excluded), protocol)]
+    reason = None if found.any() else why_nothing_matches(truth, predictions, iou_threshold=protocol.iou_threshold)
+    notes += [] if reason is None else [reason]
     classes = _class_scores(labels, _Ranked(column, score[rows], found, is_counted, is_certain), truth_column)
     return AvaReport(
         protocol=protocol.name,
@@ -251,7 +254,7 @@ def evaluate_frames(
         num_degenerate=num_degenerate,
         lowest=_mean([entry.lowest for entry in classes]),
         highest=_mean([entry.highest for entry in classes]),
-        notes=_notes(truth, predictions, labels, num_degenerate, bool(excluded), protocol),
+        notes=tuple(notes),
     )
 
 
@@ -398,19 +401,71 @@ def _notes(
 ) -> tuple[str, ...]:
     notes: list[str] = []
     for name, rows in (("true", truth), ("predicted", predictions)):
+        beyond = (rows.label < min(labels.ids)) | (rows.label > max(labels.ids))
         if len(rows) and not np.isin(rows.label, labels.ids).any():
-            notes.append(f"no {name} box is of a class in the label map")
+            notes.append(
+                f"no {name} box is of a class in the label map: its ids are {_span(np.array(labels.ids))}, "
+                f"those of the boxes {_span(rows.label)}"
+            )
+        elif beyond.any():
+            notes.append(
+                f"{np.count_nonzero(beyond)} {name} boxes are of classes beyond the label map's ids, which are "
+                f"{_span(np.array(labels.ids))}; {rows.label[beyond][0]} is among them"
+            )
     if num_degenerate:
         notes.append(f"{num_degenerate} predicted boxes have no area and were dropped")
     if has_excluded and not protocol.uses_exclusions:
         notes.append(f"a list of excluded timestamps was given; {protocol.name} does not use one")
     strangers = sorted(set(predictions.videos) - set(truth.videos))
     if strangers:
-        notes.append(f"{len(strangers)} predicted videos are not in the ground truth, {strangers[0]} among them")
-    if len(truth) and len(predictions) and predictions.unit == "normalised":
-        outside = float(np.abs(predictions.boxes_xyxy).max())
-        if outside > 10:
-            notes.append(
-                f"predicted boxes reach {outside:g}: they look like pixels, and should be divided by the frame"
-            )
+        notes.append(f"{len(strangers)} predicted videos are not in the ground truth, {strangers[0]!r} among them")
+    reach = [look_like_pixels(rows) for rows in (truth, predictions)]
+    if len(truth) and len(predictions) and (reach[0] is None) != (reach[1] is None):
+        name, far = ("true", reach[0]) if reach[0] is not None else ("predicted", reach[1])
+        notes.append(
+            f"{name} boxes reach {far:g}: they look like pixels; divide them by the frame, as the others are"
+        )
     return tuple(notes)
+
+
+def _span(numbers: NDArray[np.int64] | NDArray[np.float64]) -> str:
+    return f"{numbers.min():g} to {numbers.max():g}"
+
+
+def why_nothing_matches(
+    truth: Annotations, predictions: Annotations, *, iou_threshold: float = AvaProtocol.iou_threshold
+) -> str | None:
+    """What was compared with what, where no prediction found anything, in a sentence; None where a side is empty."""
+    if not len(truth) or not len(predictions):
+        return None
+    both = sorted(set(truth.videos) & set(predictions.videos))
+    if not both:
+        named = [", ".join(map(repr, rows.videos[:3])) for rows in (truth, predictions)]
+        return f"nothing matches: the truth is of the videos {named[0]}, the predictions of {named[1]}"
+    frames = _FrameNumbers(truth, predictions, [])
+    true_frame = frames.of(truth.video, truth.time_seconds, truth.videos)
+    frame = frames.of(predictions.video, predictions.time_seconds, predictions.videos)
+    if not np.isin(frame, true_frame).any():
+        spans = [_span(rows.of_video(both[0]).time_seconds) for rows in (truth, predictions)]
+        return (
+            f"nothing matches: no predicted second is one of the truth, which has {both[0]!r} at {spans[0]} s, "
+            f"the predictions at {spans[1]} s. Equal frames must have equal times, to the microsecond"
+        )
+    best, iou = best_overlaps(predictions.boxes_xyxy, frame, truth.boxes_xyxy, true_frame)
+    covers = iou >= iou_threshold
+    if not covers.any():
+        row = int(np.flatnonzero(best >= 0)[0])
+        boxes = [np.round(box, 3).tolist() for box in (truth.boxes_xyxy[best[row]], predictions.boxes_xyxy[row])]
+        return (
+            f"nothing matches: no predicted box overlaps a true one of its frame by {iou_threshold:g}; "
+            f"{predictions.videos[predictions.video[row]]!r} has at {predictions.time_seconds[row]:g} s the true box "
+            f"{boxes[0]}, predicted is {boxes[1]}"
+        )
+    given, right = predictions.label[covers], truth.label[best[covers]]
+    shifted = {shift: int(np.count_nonzero(given + shift == right)) for shift in (1, -1)}
+    shift = max(shifted, key=lambda each: shifted[each])
+    hint = f"; ids {'one higher' if shift > 0 else 'one lower'} would fit {shifted[shift]} of them"
+    return (
+        f"nothing matches: {len(given)} predicted boxes overlap a true one of another class; the truth has the ids "
+        f"{_span(truth.label)}, the predictions {_span(predictions.label)}{hint if shifted[shift] else ''}"
+    )

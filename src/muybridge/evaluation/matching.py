@@ -37,23 +37,32 @@ def first_claims(
     Returns:
         (R,) bool. Of equal overlaps the earlier ground truth is claimed.
     """
-    order = np.argsort(truth_group, kind="stable")
-    sorted_group = truth_group[order]
-    first = np.searchsorted(sorted_group, group, side="left")
-    count = np.searchsorted(sorted_group, group, side="right") - first
-    candidates = np.flatnonzero(count)
-    claimed = np.full(len(rows), -1, np.int64)
-    for part in _parts(count[candidates]):
-        chosen = candidates[part]
-        claimed[chosen] = _best_truth(
-            boxes_xyxy[rows[chosen]], first[chosen], count[chosen], truth_boxes_xyxy, order, iou_threshold
-        )
+    best, iou = best_overlaps(boxes_xyxy[rows], group, truth_boxes_xyxy, truth_group)
+    claimed = np.where(iou >= iou_threshold, best, -1)
     claimers = np.flatnonzero(claimed >= 0)
     ranked = claimers[np.argsort(claimed[claimers], kind="stable")]
     is_first = np.append(True, claimed[ranked][1:] != claimed[ranked][:-1])[: len(ranked)]
     found = np.zeros(len(rows), bool)
     found[ranked[is_first]] = True
     return found
+
+
+def best_overlaps(
+    boxes_xyxy: Floats, group: Integers, truth_boxes_xyxy: Floats, truth_group: Integers
+) -> tuple[Integers, Floats]:
+    """The ground truth of its group that each of (R, 4) boxes overlaps most, -1 without one, and the (R,) overlap."""
+    order = np.argsort(truth_group, kind="stable")
+    sorted_group = truth_group[order]
+    first = np.searchsorted(sorted_group, group, side="left")
+    count = np.searchsorted(sorted_group, group, side="right") - first
+    best, overlap = np.full(len(group), -1, np.int64), np.zeros(len(group))
+    candidates = np.flatnonzero(count)
+    for part in _parts(count[candidates]):
+        chosen = candidates[part]
+        best[chosen], overlap[chosen] = _best_truth(
+            boxes_xyxy[chosen], first[chosen], count[chosen], truth_boxes_xyxy, order
+        )
+    return best, overlap
 
 
 def _parts(counts: Integers) -> list[slice]:
@@ -66,9 +75,9 @@ def _parts(counts: Integers) -> list[slice]:
 
 
 def _best_truth(
-    boxes: Floats, first: Integers, count: Integers, truth_boxes: Floats, order: Integers, iou_threshold: float
-) -> Integers:
-    """The best-overlapping ground truth of every detection, or -1 where it overlaps too little."""
+    boxes: Floats, first: Integers, count: Integers, truth_boxes: Floats, order: Integers
+) -> tuple[Integers, Floats]:
+    """The best-overlapping ground truth of every detection, and by how much it overlaps."""
     starts = np.cumsum(count) - count
     detection = np.repeat(np.arange(len(count)), count)
     truth = order[np.arange(len(detection)) - np.repeat(starts - first, count)]
@@ -76,7 +85,7 @@ def _best_truth(
     best = np.maximum.reduceat(iou, starts)
     is_best = np.flatnonzero(iou == best[detection])
     _, earliest = np.unique(detection[is_best], return_index=True)
-    return np.where(best >= iou_threshold, truth[is_best[earliest]], -1)
+    return truth[is_best[earliest]], best
 
 
 def paired_iou_xyxy(one: Floats, other: Floats) -> Floats:

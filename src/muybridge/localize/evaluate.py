@@ -23,6 +23,7 @@ from muybridge.data.localization import (
     detected_boxes,
     key_frames,
     read_key_clip,
+    why_none_detected,
 )
 from muybridge.data.sampling import Draw
 from muybridge.data.video_files import VideoFile
@@ -162,14 +163,17 @@ def measure(
     if not truth:
         raise AnnotationError("There are no key frames to measure on. Give annotations of at least one moment.")
     rules = ava_protocol(protocol)
-    asked = list(truth)
+    asked, notes = list(truth), ()
     if detections is not None:
         asked = _with_boxes(truth, detected_boxes(truth, detections, min_score=min_score))
+        if not any(len(frame.boxes) for frame in asked):
+            notes = (why_none_detected(truth, detections, min_score=min_score),)
     found = predict_key_frames(
         logits, asked, labels, sampling, banks=banks, span=span, batch_size=batch_size, views=views, quiet=quiet
     )
     predictions, annotated = prediction_rows(asked, found, labels), truth_of(truth, labels)
     frames = evaluate_frames(annotated, predictions, labels, protocol=rules)
+    frames = replace(frames, notes=(*frames.notes, *notes))
     used = "true boxes" if detections is None else f"detections scored {min_score:g} or more"
     return Evaluation(frames, _tubes(annotated, predictions, labels), truth, predictions, used)
 
@@ -319,6 +323,7 @@ def evaluation_parts(evaluation: Evaluation, labels: LabelMap) -> list[Part]:
         Facts("Scores", facts or [("frame-mAP", "none: no class has ground truth")]),
         Table("Classes, worst first", headers, rows),
         *([Strips("Worst errors", strips)] if strips else []),
+        *([Text("Notes", list(report.notes))] if report.notes else []),
         Text(f"Protocol {report.protocol}", rules),
     ]
 

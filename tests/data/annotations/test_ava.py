@@ -83,14 +83,14 @@ def test_an_empty_action_is_a_box_without_action(tmp_path):
     [
         (f"{ROW}\n{ROW},1\n{ROW},1,2\n", "person", "line 3: 9 columns"),
         (f"{ROW}\n{ROW},0.5\n", "score", "line 2: rows with and without a score"),
-        (f"{ROW}\nvid,0902,0.1,nan,0.5,0.6,12\n", "person", "line 2: top is nan"),
+        (f"{ROW}\nvid,0902,0.1,nan,0.5,0.6,12\n", "person", "line 2: top is 'nan'"),
         (f"{ROW}\nvid,0902,0.5,0.2,0.1,0.6,12\n", "person", "line 2: the box .* is reversed"),
         (f"{ROW},0\nvid,0902,0.1,0.2,0.5,0.6,12,x\n", "score", "line 2: score is 'x', not a number"),
-        (f"{ROW},inf\n", "score", "line 1: score is inf"),
+        (f"{ROW},inf\n", "score", "line 1: score is 'inf'"),
         ("vid,0902,0.1,0.2,0.5,0.6,1.5\n", "person", "line 1: action is '1.5'"),
         (f"vid,0902,0.1,0.2,0.5,0.6,{10**30}\n", "person", "line 1: action is '10"),
         (f"{ROW},0\n{ROW},{10**30}\n", "person", "line 2: person is '10"),
-        ("vid,-3,0.1,0.2,0.5,0.6,1\n", "person", "line 1: the time -3 is negative"),
+        ("vid,-3,0.1,0.2,0.5,0.6,1\n", "person", "line 1: the time '-3' is negative"),
         (",3,0.1,0.2,0.5,0.6,1\n", "person", "line 1: the video's name is empty"),
     ],
 )

@@ -51,6 +51,80 @@ def test_actions_from_attributes_and_names_numbered(tmp_path):
         read_cvat(path, rate_fps=1, labels=LABELS, action_attribute="doing")
 
 
+def test_a_project_of_several_films(tmp_path):
+    """Each track names its task; a task names its film and size."""
+
+    def task(number, name, width):
+        size = f"<original_size><width>{width}</width><height>240</height></original_size>"
+        return f"<task><id>{number}</id><name>{name}</name>{size}</task>"
+
+    def track(number, task_id, frame):
+        boxes = box(frame, 1) + box(frame + 1, 1, outside=1)
+        return f'<track id="{number}" label="sit" task_id="{task_id}">{boxes}</track>'
+
+    path = tmp_path / "project.xml"
+    meta = f"<meta><project><tasks>{task(11, 'one.mp4', 320)}{task(12, 'two.mp4', 640)}</tasks></project></meta>"
+    path.write_text(f"<annotations>{meta}{track(0, 12, 5)}{track(1, 11, 20)}</annotations>")
+    rows = read_cvat(path, rate_fps=10, labels=LABELS)
+    assert [rows.videos[index] for index in rows.video] == ["two.mp4", "one.mp4"]
+    assert rows.time_seconds.tolist() == [0.5, 2.0]
+    assert rows.frame_sizes == {"one.mp4": (320, 240), "two.mp4": (640, 240)}
+    path.write_text(f"<annotations>{meta}{track(0, 13, 5)}</annotations>")
+    with pytest.raises(AnnotationError, match="track 0: its task_id '13' is none of the project's 2 tasks"):
+        read_cvat(path, rate_fps=10, labels=LABELS)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ('<box frame="0" xtl="100" ytl="60" xbr="200" ybr="100" rotation="90.0"/>', (130, 30, 170, 130)),
+        ('<box frame="0" xtl="-1" ytl="-1" xbr="1" ybr="1" rotation="45"/>', (-(2**0.5),) * 2 + (2**0.5,) * 2),
+        ('<polygon frame="0" points="10,10;50,10;50,90"/>', (10, 10, 50, 90)),
+        ('<ellipse frame="0" cx="50" cy="40" rx="30" ry="10" rotation="90"/>', (40, 10, 60, 70)),
+        ('<ellipse frame="0" cx="0" cy="0" rx="3" ry="3" rotation="30"/>', (-3, -3, 3, 3)),
+        ('<mask frame="0" rle="1" left="5" top="6" width="7" height="8"/>', (5, 6, 12, 14)),
+    ],
+)
+def test_other_shapes_are_the_upright_boxes_around_them(tmp_path, shape, expected):
+    path = tmp_path / "annotations.xml"
+    path.write_text(document(f'<track id="0" label="sit">{shape}</track>'))
+    assert read_cvat(path, rate_fps=1, labels=LABELS).boxes_xyxy[0] == pytest.approx(expected, abs=1e-8)
+
+
+def test_a_turning_box_goes_the_short_way(tmp_path):
+    """From 350 to 10 degrees it stands upright in the middle."""
+    edges = 'xtl="100" ytl="60" xbr="200" ybr="100"'
+    shapes = f'<box frame="0" {edges} rotation="350"/><box frame="2" {edges} rotation="10"/>'
+    path = tmp_path / "annotations.xml"
+    path.write_text(document(f'<track id="0" label="sit">{shapes}</track>'))
+    assert read_cvat(path, rate_fps=1, labels=LABELS).boxes_xyxy[1] == pytest.approx((100, 60, 200, 100))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (document('<track id="0" label="sit"><points frame="0" points="1,2"/></track>'), "drawn as <points>"),
+        (document('<track id="0" label="sit"><polygon frame="0" points="1,2;x"/></track>'), "a polygon needs"),
+        (document(f'<track id="{"9" * 5000}" label="sit"/>'), "id is '999"),
+        (document(f'<track id="0" label="sit">{box("9" * 5000, 1)}</track>'), "frame is '999"),
+        (
+            document(f'<track id="0" label="sit">{box(0, 1)}{box(2_000_000_000, 1)}</track>'),
+            "track 0: its boxes of the frames 0 and 2000000000 lie hours apart",
+        ),
+        ('<?xml version="1.0" encoding="klingon"?><annotations/>', "its encoding cannot be read"),
+        ('<?xml version="1.0" encoding="utf-7"?><annotations/>', "its encoding cannot be read"),
+        ("<annotations>" + "<a>" * 100_000, "nested too deeply"),
+        (document('<image id="0" name="a.png"><box label="sit"/></image>'), "CVAT for images"),
+    ],
+)
+def test_files_beyond_reason_are_one_line(tmp_path, text, message):
+    path = tmp_path / "annotations.xml"
+    path.write_text(text)
+    with pytest.raises(AnnotationError, match=message) as caught:
+        read_cvat(path, rate_fps=10, labels=LABELS)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_round_trip_and_a_second_reader(tmp_path):
     rows = AnnotationRows("pixel", {"v.mp4": (640, 480)})
     for second, person in [(0, 0), (1, 0), (2, 5), (3, 0)]:

@@ -1,11 +1,14 @@
 """Boxes of any format: whom they are about, VIA without its actions, JSON of wrong shapes."""
 
 import json
+from fractions import Fraction
 
 import pytest
 
 from muybridge.data.annotations.coco import write_coco
-from muybridge.data.annotations.files import read_boxes
+from muybridge.data.annotations.cvat import write_cvat
+from muybridge.data.annotations.files import read_annotated_videos, read_boxes
+from muybridge.data.annotations.frame_clock import FilmClock, FilmsByName
 from muybridge.data.annotations.mot import write_mot
 from muybridge.data.annotations.table import NO_LABEL, AnnotationRows
 from muybridge.data.annotations.via import write_via
@@ -101,3 +104,101 @@ def test_json_of_another_shape_is_refused_or_read(tmp_path, good, place, wrong):
         assert "wrong.json" in str(error) or "64 bits" in str(error)
     else:  # a name may be any text, a flag any number
         assert len(boxes) <= 2
+
+
+# --- frame numbers of films whose rate varies ---
+
+# Ten frames a second for two seconds, then thirty; in a time base of 1/30 s.
+PHONE = [*range(0, 60, 3), *range(60, 120)]
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("films")
+    write_clip(folder / "phone.mp4", len(PHONE), rate=Fraction(30), pts=PHONE, time_base=Fraction(1, 30))
+    write_clip(folder / "slow.mp4", 40, rate=Fraction(10))
+    return folder
+
+
+def cvat_text(source, *frames):
+    boxes = "".join(
+        f'<box frame="{frame}" outside="{outside}" xtl="1" ytl="2" xbr="30" ybr="40"/>' for frame, outside in frames
+    )
+    size = "<original_size><width>72</width><height>48</height></original_size>"
+    meta = f"<meta><task><name>t</name>{size}</task><source>{source}</source></meta>"
+    return f'<annotations>{meta}<track id="0" label="walk">{boxes}</track></annotations>'
+
+
+def coco_text(*images):
+    videos = [{"id": 1, "name": "phone"}, {"id": 2, "name": "slow"}]
+    return json.dumps(
+        {
+            "videos": videos,
+            "images": [{"id": n, "video_id": video, "frame_id": frame} for n, (video, frame) in enumerate(images)],
+            "categories": [{"id": 1, "name": "walk"}],
+            "annotations": [
+                {"id": n, "image_id": n, "category_id": 1, "bbox": [1, 2, 3, 4]} for n, _ in enumerate(images)
+            ],
+        }
+    )
+
+
+def tubes_text(**frames):
+    tubes = {video: {"0": [[[frame, 1, 2, 3, 4]]]} for video, frame in frames.items()}
+    return json.dumps({"labels": ["walk"], "gttubes": tubes, "resolution": {video: [48, 72] for video in frames}})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("a.xml", cvat_text("phone.mp4", (19, 0), (21, 1)), [("phone.mp4", 1.9), ("phone.mp4", 2.0)]),
+        ("a.xml", cvat_text("slow", (30, 0), (31, 1)), [("slow", 3.0)]),
+        ("a.json", coco_text((1, 30), (2, 30)), [("phone", 2 + 10 / 30), ("slow", 3.0)]),
+        ("a.json", tubes_text(phone=31, slow=31), [("phone", 2 + 10 / 30), ("slow", 3.0)]),
+        ("phone.txt", "21,1,1,2,3,4,0.5\n11,1,1,2,3,4,0.5\n", [("phone", 2.0), ("phone", 1.0)]),
+    ],
+)
+def test_frame_numbers_are_the_times_of_their_film(tmp_path, films, name, text, expected):
+    (tmp_path / name).write_text(text)
+    given = read_boxes(tmp_path / name, sorted(films.iterdir()))
+    found = [(given.videos[v], t) for v, t in zip(given.video, given.time_seconds.tolist(), strict=True)]
+    assert [video for video, _ in found] == [video for video, _ in expected]
+    assert [time for _, time in found] == pytest.approx([time for _, time in expected], abs=1e-4)
+    if name.endswith(("xml", "json")):
+        annotated, _ = read_annotated_videos(tmp_path / name, LABELS, films)
+        assert annotated.time_seconds.tolist() == given.time_seconds.tolist()
+
+
+def test_a_track_is_filled_up_to_the_end_of_its_film(tmp_path, films):
+    (tmp_path / "a.xml").write_text(cvat_text("slow.mp4", (38, 0), (2_000_000_000, 1)))
+    boxes = read_boxes(tmp_path / "a.xml", [films / "slow.mp4"])
+    assert boxes.time_seconds.tolist() == pytest.approx([3.8, 3.9], abs=1e-4)
+    (tmp_path / "a.xml").write_text(cvat_text("slow.mp4", (38, 0), (2_000_000_000, 0)))
+    with pytest.raises(
+        AnnotationError, match=r"frame 2000000000 of 'slow\.mp4' is annotated, but .* 40 frames, 0 to 39"
+    ):
+        read_boxes(tmp_path / "a.xml", [films / "slow.mp4"])
+
+
+def test_what_is_written_by_a_films_clock_is_read_back(tmp_path, films):
+    """Times of a varying rate become the frames on display, in CVAT and in MOT, and the same times again."""
+    clock = FilmClock(FilmsByName(lambda name: films / f"{name}.mp4"))
+    rows = AnnotationRows("pixel", {"phone": (72, 48)})
+    for frame in (0, 7, 19, 20, 45, 79):
+        rows.add("phone", PHONE[frame] / 30, (1, 2, 30, 40), label=1, person=0)
+    write_cvat(tmp_path / "out.xml", rows.annotations(), rate_fps=clock, labels=LABELS)
+    write_mot(tmp_path / "phone.txt", rows.annotations(), rate_fps=clock)
+    lines = (tmp_path / "phone.txt").read_text().splitlines()
+    assert [int(line.split(",")[0]) for line in lines] == [1, 8, 20, 21, 46, 80]
+    for name in ("out.xml", "phone.txt"):
+        again = read_boxes(tmp_path / name, [films / "phone.mp4"])
+        assert again.time_seconds.tolist() == pytest.approx([PHONE[n] / 30 for n in (0, 7, 19, 20, 45, 79)], abs=1e-4)
+
+
+def test_pixels_in_avas_format_are_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("film,1,64,48,320,432,1,0.5\n")
+    with pytest.raises(AnnotationError, match="the boxes reach 432, as pixels do"):
+        read_boxes(path, [])
+    path.write_text("film,1,-0.1,0.2,1.3,0.9,1,0.5\n")
+    assert len(read_boxes(path, [])) == 1

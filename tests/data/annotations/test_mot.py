@@ -25,7 +25,7 @@ def test_rows_and_round_trip(tmp_path):
     ("text", "message"),
     [
         ("1,1,2,3,4\n", "line 1: 5 columns"),
-        ("\n1,1,2,3,x,5\n", "line 2: could not convert"),
+        ("\n1,1,2,3,x,5\n", "line 2: '1,1,2,3,x,5'"),
         ("0,1,2,3,4,5\n", "frames count from 1"),
         ("1,1,2,3,-4,5\n", "sizes are not negative"),
         ("1,1,2,3,nan,5\n", "line 1: NaN"),

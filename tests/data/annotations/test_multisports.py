@@ -46,7 +46,7 @@ def test_csv_with_eight_columns(tmp_path):
     assert rows.videos == ("gym/v_a",) and rows.unit == "normalised"
     assert rows.time_seconds.tolist() == [0.0, 0.04, 0.0] and rows.label.tolist() == [3, 3, 5]
     assert rows.person.tolist() == [0, 0, 1]  # tube 0 of action 3 is not tube 0 of action 5
-    assert rows.score is None and tubes.labels.ids == (0, 1, 2, 3, 4, 5)
+    assert rows.score is None and tubes.labels.ids == (3, 5)
     sports = LabelMap(("split", "turn"), (3, 5))
     assert read_multisports(path, labels=sports).labels is sports
 
@@ -65,8 +65,8 @@ def test_csv_with_a_score_in_the_ninth_column(tmp_path):
         ("v,1,0,0,1,1,0,0\nv,1,0,0,1,1,0,0,0.5\n", "line 2: 9 columns"),
         ("v,0,0,0,1,1,0,0\n", "line 1: frames count from 1"),
         ("v,1,0.5,0,0.1,1,0,0\n", "line 1: frames count from 1, and boxes"),
-        ("v,1.5,0,0,1,1,0,0\n", "line 1: frame is 1.5"),
-        ("v,1,0,nan,1,1,0,0\n", "line 1: top is nan"),
+        ("v,1.5,0,0,1,1,0,0\n", "line 1: frame is '1.5'"),
+        ("v,1,0,nan,1,1,0,0\n", "line 1: top is 'nan'"),
         ("v,1,0,0,1,1,jump,0\n", "line 1: action is 'jump', not a number"),
         ("v,1,0,0,1,1,9,0\n", "line 1: the class id 9 is not in the label map"),
     ],
@@ -94,7 +94,7 @@ def test_pickles_are_refused_unread(tmp_path, name):
 @pytest.mark.parametrize(
     ("tubes", "message"),
     [
-        ({"2": []}, "class 2: no such class"),
+        ({"2": []}, "class '2': no such class"),
         ({"0": [[[1, 2, 3]]]}, "shape"),
         ({"0": [[[2, 0, 0, 1, 1], [1, 0, 0, 1, 1]]]}, "increase"),
         ({"0": [[[1, 5, 0, 1, 1]]]}, "reversed"),

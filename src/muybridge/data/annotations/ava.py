@@ -9,7 +9,6 @@ seconds and the same columns; any range of times is taken.
 import csv
 import math
 from array import array
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muybridge.data.annotations.table import NO_LABEL, NO_PERSON, Annotations
-from muybridge.errors import AnnotationError, MissingInput
+from muybridge.data.text_files import check_is_file, csv_rows, shown
+from muybridge.errors import AnnotationError
 from muybridge.escapes import csv_cell, from_csv_cell
 from muybridge.media.outputs import atomic_output
 
@@ -37,8 +37,7 @@ def read_ava(path: str | Path, *, eighth: EighthColumn) -> Annotations:
         AnnotationError: a row breaks the format; names file, line and rule.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingInput(f"{path} is not a file. Check the path.")
+    check_is_file(path)
     return _read_uniform(path, eighth) or _read_row_by_row(path, eighth)
 
 
@@ -50,8 +49,7 @@ def read_frame_list(path: str | Path) -> list[tuple[str, float]]:
         AnnotationError: a row breaks the format.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingInput(f"{path} is not a file. Check the path.")
+    check_is_file(path)
     frames: list[tuple[str, float]] = []
     for line, row in csv_rows(path):
         if len(row) != 2:
@@ -174,7 +172,7 @@ def _read_row_by_row(path: Path, eighth: EighthColumn) -> Annotations:
         number = videos.setdefault(row[0], len(videos))
         seconds = _number(path, line, "seconds", row[1])
         if seconds < 0:
-            raise AnnotationError(f"{path}, line {line}: the time {row[1]} is negative. Count from the start.")
+            raise AnnotationError(f"{path}, line {line}: the time {shown(row[1])} is negative. Count from the start.")
         if len(row) == 2:
             empty_video.append(number)
             empty_time.append(seconds)
@@ -235,36 +233,24 @@ def _assemble(
     )
 
 
-def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line number, stripped cells) of every row that is not blank; AnnotationError where it is no CSV in UTF-8."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            for row in reader:
-                if row and (len(row) > 1 or row[0].strip()):
-                    yield reader.line_num, [cell.strip() for cell in row]
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: not UTF-8 text. A pickle is not read; export the rows as CSV.") from error
-    except csv.Error as error:
-        raise AnnotationError(
-            f"{path}: not CSV: {error}. Export it again with commas between the columns."
-        ) from error
-
-
 def _number(path: Path, line: int, column: str, text: str) -> float:
     try:
         value = float(text)
     except ValueError as error:
-        raise AnnotationError(f"{path}, line {line}: {column} is {text!r}, not a number.") from error
+        raise AnnotationError(f"{path}, line {line}: {column} is {shown(text)}, not a number.") from error
     if not math.isfinite(value):
-        raise AnnotationError(f"{path}, line {line}: {column} is {text}. Drop the row; numbers must be finite.")
+        raise AnnotationError(
+            f"{path}, line {line}: {column} is {shown(text)}. Drop the row; numbers must be finite."
+        )
     return value
 
 
 def _whole(path: Path, line: int, column: str, text: str) -> int:
     value = _number(path, line, column, text)
     if not 0 <= value < 2**63 or not value.is_integer():
-        raise AnnotationError(f"{path}, line {line}: {column} is {text!r}. It must be a whole number, 0 or more.")
+        raise AnnotationError(
+            f"{path}, line {line}: {column} is {shown(text)}. It must be a whole number, 0 or more."
+        )
     return int(value)
 
 

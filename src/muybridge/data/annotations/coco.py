@@ -3,26 +3,27 @@
 A picture is a frame of a video in one of three ways, tried in this order:
 
 1. the image has `video` (a name) and `time_seconds`, as `write_coco` writes;
-2. the image has `video_id` and `frame_id` (frames from 0), and the file has `videos`: needs `rate_fps`;
+2. the image has `video_id` and `frame_id` (frames from 0), and the file has `videos`: needs `rate_fps`, or the films;
 3. otherwise every image is a video of its own, named as its file, at time 0.
 
 A person's identity is `track_id` (or `instance_id`). A box with several actions is several annotations.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from muybridge.data.annotations.frame_clock import FrameClock, clock_of
 from muybridge.data.annotations.table import NO_LABEL, NO_PERSON, AnnotationRows, Annotations
-from muybridge.data.label_maps import LabelMap, parse_json, read_text
+from muybridge.data.label_maps import LabelMap
+from muybridge.data.text_files import is_number, is_whole, parse_json, read_text, shown
 from muybridge.errors import AnnotationError
 from muybridge.media.outputs import atomic_output
 
 
 def read_coco(  # noqa: C901 - a flat list of checks
-    path: str | Path, *, rate_fps: float | None = None, results: str | Path | None = None
+    path: str | Path, *, rate_fps: float | FrameClock | None = None, results: str | Path | None = None
 ) -> tuple[Annotations, LabelMap]:
     """Read a COCO file: rows in the order of `annotations`, and its categories as the label map.
 
@@ -30,7 +31,7 @@ def read_coco(  # noqa: C901 - a flat list of checks
 
     Args:
         path: the file with images and categories.
-        rate_fps: frames a second, for files that count frames.
+        rate_fps: for files that count frames: frames a second, or a clock that knows when each frame is shown.
         results: a results list (image_id, category_id, bbox, score) to read instead of the file's annotations.
 
     Raises:
@@ -54,6 +55,7 @@ def read_coco(  # noqa: C901 - a flat list of checks
     if not isinstance(listed, list):
         raise AnnotationError(f"{source}: the annotations are no list. Export the file again.")
     seen: set[Any] = set()
+    known = set(labels.ids)
     for position, entry in enumerate(listed):
         where = f"{source}, annotation number {position}"
         if not isinstance(entry, dict):
@@ -62,15 +64,17 @@ def read_coco(  # noqa: C901 - a flat list of checks
             continue
         image = entry.get("image_id")
         if not isinstance(image, int | str) or image not in frames:
-            raise AnnotationError(f"{where}: the image {image!r} is not among the images. Add it or drop the row.")
+            raise AnnotationError(
+                f"{where}: the image {shown(image)} is not among the images. Add it or drop the row."
+            )
         seen.add(image)
         label = entry.get("category_id")
-        if not isinstance(label, int) or label not in labels.ids:
-            raise AnnotationError(f"{where}: the category {label!r} is not among the categories. Add it.")
+        if not is_whole(label) or label not in known:
+            raise AnnotationError(f"{where}: the category {shown(label)} is not among the categories. Add it.")
         person = entry.get("track_id", entry.get("instance_id"))
         score = entry.get("score")
-        if not _is_number(score) and (results is not None or score is not None):
-            raise AnnotationError(f"{where}: score is {score!r}. Each result needs a number.")
+        if not is_number(score) and (results is not None or score is not None):
+            raise AnnotationError(f"{where}: score is {shown(score)}. Each result needs a number.")
         video, time = frames[image]
         rows.add(
             video, time, _box(where, entry.get("bbox")), label=label, person=_identity(where, person), score=score
@@ -140,7 +144,7 @@ def write_coco(path: str | Path, annotations: Annotations, labels: LabelMap) -> 
 
 def _categories(path: Path, categories: Any) -> LabelMap:
     if not isinstance(categories, list) or not all(
-        isinstance(entry, dict) and isinstance(entry.get("name"), str) and isinstance(entry.get("id"), int)
+        isinstance(entry, dict) and isinstance(entry.get("name"), str) and is_whole(entry.get("id"))
         for entry in categories
     ):
         raise AnnotationError(f"{path}: 'categories' must be a list of objects with id and name. Export it again.")
@@ -148,7 +152,7 @@ def _categories(path: Path, categories: Any) -> LabelMap:
 
 
 def _frames(
-    path: Path, content: Mapping[str, Any], rate_fps: float | None, rows: AnnotationRows
+    path: Path, content: Mapping[str, Any], rate_fps: float | FrameClock | None, rows: AnnotationRows
 ) -> dict[Any, tuple[str, float]]:
     """Video and seconds of each image by its id; frame sizes go into `rows`."""
     listed = content.get("videos", [])
@@ -157,45 +161,54 @@ def _frames(
     ):
         raise AnnotationError(f"{path}: 'videos' must be a list of objects with id and name. Export it again.")
     videos = {entry["id"]: str(entry.get("name", entry.get("file_name"))) for entry in listed}
+    clock = None if rate_fps is None else clock_of(rate_fps)
     frames: dict[Any, tuple[str, float]] = {}
     for position, image in enumerate(content["images"]):
         where = f"{path}, image number {position}"
         if not isinstance(image, dict) or not isinstance(image.get("id"), int | str):
             raise AnnotationError(f"{where}: an image needs an id. Export the file again.")
         if image["id"] in frames:
-            raise AnnotationError(f"{where}: the id {image['id']!r} stands twice. Make each one different.")
-        if "video" in image and _is_number(image.get("time_seconds")):
+            raise AnnotationError(f"{where}: the id {shown(image['id'])} stands twice. Make each one different.")
+        if "video" in image and is_number(image.get("time_seconds")):
             frames[image["id"]] = (str(image["video"]), float(image["time_seconds"]))
-        elif "video_id" in image and _is_number(image.get("frame_id")):
-            if rate_fps is None or not rate_fps > 0:
-                raise AnnotationError(f"{where}: times are frame numbers. Give rate_fps, the frames a second.")
-            if not isinstance(image["video_id"], int | str) or image["video_id"] not in videos:
-                raise AnnotationError(f"{where}: the video {image['video_id']!r} is not among 'videos'. Add it.")
-            frames[image["id"]] = (videos[image["video_id"]], image["frame_id"] / rate_fps)
+        elif "video_id" in image and is_number(image.get("frame_id")):
+            frames[image["id"]] = _counted_frame(where, image, videos, clock)
         else:
             frames[image["id"]] = (str(image.get("file_name", image["id"])), 0.0)
         width, height = image.get("width"), image.get("height")
-        if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:
+        if is_whole(width) and is_whole(height) and width and height:
             rows.frame_sizes[frames[image["id"]][0]] = (width, height)
     return frames
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _counted_frame(
+    where: str, image: dict[str, Any], videos: Mapping[Any, str], clock: FrameClock | None
+) -> tuple[str, float]:
+    """Video and seconds of an image that counts frames."""
+    if clock is None:
+        raise AnnotationError(f"{where}: times are frame numbers. Give rate_fps, the frames a second.")
+    video, frame = image["video_id"], image["frame_id"]
+    if not isinstance(video, int | str) or video not in videos:
+        raise AnnotationError(f"{where}: the video {shown(video)} is not among 'videos'. Add it.")
+    if not is_whole(frame):
+        raise AnnotationError(f"{where}: frame_id is {shown(frame)}. It must be a whole number, 0 or more.")
+    return videos[video], float(clock.seconds(videos[video], [frame])[0])
 
 
 def _box(where: str, box: Any) -> tuple[float, float, float, float]:
-    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(edge) for edge in box):
-        raise AnnotationError(f"{where}: bbox is {box!r}. It must be four numbers: left, top, width, height.")
+    if not isinstance(box, list) or len(box) != 4 or not all(is_number(edge) for edge in box):
+        raise AnnotationError(f"{where}: bbox is {shown(box)}. It must be four numbers: left, top, width, height.")
     left, top, width, height = (float(edge) for edge in box)
     if width < 0 or height < 0:
-        raise AnnotationError(f"{where}: bbox {box} has a negative size. Order it as left, top, width, height.")
+        raise AnnotationError(
+            f"{where}: bbox {shown(box)} has a negative size. Order it as left, top, width, height."
+        )
     return left, top, left + width, top + height
 
 
 def _identity(where: str, person: Any) -> int | None:
     if person is None or person == NO_PERSON:
         return None
-    if not isinstance(person, int) or person < 0:
-        raise AnnotationError(f"{where}: track_id is {person!r}. It must be a whole number, 0 or more.")
+    if not is_whole(person):
+        raise AnnotationError(f"{where}: track_id is {shown(person)}. It must be a whole number, 0 or more.")
     return person

@@ -1,8 +1,10 @@
 """CVAT for video 1.1: tracks of boxes in XML, with actions as an attribute of the boxes or as the track's label.
 
-CVAT writes frames, not seconds, so the frame rate is an argument. A track may list key frames only: between two boxes
-the missing frames are interpolated linearly, as CVAT's player does. Boxes marked outside are not there; occluded ones
-are.
+CVAT writes frames, not seconds, so the frame rate, or the film, is an argument. A track may list key frames only:
+between two boxes the missing frames are interpolated linearly, as CVAT's player does. Boxes marked outside are not
+there; occluded ones are. A turned box, a polygon, an ellipse or a mask counts as the upright box around it.
+
+A file is of one task, or of a project of several, whose tracks then name their task.
 """
 
 from itertools import pairwise
@@ -13,10 +15,12 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
+from muybridge.data.annotations.frame_clock import FrameClock, clock_of
 from muybridge.data.annotations.safe_xml import read_xml
 from muybridge.data.annotations.table import NO_LABEL, NO_PERSON, AnnotationRows, Annotations
 from muybridge.data.label_maps import LabelMap
-from muybridge.errors import AnnotationError, OptionError
+from muybridge.data.text_files import parse_whole, shown
+from muybridge.errors import AnnotationError
 from muybridge.escapes import printable
 from muybridge.media.outputs import atomic_output
 
@@ -24,12 +28,16 @@ _EDGES = ("xtl", "ytl", "xbr", "ybr")
 # AVA's own class names hold commas.
 _SEPARATOR = ";"
 ACTIONS_ATTRIBUTE = "actions"
+_SHAPES = ("box", "polygon", "ellipse", "mask")
+_OTHER_SHAPES = ("polyline", "points", "cuboid", "skeleton")
+# Between two boxes of a track, where no film tells how long it is: nine hours at 30 frames a second.
+_LONGEST_SPAN = 1_000_000
 
 
 def read_cvat(
     path: str | Path,
     *,
-    rate_fps: float,
+    rate_fps: float | FrameClock,
     labels: LabelMap | None = None,
     video: str | None = None,
     action_attribute: str | None = None,
@@ -38,42 +46,74 @@ def read_cvat(
 
     Args:
         path: annotations.xml.
-        rate_fps: frames a second of the annotated video.
+        rate_fps: frames a second of the annotated videos, or a clock that knows when each frame is shown.
         labels: gives names their ids; None numbers the names of the file from 0, as `cvat_label_names` lists them.
-        video: name to give; the file's own `source` where None.
+        video: name to give, if the file is of one video; the file's own `source` where None.
         action_attribute: box attribute that holds the actions, several separated by ";", "" or "none" for no action.
             None takes the attribute "actions" of boxes that have it, and the track's label of all others.
 
     Raises:
         MissingInput: no such file.
-        AnnotationError: broken XML, a missing or bad number, a name that is not in the label map.
+        AnnotationError: broken XML, a missing or bad number, a name that is not in the label map, a shape that is no
+            area, a track of no task.
         OptionError: rate_fps is not positive.
     """
-    path = Path(path)
-    _check_rate(rate_fps)
+    path, clock = Path(path), clock_of(rate_fps)
     root = read_xml(path)
     if root.tag != "annotations":
         raise AnnotationError(f"{path}: the root is <{root.tag}>, not <annotations>. Export 'CVAT for video 1.1'.")
-    if root.find("image") is not None and root.find("track") is None:
+    if any(len(image) for image in root.iter("image")) or (
+        root.find("image") is not None and root.find("track") is None
+    ):
         raise AnnotationError(f"{path}: this is 'CVAT for images'. Export the task as 'CVAT for video 1.1'.")
-    name = video or _source(root, path)
     rows = AnnotationRows("pixel")
-    size = root.find(".//original_size")
-    if size is not None:
-        width, height = (size.findtext(side, "0") for side in ("width", "height"))
-        if width.isdecimal() and height.isdecimal() and int(width) and int(height):
-            rows.frame_sizes[name] = (int(width), int(height))
-    labels = labels or _labels_of(path, root, action_attribute)
+    tasks = _tasks(path, root, video, rows.frame_sizes)
+    labels = labels or _labels_of(root, action_attribute)
     for position, track in enumerate(root.iter("track")):
         person = _whole(path, f"track number {position}", "id", track.get("id", str(position)))
+        name = _video_of(path, tasks, track, person)
         boxes = _track_boxes(path, track, person)
-        for frame, box, element in _interpolated(boxes):
+        seen = _interpolated(path, person, boxes, clock.num_frames(name)) if boxes else []
+        times = clock.seconds(name, [frame for frame, *_ in seen]).tolist() if seen else []
+        for time, (_, box, element) in zip(times, seen, strict=True):
             for label in _actions(path, track, element, person, labels, action_attribute):
-                rows.add(name, frame / rate_fps, box, label=label, person=person)
+                rows.add(name, time, box, label=label, person=person)
     return rows.annotations()
 
 
-def write_cvat(path: str | Path, annotations: Annotations, *, rate_fps: float, labels: LabelMap) -> None:
+def _tasks(
+    path: Path, root: ElementTree.Element, video: str | None, frame_sizes: dict[str, tuple[int, int]]
+) -> dict[str, str]:
+    """The names of a file's videos by the ids of their tasks; `frame_sizes` receives those that are stated."""
+    found = root.findall("./meta/project/tasks/task") or root.findall("./meta/task") or root.findall("./meta/job")
+    tasks: dict[str, str] = {}
+    for number, element in enumerate(found or [root]):
+        own = element.findtext("source") or root.findtext("./meta/source") if len(found) < 2 else None
+        name = own or element.findtext("source") or element.findtext("name") or path.stem
+        name = video if video is not None and len(found) < 2 else name
+        size = element.find("original_size")
+        size = root.find(".//original_size") if size is None and len(found) < 2 else size
+        if size is not None:
+            width, height = (parse_whole(size.findtext(side, "")) for side in ("width", "height"))
+            if width and height:
+                frame_sizes[name] = (width, height)
+        tasks[element.findtext("id", str(number))] = name
+    return tasks
+
+
+def _video_of(path: Path, tasks: dict[str, str], track: ElementTree.Element, person: int) -> str:
+    if len(tasks) == 1:
+        return next(iter(tasks.values()))
+    number = track.get("task_id", "")
+    if number not in tasks:
+        raise AnnotationError(
+            f"{path}, track {person}: its task_id {shown(number)} is none of the project's {len(tasks)} tasks, so"
+            " its film is not known. Export the project again, or its tasks one by one."
+        )
+    return tasks[number]
+
+
+def write_cvat(path: str | Path, annotations: Annotations, *, rate_fps: float | FrameClock, labels: LabelMap) -> None:
     """Write one video's rows as CVAT for video 1.1: one track a person, labelled "person", every box a key frame.
 
     Actions go into the box attribute "actions", separated by ";". A gap in a track is closed by a box marked outside,
@@ -83,7 +123,7 @@ def write_cvat(path: str | Path, annotations: Annotations, *, rate_fps: float, l
     Args:
         path: the XML file.
         annotations: of exactly one video, in pixels.
-        rate_fps: frames a second; times are rounded to the nearest frame.
+        rate_fps: frames a second, where times are rounded to the nearest frame; or a clock.
         labels: names of the actions.
 
     Raises:
@@ -91,12 +131,11 @@ def write_cvat(path: str | Path, annotations: Annotations, *, rate_fps: float, l
         OptionError: rate_fps is not positive.
         OutputError: it cannot be written.
     """
-    path = Path(path)
-    _check_rate(rate_fps)
+    path, clock = Path(path), clock_of(rate_fps)
     if annotations.unit != "pixel" or len(np.unique(annotations.video)) > 1:
         raise AnnotationError(f"{path}: CVAT takes one video with boxes in pixels. Use .of_video() and .in_pixels().")
     name = annotations.videos[int(annotations.video[0])] if len(annotations) else path.stem
-    frames = np.rint(annotations.time_seconds * rate_fps).astype(int)
+    frames = clock.numbers(name, annotations.time_seconds) if len(annotations) else np.zeros(0, np.int64)
     root = ElementTree.Element("annotations")
     ElementTree.SubElement(root, "version").text = "1.1"
     root.append(_meta(printable(name), int(frames.max(initial=-1)) + 1, annotations.frame_sizes.get(name)))
@@ -126,26 +165,16 @@ def _meta(name: str, num_frames: int, size: tuple[int, int] | None) -> ElementTr
     return meta
 
 
-def _check_rate(rate_fps: float) -> None:
-    if not rate_fps > 0:
-        raise OptionError(f"rate_fps is {rate_fps}. It must be the video's positive frames a second.")
-
-
-def _source(root: ElementTree.Element, path: Path) -> str:
-    return root.findtext(".//source") or root.findtext(".//task/name") or path.stem
-
-
 def cvat_label_names(path: str | Path, *, action_attribute: str | None = None) -> tuple[str, ...]:
     """The action names that a file uses, sorted: what `read_cvat` numbers from 0 when it is given no label map."""
-    path = Path(path)
-    return _labels_of(path, read_xml(path), action_attribute).names
+    return _labels_of(read_xml(Path(path)), action_attribute).names
 
 
-def _labels_of(path: Path, root: ElementTree.Element, action_attribute: str | None) -> LabelMap:
+def _labels_of(root: ElementTree.Element, action_attribute: str | None) -> LabelMap:
     names = {
         name
         for track in root.iter("track")
-        for box in track.iter("box")
+        for box in _shapes(track)
         for name in _action_names(track, box, action_attribute)
     }
     ordered = sorted(names) or ["person"]
@@ -170,49 +199,110 @@ def _actions(
     action_attribute: str | None,
 ) -> list[int]:
     names = _action_names(track, box, action_attribute)
-    unknown = [name for name in names if name not in labels.names]
+    unknown = [name for name in names if name not in labels.id_of]
     if unknown:
         raise AnnotationError(
-            f"{path}, track {person}: the label {unknown[0]!r} is not in the label map. Add it, or correct the label."
+            f"{path}, track {person}: the label {shown(unknown[0])} is not in the label map. Add it, or correct the"
+            " label."
         )
-    return [labels.ids[labels.names.index(name)] for name in names] or [NO_LABEL]
+    return [labels.id_of[name] for name in names] or [NO_LABEL]
 
 
+# Frame; left, top, right, bottom and the turn in degrees; its element; whether the track leaves here.
 TrackBox = tuple[int, list[float], ElementTree.Element, bool]
+
+
+def _shapes(track: ElementTree.Element) -> list[ElementTree.Element]:
+    return [element for element in track if element.tag in _SHAPES]
 
 
 def _track_boxes(path: Path, track: ElementTree.Element, person: int) -> list[TrackBox]:
     boxes: list[TrackBox] = []
-    for element in track.iter("box"):
-        where = f"track {person}, frame {element.get('frame')}"
-        frame = _whole(path, where, "frame", element.get("frame", ""))
+    other = next((element.tag for element in track if element.tag in _OTHER_SHAPES), None)
+    if other is not None:
+        raise AnnotationError(f"{path}, track {person}: it is drawn as <{other}>, not as a box. Draw boxes.")
+    for element in _shapes(track):
+        frame = _whole(path, f"track {person}", "frame", element.get("frame", ""))
+        where = f"{path}, track {person}, frame {frame}"
         try:
-            box = [float(element.attrib[edge]) for edge in _EDGES]
+            box = _box_of(element)
         except (KeyError, ValueError) as error:
-            raise AnnotationError(f"{path}, {where}: a box needs numbers {', '.join(_EDGES)}.") from error
+            raise AnnotationError(f"{where}: a {element.tag} needs numbers: {_NEEDED[element.tag]}.") from error
         if not np.isfinite(box).all() or box[2] < box[0] or box[3] < box[1]:
-            raise AnnotationError(f"{path}, {where}: the box {box} is reversed or not finite. Correct or delete it.")
+            raise AnnotationError(f"{where}: the box {box[:4]} is reversed or not finite. Correct or delete it.")
         boxes.append((frame, box, element, element.get("outside") == "1"))
     boxes.sort(key=lambda entry: entry[0])
-    for one, other in pairwise(boxes):
-        if one[0] == other[0]:
+    for one, following in pairwise(boxes):
+        if one[0] == following[0]:
             raise AnnotationError(f"{path}, track {person}: two boxes in frame {one[0]}. Delete one.")
     return boxes
 
 
-def _interpolated(boxes: list[TrackBox]) -> list[tuple[int, list[float], ElementTree.Element]]:
+_NEEDED = {
+    "box": ", ".join(_EDGES),
+    "polygon": "points as x,y;x,y;...",
+    "ellipse": "cx, cy, rx, ry",
+    "mask": "left, top, width, height",
+}
+
+
+def _box_of(element: ElementTree.Element) -> list[float]:
+    """Left, top, right, bottom and the turn in degrees, clockwise around the middle, of a shape."""
+    if element.tag == "polygon":
+        points = [tuple(map(float, point.split(","))) for point in element.attrib["points"].split(";")]
+        across, down = zip(*points, strict=True)
+        return [min(across), min(down), max(across), max(down), 0.0]
+    turn = float(element.get("rotation", "0"))
+    if element.tag == "ellipse":
+        middle_x, middle_y, wide, high = (float(element.attrib[name]) for name in ("cx", "cy", "rx", "ry"))
+        return [middle_x - wide, middle_y - high, middle_x + wide, middle_y + high, turn]
+    if element.tag == "mask":
+        left, top, width, height = (float(element.attrib[name]) for name in ("left", "top", "width", "height"))
+        return [left, top, left + width, top + height, 0.0]
+    return [*(float(element.attrib[edge]) for edge in _EDGES), turn]
+
+
+def _upright(box: list[float], kind: str) -> list[float]:
+    """The upright box around a box, or an ellipse in a box, turned around its middle."""
+    left, top, right, bottom, degrees = box
+    if not degrees:
+        return box[:4]
+    middle_x, middle_y, wide, high = (left + right) / 2, (top + bottom) / 2, (right - left) / 2, (bottom - top) / 2
+    across, down = abs(np.cos(np.radians(degrees))), abs(np.sin(np.radians(degrees)))
+    if kind == "ellipse":
+        reach_x, reach_y = np.hypot(wide * across, high * down), np.hypot(wide * down, high * across)
+    else:
+        reach_x, reach_y = wide * across + high * down, wide * down + high * across
+    # Quarter turns must come out in whole pixels where they went in so.
+    return [
+        round(float(edge), 9)
+        for edge in (middle_x - reach_x, middle_y - reach_y, middle_x + reach_x, middle_y + reach_y)
+    ]
+
+
+def _interpolated(
+    path: Path, person: int, boxes: list[TrackBox], num_frames: int | None
+) -> list[tuple[int, list[float], ElementTree.Element]]:
     """Every frame at which the track is seen; frames between keep the attributes of the box before them."""
     seen: list[tuple[int, list[float], ElementTree.Element]] = []
     for number, (frame, box, element, outside) in enumerate(boxes):
         if outside:
             continue
-        seen.append((frame, box, element))
-        if number + 1 < len(boxes):
-            later, target, _, leaves = boxes[number + 1]
-            for between in range(frame + 1, later):
-                share = 0.0 if leaves else (between - frame) / (later - frame)
-                moved = [a + (b - a) * share for a, b in zip(box, target, strict=True)]
-                seen.append((between, moved, element))
+        seen.append((frame, _upright(box, element.tag), element))
+        if number + 1 == len(boxes):
+            continue
+        later, target, _, leaves = boxes[number + 1]
+        end = later if num_frames is None else min(later, num_frames)
+        if end - frame > _LONGEST_SPAN:
+            raise AnnotationError(
+                f"{path}, track {person}: its boxes of the frames {frame} and {later} lie hours apart. Correct one,"
+                " or give the film."
+            )
+        turn = (target[4] - box[4] + 180) % 360 - 180
+        for between in range(frame + 1, end):
+            share = 0.0 if leaves else (between - frame) / (later - frame)
+            moved = [a + (b - a) * share for a, b in zip(box[:4], target[:4], strict=True)]
+            seen.append((between, _upright([*moved, box[4] + turn * share], element.tag), element))
     return seen
 
 
@@ -258,6 +348,7 @@ def _write_track(track: ElementTree.Element, boxes: list[WrittenBox]) -> None:
 
 
 def _whole(path: Path, where: str, name: str, text: str) -> int:
-    if not text.isdecimal():
-        raise AnnotationError(f"{path}, {where}: {name} is {text!r}. It must be a whole number, 0 or more.")
-    return int(text)
+    value = parse_whole(text)
+    if value is None:
+        raise AnnotationError(f"{path}, {where}: {name} is {shown(text)}. It must be a whole number, 0 or more.")
+    return value

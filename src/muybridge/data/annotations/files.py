@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from muybridge.data.annotations.ava import csv_rows, read_ava
+from muybridge.data.annotations.ava import read_ava
 from muybridge.data.annotations.coco import read_coco
-from muybridge.data.annotations.cvat import cvat_label_names, read_cvat
+from muybridge.data.annotations.cvat import read_cvat
+from muybridge.data.annotations.frame_clock import FilmClock, FilmsByName, FrameClock
 from muybridge.data.annotations.mot import read_mot
-from muybridge.data.annotations.table import NO_LABEL, NO_PERSON, Annotations
+from muybridge.data.annotations.table import NO_LABEL, NO_PERSON, Annotations, look_like_pixels
 from muybridge.data.annotations.tubes import read_tubes
 from muybridge.data.annotations.via import read_via
-from muybridge.data.label_maps import LabelMap, parse_json, read_text
-from muybridge.data.video_files import VideoFile, find_videos
-from muybridge.errors import AnnotationError, MissingInput
-from muybridge.media.video_reader import DEFAULT_RATE, VideoReader
+from muybridge.data.label_maps import LabelMap
+from muybridge.data.text_files import csv_rows, exists, parse_json, read_text, shown
+from muybridge.data.video_files import VideoFile, VideoFolder, find_videos
+from muybridge.errors import AnnotationError, InputError, MissingInput
+from muybridge.media.frame_times import FrameTimes
 
 
 def read_annotated_videos(path: Path, labels: LabelMap, videos: Path) -> tuple[Annotations, dict[str, VideoFile]]:
@@ -26,14 +28,15 @@ def read_annotated_videos(path: Path, labels: LabelMap, videos: Path) -> tuple[A
     Args:
         path: AVA CSV, VIA 3 (JSON or CSV), COCO JSON, CVAT for video XML, tubes as JSON; or a folder of such files.
         labels: gives names their ids; ids of a file must be in it.
-        videos: folder that holds the videos; frame numbers become seconds by the rates of its files.
+        videos: folder that holds the videos; frame numbers become seconds by the times of its films.
 
     Raises:
         MissingInput: no such file, or a folder without annotations.
         AnnotationError: a file breaks its format, a video is missing, or a class is not in the label map.
     """
     files = _files(path)
-    parts = [_read(file, labels, _Rates(videos)) for file in files]
+    films = _Films(videos)
+    parts = [_read(file, labels, films) for file in files]
     annotations = join_annotations(parts)
     labels.columns(annotations.label[annotations.label != NO_LABEL])
     return annotations, find_videos(annotations.videos, videos)
@@ -45,7 +48,7 @@ def read_boxes(path: Path, videos: Sequence[Path], *, rename_lone: bool = False)
     Args:
         path: AVA CSV, MOT text, COCO JSON, CVAT XML, VIA JSON or CSV; or a folder of such files. In AVA's CSV the
             eighth column is taken for a score where it holds fractions, else for a person.
-        videos: the videos that the boxes are about; frame numbers become seconds by their rates.
+        videos: the videos that the boxes are about; frame numbers become seconds by their times.
         rename_lone: take boxes of one video for those of the one video given, whatever its name: a MOT file has none
             but its own.
 
@@ -53,8 +56,8 @@ def read_boxes(path: Path, videos: Sequence[Path], *, rename_lone: bool = False)
         MissingInput: no such file.
         AnnotationError: a file breaks its format.
     """
-    rates = _Rates(None, videos)
-    parts = [_read(file, None, rates) for file in _files(path)]
+    films = _Films(None, videos)
+    parts = [_read(file, None, films) for file in _files(path)]
     joined = join_annotations(parts)
     if rename_lone and len(videos) == 1 and len(joined.videos) <= 1:
         name = videos[0].stem
@@ -65,25 +68,38 @@ def read_boxes(path: Path, videos: Sequence[Path], *, rename_lone: bool = False)
 
 
 def _files(path: Path) -> list[Path]:
-    if path.is_dir():
+    if exists(path) and path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.suffix.lower() in (".csv", ".xml", ".json", ".txt"))
         if not files:
             raise MissingInput(f"the folder {path} holds no annotations. Give CSV, XML, JSON or MOT text files")
         return files
-    if not path.is_file():
+    if not exists(path):
         raise MissingInput(f"there is no file of annotations {path}")
     return [path]
 
 
-class _Rates:
-    """Frames a second of a video by its name; of a lone video whatever the name."""
+class _Films:
+    """The films that annotations are about: which is meant by a name, and when its frames are shown."""
 
     def __init__(self, folder: Path | None, videos: Sequence[Path] = ()) -> None:
-        self._folder, self._videos = folder, list(videos)
+        self._folder = None if folder is None else VideoFolder(folder)
+        self._videos = list(videos)
+        self._times = FilmsByName(self._path_of)
 
-    def of(self, name: str, source: Path) -> float:
+    def clock(self, source: Path) -> FrameClock:
+        """For the frame numbers in an annotation file."""
+
+        def times_of(name: str) -> FrameTimes:
+            try:
+                return self._times(name)
+            except (AnnotationError, InputError) as error:
+                raise type(error)(f"{source} counts frames of {name!r}: {error}") from error
+
+        return FilmClock(times_of)
+
+    def _path_of(self, name: str) -> Path:
         if self._folder is not None:
-            return find_videos([name], self._folder)[name].rate
+            return self._folder.paths([name])[name]
         matching = [
             video for video in self._videos if name in (video.name, video.stem) or Path(name).stem == video.stem
         ]
@@ -91,81 +107,63 @@ class _Rates:
             matching = self._videos
         if not matching:
             raise AnnotationError(
-                f"{source} counts frames of {name!r}, which is not among the videos given, so that their rate is not "
-                "known. Name the file as its video, or give that video."
+                "it is not among the videos given, so that their times are not known. Name the file as its video, or"
+                " give that video."
             )
-        with VideoReader(matching[0]) as reader:
-            return float(reader.info.average_rate or DEFAULT_RATE)
-
-    def any(self, source: Path) -> float:
-        """For formats that tell one rate for all of a file's videos."""
-        if self._videos:
-            return self.of(self._videos[0].name, source)
-        assert self._folder is not None
-        first = next(
-            (p for p in sorted(self._folder.rglob("*")) if p.suffix.lower() in {".mp4", ".avi", ".mkv"}), None
-        )
-        if first is None:
-            raise AnnotationError(f"{source} counts frames, but {self._folder} holds no video to tell their rate.")
-        with VideoReader(first) as reader:
-            return float(reader.info.average_rate or DEFAULT_RATE)
+        return matching[0]
 
 
-def _read(path: Path, labels: LabelMap | None, rates: _Rates) -> Annotations:
-    readers: dict[str, Callable[[Path, LabelMap | None, _Rates], Annotations]] = {
+def _read(path: Path, labels: LabelMap | None, films: _Films) -> Annotations:
+    readers: dict[str, Callable[[Path, LabelMap | None, FrameClock], Annotations]] = {
         ".csv": _read_csv,
-        ".xml": _read_xml,
+        ".xml": lambda file, labels, clock: read_cvat(file, rate_fps=clock, labels=labels),
         ".json": _read_json,
-        ".txt": lambda file, _, rates: read_mot(file, rate_fps=rates.of(file.stem, file)),
+        ".txt": lambda file, _, clock: read_mot(file, rate_fps=clock),
     }
     if path.suffix.lower() not in readers:
         raise AnnotationError(f"{path} is of no known format. Give AVA or VIA .csv, CVAT .xml, .json, or MOT .txt.")
-    return readers[path.suffix.lower()](path, labels, rates)
+    try:
+        return readers[path.suffix.lower()](path, labels, films.clock(path))
+    except AnnotationError as error:  # of the table, which knows no file
+        raise error if str(path) in str(error) else AnnotationError(f"{path}: {error}") from error
 
 
-def _read_csv(path: Path, labels: LabelMap | None, rates: _Rates) -> Annotations:
-    del rates
+def _read_csv(path: Path, labels: LabelMap | None, clock: FrameClock) -> Annotations:
+    del clock
     first = next((row for _, row in csv_rows(path)), [])
     if first and first[0].startswith("#"):
         return read_via(path, labels)
     if labels is not None:
-        return read_ava(path, eighth="person")
+        return _in_shares(path, read_ava(path, eighth="person"))
     eighths = [row[7] for _, row in csv_rows(path) if len(row) == 8]
     # A lone 1 everywhere may be either, and does no harm as a score.
     are_people = all(text.isdecimal() for text in eighths) and not set(eighths) <= {"1"}
-    return read_ava(path, eighth="person" if are_people else "score")
+    return _in_shares(path, read_ava(path, eighth="person" if are_people else "score"))
 
 
-def _read_xml(path: Path, labels: LabelMap | None, rates: _Rates) -> Annotations:
-    if labels is None:
-        names = cvat_label_names(path)
-        labels = LabelMap(names, tuple(range(len(names))))
-    # The rate is only known once the file has said which video it is about.
-    seconds_are_frames = read_cvat(path, rate_fps=1.0, labels=labels)
-    if not seconds_are_frames.videos:
-        return seconds_are_frames
-    rate = rates.of(seconds_are_frames.videos[0], path)
-    return replace(seconds_are_frames, time_seconds=seconds_are_frames.time_seconds / rate)
+def _in_shares(path: Path, annotations: Annotations) -> Annotations:
+    """The same, or AnnotationError for boxes in pixels."""
+    reach = look_like_pixels(annotations)
+    if reach is not None:
+        raise AnnotationError(
+            f"{path}: the boxes reach {reach:g}, as pixels do. AVA's are shares of the frame: divide left and right"
+            " by its width, top and bottom by its height."
+        )
+    return annotations
 
 
-def _read_json(path: Path, labels: LabelMap | None, rates: _Rates) -> Annotations:
+def _read_json(path: Path, labels: LabelMap | None, clock: FrameClock) -> Annotations:
     content: Any = parse_json(path, read_text(path))
     keys = set(content) if isinstance(content, dict) else set[str]()
     if "gttubes" in keys:
-        return _renamed(*_tubes(path, rates), labels, path)
+        tubes = read_tubes(path, rate_fps=clock)
+        return _renamed(tubes.annotations, tubes.labels, labels, path)
     if {"metadata", "attribute"} <= keys:
         return read_via(path, labels)
     if "images" in keys:
-        images = content["images"] if isinstance(content["images"], list) else []
-        counts_frames = any("frame_id" in image for image in images if isinstance(image, dict))
-        annotations, theirs = read_coco(path, rate_fps=rates.any(path) if counts_frames else None)
+        annotations, theirs = read_coco(path, rate_fps=clock)
         return _renamed(annotations, theirs, labels, path)
     raise AnnotationError(f"{path} is JSON of no known format. Give COCO, VIA 3, or tubes of UCF101-24's form.")
-
-
-def _tubes(path: Path, rates: _Rates) -> tuple[Annotations, LabelMap]:
-    tubes = read_tubes(path, rate_fps=rates.any(path))
-    return tubes.annotations, tubes.labels
 
 
 def _renamed(annotations: Annotations, theirs: LabelMap, ours: LabelMap | None, path: Path) -> Annotations:
@@ -174,10 +172,10 @@ def _renamed(annotations: Annotations, theirs: LabelMap, ours: LabelMap | None, 
         return annotations
     used = annotations.label != NO_LABEL
     columns = theirs.columns(annotations.label[used])
-    unknown = sorted({theirs.names[column] for column in np.unique(columns).tolist()} - set(ours.names))
+    unknown = sorted({theirs.names[column] for column in np.unique(columns).tolist()} - ours.id_of.keys())
     if unknown:
-        raise AnnotationError(f"{path}: the class {unknown[0]!r} is not in the label map. Add it, or rename it.")
-    ids = [ours.ids[ours.names.index(name)] if name in ours.names else NO_LABEL for name in theirs.names]
+        raise AnnotationError(f"{path}: the class {shown(unknown[0])} is not in the label map. Add it, or rename it.")
+    ids = [ours.id_of.get(name, NO_LABEL) for name in theirs.names]
     label = annotations.label.copy()
     label[used] = np.array(ids, np.int64)[columns]
     return replace(annotations, label=label)

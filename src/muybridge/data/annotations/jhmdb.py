@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from muybridge.data.annotations.table import AnnotationRows
 from muybridge.data.annotations.tubes import TubeSet, read_tubes
-from muybridge.data.label_maps import LabelMap, read_text
+from muybridge.data.label_maps import LabelMap
+from muybridge.data.text_files import read_text, shown
 from muybridge.errors import AnnotationError, MissingExtra, MissingInput, OptionError
 
 # The clips' nominal rate; they were cut frame by frame.
@@ -92,6 +93,8 @@ def read_jhmdb_split(folder: str | Path, *, split: int) -> tuple[tuple[str, ...]
             if not text.strip():
                 continue
             if part not in parts or not name:
-                raise AnnotationError(f"{path}, line {line}: {text!r}. Expected a clip and 1 (training) or 2 (test).")
+                raise AnnotationError(
+                    f"{path}, line {line}: {shown(text)}. Expected a clip and 1 (training) or 2 (test)."
+                )
             parts[part].append(f"{path.name.removesuffix(ending)}/{Path(name.strip()).stem}")
     return tuple(parts["1"]), tuple(parts["2"])

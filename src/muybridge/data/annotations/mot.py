@@ -6,15 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
+from muybridge.data.annotations.frame_clock import FrameClock, clock_of
 from muybridge.data.annotations.table import NO_PERSON, AnnotationRows, Annotations
-from muybridge.data.label_maps import read_text
-from muybridge.errors import AnnotationError, OptionError
+from muybridge.data.text_files import read_text, shown
+from muybridge.errors import AnnotationError
 from muybridge.media.outputs import atomic_output
 
+# Frames and ids up to it are exact as floats.
+_LARGEST = 2**53
 _COLUMNS = ("frame", "id", "left", "top", "width", "height", "confidence")
 
 
-def read_mot(path: str | Path, *, rate_fps: float, video: str | None = None) -> Annotations:
+def read_mot(path: str | Path, *, rate_fps: float | FrameClock, video: str | None = None) -> Annotations:
     """Read tracks or detections (id -1), boxes in pixels, with confidences as scores.
 
     Coordinates are taken as the file has them: MOT counts pixels from 1, other tools from 0, and the file does not
@@ -23,7 +26,7 @@ def read_mot(path: str | Path, *, rate_fps: float, video: str | None = None) -> 
 
     Args:
         path: the text file.
-        rate_fps: frames a second of the video.
+        rate_fps: frames a second of the video, or a clock that knows when each is shown.
         video: its name; the file's stem where None.
 
     Raises:
@@ -32,9 +35,9 @@ def read_mot(path: str | Path, *, rate_fps: float, video: str | None = None) -> 
         OptionError: rate_fps is not positive.
     """
     path = Path(path)
-    if not rate_fps > 0:
-        raise OptionError(f"rate_fps is {rate_fps}. It must be the video's positive frames a second.")
+    clock, name = clock_of(rate_fps), video or path.stem
     rows = AnnotationRows("pixel")
+    found: list[tuple[int, tuple[float, ...], int | None, float]] = []
     for line, text in enumerate(read_text(path).splitlines(), start=1):
         if not text.strip():
             continue
@@ -45,9 +48,11 @@ def read_mot(path: str | Path, *, rate_fps: float, video: str | None = None) -> 
             frame, person, left, top, width, height = (float(cell) for cell in cells[:6])
             score = float(cells[6]) if len(cells) > 6 else 1.0
         except ValueError as error:
-            raise AnnotationError(f"{path}, line {line}: {error}. The first seven columns are numbers.") from error
-        if not all(math.isfinite(number) for number in (frame, person, left, top, width, height, score)):
-            raise AnnotationError(f"{path}, line {line}: NaN or infinity. Drop the row.")
+            raise AnnotationError(
+                f"{path}, line {line}: {shown(text)}. The first seven columns are numbers."
+            ) from error
+        if not all(abs(number) < _LARGEST for number in (frame, person, left, top, width, height, score)):
+            raise AnnotationError(f"{path}, line {line}: NaN, infinity or a number beyond reason. Drop the row.")
         if frame < 1 or frame % 1 or person % 1 or person < NO_PERSON or width < 0 or height < 0:
             raise AnnotationError(
                 f"{path}, line {line}: frame {cells[0]}, id {cells[1]}, size {cells[4]} x {cells[5]}: frames count"
@@ -55,11 +60,14 @@ def read_mot(path: str | Path, *, rate_fps: float, video: str | None = None) -> 
             )
         identity = None if person == NO_PERSON else int(person)
         box = (left, top, left + width, top + height)
-        rows.add(video or path.stem, (frame - 1) / rate_fps, box, person=identity, score=score)
+        found.append((int(frame) - 1, box, identity, score))
+    times = clock.seconds(name, [frame for frame, *_ in found]).tolist() if found else []
+    for time, (_, box, identity, score) in zip(times, found, strict=True):
+        rows.add(name, time, box, person=identity, score=score)
     return rows.annotations()
 
 
-def write_mot(path: str | Path, annotations: Annotations, *, rate_fps: float) -> None:
+def write_mot(path: str | Path, annotations: Annotations, *, rate_fps: float | FrameClock) -> None:
     """Write one video's boxes in pixels, in order of frame and id. Actions are not kept: MOT has no place for them.
 
     Rows that differ in their action alone are written once, with the highest score.
@@ -69,15 +77,14 @@ def write_mot(path: str | Path, annotations: Annotations, *, rate_fps: float) ->
         OptionError: rate_fps is not positive.
         OutputError: it cannot be written.
     """
-    path = Path(path)
-    if not rate_fps > 0:
-        raise OptionError(f"rate_fps is {rate_fps}. It must be the video's positive frames a second.")
+    path, clock = Path(path), clock_of(rate_fps)
     if annotations.unit != "pixel" or len(np.unique(annotations.video)) > 1:
         raise AnnotationError(f"{path}: MOT takes one video with boxes in pixels. Use .of_video() and .in_pixels().")
     count = len(annotations)
     people = np.full(count, NO_PERSON) if annotations.person is None else annotations.person
     scores = np.ones(count) if annotations.score is None else annotations.score
-    frames = np.rint(annotations.time_seconds * rate_fps).astype(int) + 1
+    name = annotations.videos[int(annotations.video[0])] if count else ""
+    frames = clock.numbers(name, annotations.time_seconds) + 1 if count else np.zeros(0, np.int64)
     written: dict[tuple[int, int, tuple[float, ...]], float] = {}
     for frame, person, box, score in zip(
         frames.tolist(), people.tolist(), annotations.boxes_xyxy.tolist(), scores.tolist(), strict=True

@@ -6,11 +6,11 @@ The CSV has rows `video,frame,left,top,right,bottom,action,tube[,score]`: boxes 
 
 from pathlib import Path
 
-from muybridge.data.annotations.ava import csv_rows
 from muybridge.data.annotations.table import AnnotationRows
 from muybridge.data.annotations.tubes import TubeSet, read_tubes, refuse_pickle
 from muybridge.data.label_maps import LabelMap
-from muybridge.errors import AnnotationError, MissingInput
+from muybridge.data.text_files import check_is_file, csv_rows, shown
+from muybridge.errors import AnnotationError
 
 RATE_FPS = 25.0
 _COLUMNS = ("frame", "left", "top", "right", "bottom", "action", "tube", "score")
@@ -38,10 +38,10 @@ def read_multisports(path: str | Path, *, labels: LabelMap | None = None) -> Tub
 def _read_csv(path: Path, labels: LabelMap | None) -> TubeSet:
     rows = AnnotationRows("normalised")
     people: dict[str, dict[tuple[int, int], int]] = {}
-    highest, width = 0, 0
+    classes, width = set[int](), 0
     refuse_pickle(path, "Name the CSV or the JSON.")
-    if not path.is_file():
-        raise MissingInput(f"{path} is not a file. Check the path.")
+    check_is_file(path)
+    known = None if labels is None else set(labels.ids)
     for line, row in csv_rows(path):
         where = f"{path}, line {line}"
         if len(row) not in (8, 9) or (width and len(row) != width):
@@ -57,7 +57,7 @@ def _read_csv(path: Path, labels: LabelMap | None) -> TubeSet:
             raise AnnotationError(
                 f"{where}: frames count from 1, and boxes are left, top, right, bottom. Correct it."
             )
-        if labels is not None and action not in labels.ids:
+        if known is not None and action not in known:
             raise AnnotationError(
                 f"{where}: the class id {action} is not in the label map. Use the list of this set."
             )
@@ -65,9 +65,11 @@ def _read_csv(path: Path, labels: LabelMap | None) -> TubeSet:
         tubes = people.setdefault(video, {})
         person = tubes.setdefault((action, tube), len(tubes))
         rows.add(video, (frame - 1) / RATE_FPS, box, label=action, person=person, score=cells.get("score"))
-        highest = max(highest, action)
-    names = tuple(str(number) for number in range(highest + 1))
-    return TubeSet(rows.annotations(), labels or LabelMap(names, tuple(range(len(names)))))
+        classes.add(action)
+    if labels is None:
+        used = tuple(sorted(classes)) or (0,)
+        labels = LabelMap(tuple(map(str, used)), used)
+    return TubeSet(rows.annotations(), labels)
 
 
 def _numbers(where: str, texts: list[str]) -> dict[str, float]:
@@ -76,7 +78,7 @@ def _numbers(where: str, texts: list[str]) -> dict[str, float]:
         try:
             cells[name] = float(text)
         except ValueError as error:
-            raise AnnotationError(f"{where}: {name} is {text!r}, not a number.") from error
+            raise AnnotationError(f"{where}: {name} is {shown(text)}, not a number.") from error
         if not abs(cells[name]) < 1e12 or (name in _WHOLE and (cells[name] < 0 or cells[name] % 1)):
-            raise AnnotationError(f"{where}: {name} is {text}. Numbers are finite, {', '.join(_WHOLE)} whole.")
+            raise AnnotationError(f"{where}: {name} is {shown(text)}. Numbers are finite, {', '.join(_WHOLE)} whole.")
     return cells

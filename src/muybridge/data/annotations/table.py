@@ -131,6 +131,14 @@ class Annotations:
         return replace(self, boxes_xyxy=boxes, unit=unit, frame_sizes=known)
 
 
+def look_like_pixels(annotations: Annotations) -> float | None:
+    """How far boxes that are said to be normalised reach, where most of them reach past twice the frame."""
+    if annotations.unit == "pixel" or not len(annotations):
+        return None
+    reach = np.abs(annotations.boxes_xyxy).max(axis=1)
+    return float(reach.max()) if np.median(reach) > 2 else None
+
+
 @dataclass
 class AnnotationRows:
     """Collects rows while a file is read, then becomes `Annotations`.

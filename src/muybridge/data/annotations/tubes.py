@@ -22,10 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from muybridge.data.annotations.frame_clock import FrameClock, clock_of
 from muybridge.data.annotations.table import AnnotationRows, Annotations
-from muybridge.data.label_maps import LabelMap, parse_json, read_text
-from muybridge.errors import AnnotationError, OptionError
+from muybridge.data.label_maps import LabelMap
+from muybridge.data.text_files import is_whole, parse_json, parse_whole, read_text, shown
+from muybridge.errors import AnnotationError
 from muybridge.media.outputs import atomic_output
 
 _PICKLE_SUFFIXES = (".pkl", ".pickle", ".p")
@@ -50,17 +53,15 @@ def refuse_pickle(path: Path, advice: str) -> None:
         raise AnnotationError(f"{path} is a pickle, which can run any code when it is opened, so it is not. {advice}")
 
 
-def read_tubes(path: str | Path, *, rate_fps: float) -> TubeSet:
-    """Read the JSON form: boxes in pixels, seconds = (frame - 1) / rate_fps.
+def read_tubes(path: str | Path, *, rate_fps: float | FrameClock) -> TubeSet:
+    """Read the JSON form: boxes in pixels, frames as `rate_fps` tells, a rate or a clock.
 
     Raises:
         MissingInput: no such file.
         AnnotationError: a pickle, or the file breaks the form; names video and class.
         OptionError: rate_fps is not positive.
     """
-    path = Path(path)
-    if not rate_fps > 0:
-        raise OptionError(f"rate_fps is {rate_fps}. It must be the videos' positive frames a second.")
+    path, clock = Path(path), clock_of(rate_fps)
     refuse_pickle(path, "Convert one you trust to JSON, as the module muybridge.data.annotations.tubes describes.")
     content = parse_json(path, read_text(path))
     if not isinstance(content, dict) or not isinstance(content.get("gttubes"), dict):
@@ -75,17 +76,20 @@ def read_tubes(path: str | Path, *, rate_fps: float) -> TubeSet:
         if not isinstance(by_class, dict) or not all(isinstance(tubes, list) for tubes in by_class.values()):
             raise AnnotationError(f"{path}, video {video!r}: expected lists of tubes by class. Export it again.")
         for label, tubes in by_class.items():
-            where = f"{path}, video {video!r}, class {label}"
-            if not str(label).isdecimal() or int(label) >= len(names):
+            where = f"{path}, video {video!r}, class {shown(label)}"
+            number_of_class = parse_whole(label)
+            if number_of_class is None or number_of_class >= len(names):
                 raise AnnotationError(f"{where}: no such class. They are numbered 0 to {len(names) - 1}.")
             for tube in tubes:
-                for frame, *box in _tube(where, tube):
-                    rows.add(video, (frame - 1) / rate_fps, box, label=int(label), person=number)
+                table = _tube(where, tube)
+                times = clock.seconds(video, table[:, 0].astype(np.int64) - 1).tolist()
+                for time, box in zip(times, table[:, 1:].tolist(), strict=True):
+                    rows.add(video, time, box, label=number_of_class, person=number)
                 number += 1
     return TubeSet(rows.annotations(), labels, _splits(path, content))
 
 
-def write_tubes(path: str | Path, tubes: TubeSet, *, rate_fps: float) -> None:
+def write_tubes(path: str | Path, tubes: TubeSet, *, rate_fps: float | FrameClock) -> None:
     """Write the JSON form; rows of one video, class and person become one tube.
 
     Raises:
@@ -93,13 +97,14 @@ def write_tubes(path: str | Path, tubes: TubeSet, *, rate_fps: float) -> None:
         OptionError: rate_fps is not positive.
         OutputError: it cannot be written.
     """
-    path, annotations = Path(path), tubes.annotations
-    if not rate_fps > 0:
-        raise OptionError(f"rate_fps is {rate_fps}. It must be the videos' positive frames a second.")
+    path, annotations, clock = Path(path), tubes.annotations, clock_of(rate_fps)
     if annotations.unit != "pixel" or annotations.person is None or (annotations.person < 0).any():
         raise AnnotationError(f"{path}: tubes need boxes in pixels and a person in every row. Track the boxes first.")
     columns = tubes.labels.columns(annotations.label).tolist()
-    frames = np.rint(annotations.time_seconds * rate_fps).astype(int) + 1
+    frames = np.zeros(len(annotations), np.int64)
+    for index in np.unique(annotations.video).tolist():
+        mine = annotations.video == index
+        frames[mine] = clock.numbers(annotations.videos[index], annotations.time_seconds[mine]) + 1
     collected: dict[str, dict[str, dict[int, list[list[float]]]]] = {name: {} for name in annotations.videos}
     for row in np.argsort(frames, kind="stable").tolist():
         by_class = collected[annotations.videos[annotations.video[row]]].setdefault(str(columns[row]), {})
@@ -124,12 +129,10 @@ def _sizes(path: Path, resolution: Any) -> dict[str, tuple[int, int]]:
     if not isinstance(resolution, dict):
         raise AnnotationError(f"{path}: 'resolution' must map each video to [height, width].")
     for video, size in resolution.items():
-        if (
-            not isinstance(size, list)
-            or len(size) != 2
-            or not all(isinstance(side, int) and side > 0 for side in size)
-        ):
-            raise AnnotationError(f"{path}, video {video!r}: resolution is {size!r}. It must be [height, width].")
+        if not isinstance(size, list) or len(size) != 2 or not all(is_whole(side) and side > 0 for side in size):
+            raise AnnotationError(
+                f"{path}, video {video!r}: resolution is {shown(size)}. It must be [height, width]."
+            )
         sizes[video] = (size[1], size[0])
     return sizes
 
@@ -143,17 +146,22 @@ def _splits(path: Path, content: dict[str, Any]) -> tuple[tuple[tuple[str, ...],
     return tuple(zip(train, test, strict=False))
 
 
-def _tube(where: str, tube: Any) -> list[list[float]]:
+def _tube(where: str, tube: Any) -> NDArray[np.float64]:
     try:
         table = np.array(tube, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise AnnotationError(f"{where}: a tube is not a table of numbers. Export it again.") from error
     if table.ndim != 2 or table.shape[1] != 5 or not np.isfinite(table).all():
         raise AnnotationError(
             f"{where}: a tube has shape {table.shape} or NaN. A row is frame, left, top, right, bottom."
         )
-    if (table[:, 0] < 1).any() or (table[:, 0] % 1).any() or (np.diff(table[:, 0]) <= 0).any():
+    if (
+        (table[:, 0] < 1).any()
+        or (table[:, 0] > 2**53).any()
+        or (table[:, 0] % 1).any()
+        or (np.diff(table[:, 0]) <= 0).any()
+    ):
         raise AnnotationError(f"{where}: frames must be whole, count from 1 and increase.")
     if (table[:, 3:] < table[:, 1:3]).any():
         raise AnnotationError(f"{where}: a box is reversed. Order it as left, top, right, bottom.")
-    return table.tolist()
+    return table

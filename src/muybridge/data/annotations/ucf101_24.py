@@ -7,13 +7,17 @@ its action, a true-or-false attribute, holds. Boxes outside those spans are not 
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
+
 from muybridge.data.annotations.safe_xml import read_xml
 from muybridge.data.annotations.table import AnnotationRows
 from muybridge.data.annotations.tubes import TubeSet, read_tubes
 from muybridge.data.label_maps import LabelMap
+from muybridge.data.text_files import parse_whole, shown
 from muybridge.errors import AnnotationError, MissingInput
 
 RATE_FPS = 25.0
+_MOST_FRAMES = 100_000
 UCF101_24_CLASSES = (
     "Basketball", "BasketballDunk", "Biking", "CliffDiving", "CricketBowling", "Diving", "Fencing", "FloorGymnastics",
     "GolfSwing", "HorseRiding", "IceDancing", "LongJump", "PoleVault", "RopeClimbing", "SalsaSpin", "SkateBoarding",
@@ -55,8 +59,8 @@ def _read_viper(path: Path, rows: AnnotationRows) -> None:
                 left, top, width, height = (float(box.attrib[name]) for name in ("x", "y", "width", "height"))
             except (KeyError, ValueError) as error:
                 raise AnnotationError(f"{where}: a bbox needs numbers x, y, width, height.") from error
-            if not (width >= 0 and height >= 0):
-                raise AnnotationError(f"{where}: a bbox of {width} x {height}. Sizes are not negative.")
+            if not np.isfinite((left, top, width, height)).all() or width < 0 or height < 0:
+                raise AnnotationError(f"{where}: a bbox of {width} x {height}. Sizes are finite and not negative.")
             first, last = _span(where, box)
             for frame in range(first, last + 1):
                 if frame in seen or (acting and not any(start <= frame <= stop for start, stop in acting)):
@@ -70,9 +74,10 @@ def _read_viper(path: Path, rows: AnnotationRows) -> None:
 def _span(where: str, element: ElementTree.Element) -> tuple[int, int]:
     text = element.get("framespan", "")
     first, _, last = text.partition(":")
-    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
-        raise AnnotationError(f"{where}: framespan is {text!r}. It must be FIRST:LAST, frames from 1.")
-    # Annotators never mark more than hours; a span of billions would only exhaust memory.
-    if int(last) > 10_000_000:
-        raise AnnotationError(f"{where}: framespan {text!r} is longer than any video of this set.")
-    return int(first), int(last)
+    start, stop = parse_whole(first), parse_whole(last)
+    if start is None or stop is None or not 1 <= start <= stop:
+        raise AnnotationError(f"{where}: framespan is {shown(text)}. It must be FIRST:LAST, frames from 1.")
+    # The set's longest video has 1,776 frames; a span of billions would only exhaust memory.
+    if stop > _MOST_FRAMES:
+        raise AnnotationError(f"{where}: framespan {shown(text)} is longer than any video of this set.")
+    return start, stop

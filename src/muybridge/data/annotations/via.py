@@ -5,15 +5,14 @@ and attribute values (`av`). Regions without a shape, or with a time span, do no
 """
 
 import csv
-import io
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from muybridge.data.annotations.table import NO_LABEL, NO_PERSON, AnnotationRows, Annotations
-from muybridge.data.label_maps import LabelMap, parse_json, read_text
+from muybridge.data.label_maps import LabelMap
+from muybridge.data.text_files import csv_rows, is_number, parse_json, parse_whole, read_text, shown
 from muybridge.errors import AnnotationError
 from muybridge.media.outputs import atomic_output
 
@@ -44,14 +43,16 @@ def read_via(
     """
     path = Path(path)
     rows = AnnotationRows("pixel")
-    for where, video, times, shape, values in _regions_csv(path) if path.suffix == ".csv" else _regions_json(path):
+    for where, video, times, shape, values in (
+        _regions_csv(path) if path.suffix.lower() == ".csv" else _regions_json(path)
+    ):
         if len(times) != 1 or not shape:
             continue
         if shape[0] != _RECTANGLE or len(shape) != 5:
-            raise AnnotationError(f"{where}: shape {shape[0]} is no rectangle. Draw rectangles around people.")
+            raise AnnotationError(f"{where}: shape {shown(shape[0])} is no rectangle. Draw rectangles around people.")
         numbers = [*times, *shape[1:]]
-        if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
-            raise AnnotationError(f"{where}: {numbers} are not all numbers. Export the file again.")
+        if not all(map(is_number, numbers)):
+            raise AnnotationError(f"{where}: {shown(numbers)} are not all numbers. Export the file again.")
         time, left, top, width, height = (float(number) for number in numbers)
         if time < 0 or width < 0 or height < 0:
             raise AnnotationError(f"{where}: time {time} or size {width} x {height} is negative. Draw it again.")
@@ -79,7 +80,7 @@ def _regions_json(path: Path) -> Iterator[tuple[str, str, list[Any], list[Any], 
         files = _of_kind(list, view.get("fid_list"))
         if len(files) != 1 or str(files[0]) not in content["file"]:
             raise AnnotationError(
-                f"{where}: view {region.get('vid')!r} leads to no single file. Save it again in VIA 3."
+                f"{where}: view {shown(region.get('vid'))} leads to no single file. Save it again in VIA 3."
             )
         video = str(content["file"][str(files[0])].get("fname", ""))
         values: dict[str, str] = {}
@@ -98,17 +99,13 @@ def _of_kind(kind: Callable[[], Any], value: Any) -> Any:
 
 
 def _regions_csv(path: Path) -> Iterator[tuple[str, str, list[Any], list[Any], Mapping[str, str]]]:
-    reader = csv.reader(io.StringIO(read_text(path)), skipinitialspace=True)
-    for row in reader:
-        if not row or row[0].lstrip().startswith("#"):
+    for line, row in csv_rows(path):
+        if row[0].startswith("#"):
             continue
-        where = f"{path}, line {reader.line_num}"
+        where = f"{path}, line {line}"
         if len(row) != len(_CSV_HEADER):
             raise AnnotationError(f"{where}: {len(row)} columns. VIA 3 writes {', '.join(_CSV_HEADER)}.")
-        try:
-            files, times, shape, values = (json.loads(cell) for cell in (row[1], row[3], row[4], row[5]))
-        except json.JSONDecodeError as error:
-            raise AnnotationError(f"{where}: a cell is not JSON: {error.msg}. Export the file again.") from error
+        files, times, shape, values = (parse_json(where, row[place]) for place in (1, 3, 4, 5))
         if not isinstance(files, list) or len(files) != 1 or not isinstance(values, dict):
             raise AnnotationError(f"{where}: expected one file and an object of attributes. Export it again.")
         if not isinstance(times, list) or not isinstance(shape, list):
@@ -120,16 +117,16 @@ def _labels(where: str, text: str, labels: LabelMap) -> list[int]:
     found: list[int] = []
     for part in text.split("\n"):
         part = part.strip()
-        whole = part in labels.names
+        whole = part in labels.id_of
         for name in [part] if whole else [piece.strip() for piece in part.split(",")]:
             if not name:
                 continue
-            if name in labels.names:
-                found.append(labels.ids[labels.names.index(name)])
-            elif name.isdecimal() and int(name) in labels.ids:
-                found.append(int(name))
-            else:
-                raise AnnotationError(f"{where}: the action {name!r} is not in the label map. Add it or correct it.")
+            number = labels.id_of.get(name, parse_whole(name))
+            if number is None or not labels.has_id(number):
+                raise AnnotationError(
+                    f"{where}: the action {shown(name)} is not in the label map. Add it or correct it."
+                )
+            found.append(number)
     return found or [NO_LABEL]
 
 
@@ -137,9 +134,10 @@ def _identity(where: str, text: str) -> int | None:
     text = text.strip()
     if not text:
         return None
-    if not text.isdecimal():
-        raise AnnotationError(f"{where}: person is {text!r}. It must be a whole number, 0 or more.")
-    return int(text)
+    number = parse_whole(text)
+    if number is None:
+        raise AnnotationError(f"{where}: person is {shown(text)}. It must be a whole number, 0 or more.")
+    return number
 
 
 def write_via(path: str | Path, annotations: Annotations, labels: LabelMap) -> None:
@@ -154,13 +152,13 @@ def write_via(path: str | Path, annotations: Annotations, labels: LabelMap) -> N
     path = Path(path)
     if annotations.unit != "pixel":
         raise AnnotationError(f"{path}: VIA boxes are in pixels, these are normalised. Call .in_pixels() first.")
+    labels.columns(annotations.label[annotations.label != NO_LABEL])
     regions: dict[tuple[Any, ...], list[int]] = {}
     for row, box in enumerate(annotations.boxes_xyxy.tolist()):
         person = NO_PERSON if annotations.person is None else int(annotations.person[row])
         key = (int(annotations.video[row]), float(annotations.time_seconds[row]), person, *box)
         actions = regions.setdefault(key, [])
         if annotations.label[row] != NO_LABEL:
-            labels.columns(annotations.label[row : row + 1])
             actions.append(int(annotations.label[row]))
     listed: list[tuple[int, float, list[float], str, str]] = []
     for (video, time, person, left, top, right, bottom), actions in regions.items():
