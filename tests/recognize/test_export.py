@@ -1,6 +1,7 @@
 """Exported recognizers give the same answers in other runtimes, for any batch; a file that does not is not kept."""
 
 import json
+import resource
 from importlib.util import find_spec
 
 import numpy as np
@@ -105,3 +106,16 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(recognizer, tmp_
     monkeypatch.setattr(recognizer_export, "_program", lambda *_: pytest.fail("work was done"))
     with pytest.raises(OutputError):
         export_recognizer(recognizer, tmp_path / "file" / "model.pt2")
+
+
+def test_a_full_disk_is_one_line_for_either_form(recognizer, tmp_path):
+    """The process lives on, and nothing is left; the limit on the size of files stands for the disk."""
+    for name in ("model.pt2", "model.onnx") if find_spec("onnxscript") else ("model.pt2",):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+        try:
+            with pytest.raises(OutputError, match="the disk or quota is full"):
+                export_recognizer(recognizer, tmp_path / name)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,10 @@
 """The training loop: what it trains, keeps, repeats and refuses."""
 
+import contextlib
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from muybridge.data.sampling import Draw, StepBatches
-from muybridge.errors import TrainingError
+from muybridge.errors import OutputError, TrainingError
 from muybridge.training.fit import FitConfig, Validation, fit
 
 
@@ -143,6 +147,156 @@ def test_the_history_holds_the_learning_rate_that_each_step_used(tmp_path):
 def test_resuming_from_nothing_is_refused(tmp_path):
     with pytest.raises(TrainingError, match="Start without --resume"):
         run(tmp_path, resume=True)
+
+
+def broken_checkpoints(sound: bytes):
+    """As a disk or a hand leaves them."""
+    rows = {
+        "empty": b"",
+        "cut": sound[: len(sound) // 2],
+        "flipped": sound.replace(b"PK", b"PX", 1),
+        "text": b"no checkpoint",
+    }
+    for place in range(100, len(sound), len(sound) // 12):
+        rows[f"bit of byte {place}"] = sound[:place] + bytes([sound[place] ^ 8]) + sound[place + 1 :]
+    return rows
+
+
+def test_a_damaged_checkpoint_is_one_line_or_none_of_it_matters(tmp_path):
+    """Of whatever bytes are broken, a run either refuses, or goes on as from the sound file."""
+    run(tmp_path, steps=4)
+    sound = (tmp_path / "checkpoint.pt").read_bytes()
+    wanted = run(tmp_path, resume=True, steps=8).linear.weight.clone()
+    refused = 0
+    for name, data in broken_checkpoints(sound).items():
+        (tmp_path / "checkpoint.pt").write_bytes(data)
+        try:
+            resumed = run(tmp_path, resume=True, steps=8)
+        except TrainingError as error:
+            refused += 1
+            assert str(tmp_path / "checkpoint.pt") in str(error) and "\n" not in str(error), name
+        else:
+            assert torch.equal(resumed.linear.weight, wanted), name
+    assert refused >= 8
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": {}},
+        {"state": {"linear.weight": torch.zeros(2, 2), "linear.bias": torch.zeros(1)}},
+        {"optimizer": {}},
+        {"optimizer": {"state": {}, "param_groups": []}},
+        {"rng": torch.zeros(3)},
+        {"step": -1},
+        {"best": {}},
+        {"config": 3},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_of_another_form_is_refused(tmp_path, change):
+    run(tmp_path, steps=4)
+    checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    torch.save({**checkpoint, **change}, tmp_path / "checkpoint.pt")
+    with pytest.raises(TrainingError, match="is damaged or no checkpoint"):
+        run(tmp_path, resume=True)
+
+
+def test_moments_of_another_shape_are_refused(tmp_path):
+    run(tmp_path, steps=4)
+    checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    checkpoint["optimizer"]["state"][0]["exp_avg"] = torch.zeros(5)
+    torch.save(checkpoint, tmp_path / "checkpoint.pt")
+    with pytest.raises(TrainingError, match="is damaged or no checkpoint"):
+        run(tmp_path, resume=True)
+
+
+def test_two_trainings_of_one_folder_are_refused(tmp_path):
+    """A second process finds the folder taken, and free again when the first is gone, however it went."""
+    waiting = "import sys; from pathlib import Path; from muybridge.training.lock import only_training_in\n"
+    waiting += "with only_training_in(Path(sys.argv[1])):\n    print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", waiting, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        with pytest.raises(TrainingError, match=r"another training is writing into .* choose another --out"):
+            run(tmp_path)
+        other.kill()
+    run(tmp_path)
+
+
+def on_full_disk(folder: Path, left: int, code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process whose files, this folder's, may not grow beyond `left` bytes."""
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({left}, {left}))\n"
+    return subprocess.run(
+        [sys.executable, "-c", limit + code, str(folder)], capture_output=True, text=True, check=False
+    )
+
+
+RUN = """
+import sys
+from pathlib import Path
+from muybridge.errors import OutputError
+from tests.training.test_fit import run
+try:
+    run(Path(sys.argv[1]), resume=True, steps=8)
+except OutputError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_one_line_and_the_good_checkpoint_stays(tmp_path):
+    run(tmp_path, steps=4)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    ended = on_full_disk(tmp_path, len(before["checkpoint.pt"]) // 2, RUN)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.strip().splitlines() == [
+        f"cannot write {tmp_path / 'checkpoint.pt'}: the disk or quota is full. Free some space, or write elsewhere"
+        " with -o"
+    ]
+    assert {path.name for path in tmp_path.iterdir()} == set(before)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before["checkpoint.pt"]
+    run(tmp_path, resume=True, steps=8)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 kB; skips where mounting is not allowed."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "muybridge-test", str(folder)], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up_is_one_line(small_disk):
+    run(small_disk, steps=4)
+    before = (small_disk / "checkpoint.pt").read_bytes()
+    filling = small_disk / "filling"
+    with contextlib.suppress(OSError), filling.open("wb") as file:
+        while True:
+            file.write(bytes(1024))
+            file.flush()
+    with pytest.raises(OutputError, match="the disk or quota is full"):
+        run(small_disk, resume=True, steps=8)
+    assert (small_disk / "checkpoint.pt").read_bytes() == before
+    assert not list(small_disk.glob("*.partial*")) and not list(small_disk.glob(".*.partial*"))
+    filling.unlink()
+    run(small_disk, resume=True, steps=8)
+
+
+def test_a_folder_that_vanishes_is_one_line(tmp_path):
+    class Vanishing(Regression):
+        def forward(self, batch: Tensor) -> dict[str, Tensor]:
+            shutil.rmtree(tmp_path / "run", ignore_errors=True)
+            return super().forward(batch)
+
+    with pytest.raises(OutputError, match=r"cannot write .*history\.jsonl: No such file or directory"):
+        run(tmp_path / "run", Vanishing())
 
 
 def test_accumulated_rounds_give_the_gradient_of_the_whole_batch(tmp_path):

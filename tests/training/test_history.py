@@ -27,6 +27,15 @@ def test_a_resumed_run_drops_what_followed_its_checkpoint_even_a_line_cut_off(tm
     assert [(row["step"], row["loss"]) for row in read_history(tmp_path)] == [(1, 1), (2, 1), (3, 1), (4, 2)]
 
 
+def test_damaged_lines_are_left_out_and_counted(tmp_path):
+    rows = [b'{"step": 1, "loss": 0.5}', b'{"step": 2, "loss": NaN}']
+    broken = [b"{", b"\xff\xfe", b"[1]", b'{"loss": 1}', b'{"step": "1"}', b'{"step": 1, "loss": "x"}', b"9" * 5000]
+    (tmp_path / "history.jsonl").write_bytes(b"\n".join([rows[0], *broken, rows[1], b""]))
+    history = History(tmp_path, after_step=2)
+    assert history.num_damaged == len(broken)
+    assert [row["step"] for row in read_history(tmp_path)] == [1, 2]
+
+
 def test_a_new_run_starts_an_empty_record(tmp_path):
     History(tmp_path).record({"step": 1})
     History(tmp_path)

@@ -6,6 +6,7 @@ B is free; T and the size are those of the recognizer's sampling. The file holds
 the network, as JSON, labels and sampling.
 """
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -133,7 +134,10 @@ def _facts(recognizer: Recognizer) -> dict[str, Any]:
 
 
 def _write_torch(program: ExportedProgram, path: Path, facts: Mapping[str, str]) -> _Run:
-    torch.export.save(program, path, extra_files=dict(facts))
+    # Into memory first: what torch cannot write to a full disk ends the process.
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files=dict(facts))
+    path.write_bytes(content.getbuffer())
     return cast(_Run, torch.export.load(path).module())
 
 

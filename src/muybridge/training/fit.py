@@ -20,12 +20,11 @@ from torch.utils.data import DataLoader, Dataset
 from muybridge.data.sampling import Draw, StepBatches
 from muybridge.devices import is_out_of_memory, peak_memory_bytes
 from muybridge.errors import TrainingError
-from muybridge.media.outputs import atomic_output
 from muybridge.progress import ProgressLine, progress_line
+from muybridge.training.checkpoint import CHECKPOINT, Best, Checkpoint, damaged, read_checkpoint, write_checkpoint
 from muybridge.training.fit_config import FitConfig, learning_rate_at, learning_rate_of_batch, steps_of_epochs
 from muybridge.training.history import HISTORY, History
-
-CHECKPOINT = "checkpoint.pt"
+from muybridge.training.lock import only_training_in
 
 
 class Objective(Protocol):
@@ -94,7 +93,7 @@ def fit(
     Args:
         objective: see `Objective`.
         dataset: a map-style data set with a length, indexed by `Draw`.
-        folder: receives `checkpoint.pt` (whole or not at all) and `history.jsonl`.
+        folder: receives `checkpoint.pt` (whole or not at all) and `history.jsonl`; of one training at a time.
         weights: (len(dataset),) draw frequencies, against class imbalance.
         resume: go on from the folder's checkpoint. On the CPU the run then equals an uninterrupted one bit for bit.
         accelerator: auto, cpu, cuda, cuda:1, mps. Processes that torchrun starts take a GPU each.
@@ -103,8 +102,9 @@ def fit(
         memory_advice: what of the objective's own options saves memory, as a clause that goes on after "or".
 
     Raises:
-        TrainingError: no data, nothing to train, a checkpoint of another configuration, a loss that is not finite,
-            or too little memory.
+        TrainingError: no data, nothing to train, a damaged checkpoint or one of another configuration, a folder that
+            another training writes into, a loss that is not finite, or too little memory.
+        OutputError: the folder cannot be written or the disk is full; the checkpoint before is kept.
         MissingExtra: TensorBoard is asked for and not installed.
     """
     num_items = len(cast(Any, dataset))
@@ -141,9 +141,12 @@ def fit(
     quiet = not fabric.is_global_zero
     with ExitStack() as stack:
         if fabric.is_global_zero:
+            stack.enter_context(only_training_in(folder))
             run.history = History(folder, after_step=run.step, tensorboard=config.tensorboard)
             stack.callback(run.history.close)
         line = stack.enter_context(progress_line(title, total=config.steps, unit="steps", done=run.step, quiet=quiet))
+        if run.history is not None and run.history.num_damaged:
+            line.note(f"{run.history.num_damaged} damaged lines of {run.history.path} are left out")
         try:
             run.train(fabric.setup_dataloaders(loader, use_distributed_sampler=False), line)
             return run.finish()
@@ -220,7 +223,7 @@ class _Run:
         self.settings = settings
         self.history: History | None = None
         self.step = 0
-        self.best: dict[str, Any] | None = None
+        self.best: Best | None = None
         self.validations_since_best = 0
         self.validated_at = -1
 
@@ -304,7 +307,7 @@ class _Run:
     def save(self) -> None:
         if not self.fabric.is_global_zero:
             return
-        checkpoint = {
+        checkpoint: Checkpoint = {
             "step": self.step,
             "config": self._described(),
             "state": self._trained_state(),
@@ -313,18 +316,10 @@ class _Run:
             "best": self.best,
             "validations_since_best": self.validations_since_best,
         }
-        with atomic_output(self.folder / CHECKPOINT) as beside, beside.open("wb") as file:
-            try:
-                torch.save(checkpoint, file)
-            except RuntimeError as error:
-                # torch hides behind it what the system said, such as of a full disk.
-                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+        write_checkpoint(self.folder, checkpoint)
 
     def load(self) -> None:
-        path = self.folder / CHECKPOINT
-        if not path.is_file():
-            raise TrainingError(f"cannot resume: there is no {path}. Start without --resume")
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = read_checkpoint(self.folder)
         # A checkpoint older than an option was made with its default.
         defaults = json.loads(json.dumps(asdict(FitConfig())))
         ours, theirs = _flat(self._described()), _flat(defaults | checkpoint["config"])
@@ -339,11 +334,34 @@ class _Run:
             if theirs.get(name, absent) != ours.get(name, absent)
         ]
         if differing:
-            raise TrainingError(f"cannot resume {path} with another configuration: {'; '.join(differing)}")
-        self.module.load_state_dict(checkpoint["state"], strict=False)
-        self.optimizer.load_state_dict(checkpoint["optimizer"])
-        torch.set_rng_state(checkpoint["rng"])
-        self.step, self.best = checkpoint["step"], checkpoint["best"]
+            raise TrainingError(
+                f"cannot resume {self.folder / CHECKPOINT} with another configuration: {'; '.join(differing)}"
+            )
+        self._take(checkpoint)
+
+    def _take(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint of this configuration."""
+        shapes = {name: value.shape for name, value in self._trained_state().items()}
+        best = checkpoint["best"]
+        for state in (checkpoint["state"], *([] if best is None else [best["state"]])):
+            if {name: getattr(value, "shape", None) for name, value in state.items()} != shapes:
+                raise damaged(self.folder)
+        if best is not None and self.validation is not None and self.validation.key not in best["metrics"]:
+            raise damaged(self.folder)
+        try:
+            self.module.load_state_dict(checkpoint["state"], strict=False)
+            self.optimizer.load_state_dict(checkpoint["optimizer"])
+            torch.set_rng_state(checkpoint["rng"])
+        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise damaged(self.folder) from error
+        if not all(
+            value.shape in (torch.Size([]), parameter.shape)
+            for parameter, state in self.optimizer.state.items()
+            for value in state.values()
+            if isinstance(value, Tensor)
+        ):
+            raise damaged(self.folder)
+        self.step, self.best = checkpoint["step"], best
         self.validations_since_best = checkpoint["validations_since_best"]
 
     def _described(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from muybridge.data.clips.prefix_cache import CachedClips, PrefixCache, PrefixId
 from muybridge.data.clips.sampling import SamplingConfig, normalize
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.sampling import Draw
-from muybridge.errors import OptionError
+from muybridge.errors import InputError, OptionError
 from muybridge.models.backbones import backbone_hash
 from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 from muybridge.pretrained import load_backbone
@@ -99,6 +99,28 @@ def test_several_places_in_time_are_drawn(clips, model, tmp_path):
     data = CachedClips(clips, cache)
     drawn = {tuple(data[Draw(2, seed)]["prefix"].flatten()[:9].tolist()) for seed in range(20)}
     assert len(drawn) == 3
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "longer", "header"])
+def test_damaged_entries_are_made_anew(clips, model, tmp_path, damage):
+    cache = PrefixCache(tmp_path, identity_of(model))
+    cache.fill(clips, prefix_of(model))
+    path = cache.path(clips.entries[1], 0)
+    sound = path.read_bytes()
+    broken = {
+        "cut": sound[:-700],
+        "flipped": sound[:2000] + bytes([sound[2000] ^ 1]) + sound[2001:],
+        "empty": b"",
+        "longer": sound + b"\0",
+        "header": sound.replace(b"'shape': (3,", b"'shape': (9,"),
+    }[damage]
+    assert broken != sound
+    path.write_bytes(broken)
+    with pytest.raises(InputError, match="is damaged or gone") as caught:
+        cache.read(clips.entries[1], 0)
+    assert str(path) in str(caught.value)
+    assert PrefixCache(tmp_path, identity_of(model)).fill(clips, prefix_of(model)) == 1
+    assert path.read_bytes() == sound
 
 
 def test_settings_out_of_range(model, tmp_path):

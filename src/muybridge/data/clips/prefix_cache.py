@@ -1,21 +1,25 @@
 """What the frozen blocks before the first adapted one make of each clip, kept on disk: later epochs skip them.
 
-    FOLDER/3f/3f0c...e1.npy    one clip seen once: (T, L, D), memory-mapped when read
+    FOLDER/3f/3f0c...e1.npy    one clip seen once: (T, L, D), and behind it a checksum of the file before
 
 A file's name is a hash of all that its numbers follow from: the clip's bytes and bounds, the sampling, the view, the
 backbone's weights and how many of its blocks ran. So one folder may serve any number of runs, and nothing in it is
-ever out of date. Cached clips are those of the test, without augmentation; a clip may be cached at several places in
-time, of which training then draws one.
+ever out of date; damaged files are made anew. Cached clips are those of the test, without augmentation; a clip may be
+cached at several places in time, of which training then draws one.
 """
 
 import hashlib
+import io
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -23,12 +27,13 @@ from muybridge.data.clips.dataset import encode_labels, read_clip
 from muybridge.data.clips.lists import ClipEntry, ClipList
 from muybridge.data.clips.sampling import SamplingConfig, crop_views, temporal_views
 from muybridge.data.sampling import Draw
-from muybridge.errors import OptionError, OutputError
+from muybridge.errors import InputError, OptionError, OutputError
 from muybridge.media.outputs import atomic_output
 from muybridge.progress import ProgressLine
 
 # numpy has no bfloat16: its bits are stored as int16, and the folder they lie in says so.
 _STORED = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+_CHECKSUM_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -96,9 +101,16 @@ class PrefixCache:
         return self._of_file[path]
 
     def read(self, entry: ClipEntry, view: int) -> Tensor:
-        """The cached prefix (T, L, D) of a clip."""
-        stored = np.load(self.path(entry, view), mmap_mode="r", allow_pickle=False)
-        tensor = torch.from_numpy(np.array(stored))
+        """The cached prefix (T, L, D) of a clip.
+
+        Raises:
+            InputError: its file is damaged or gone since the cache was filled.
+        """
+        path = self.path(entry, view)
+        stored = _read_sound(path)
+        if stored is None:
+            raise InputError(f"the cached clip {path} is damaged or gone. Start again with --resume: it is made anew")
+        tensor = torch.from_numpy(stored)
         return tensor.view(torch.bfloat16) if self.identity.dtype == torch.bfloat16 else tensor
 
     def fill(
@@ -109,7 +121,7 @@ class PrefixCache:
         batch_size: int = 8,
         line: ProgressLine | None = None,
     ) -> int:
-        """Work out what is missing, and return how many prefixes that were.
+        """Work out what is missing or damaged, and return how many prefixes that were.
 
         Args:
             compute: (B, T, 3, height, width) uint8 to (B, T, L, D) of the identity's dtype.
@@ -122,7 +134,7 @@ class PrefixCache:
         for entry in clips.entries:
             for view, place in enumerate(self.places):
                 path = self.path(entry, view)
-                if not path.is_file():
+                if _read_sound(path) is None:
                     sampling = self.identity.sampling
                     frames = read_clip(
                         entry.path, sampling, start=entry.start_seconds, end=entry.end_seconds, view=place
@@ -148,8 +160,23 @@ class PrefixCache:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise OutputError(f"the cache folder {self.folder} cannot be written ({error.strerror})") from error
-            with atomic_output(path) as beside, beside.open("wb") as file:
-                np.save(file, numbers.numpy(), allow_pickle=False)
+            content = io.BytesIO()
+            np.save(content, numbers.numpy(), allow_pickle=False)
+            data = content.getvalue()
+            with atomic_output(path) as beside:
+                beside.write_bytes(data + zlib.crc32(data).to_bytes(_CHECKSUM_BYTES, "little"))
+
+
+def _read_sound(path: Path) -> NDArray[Any] | None:
+    """The numbers of a cached file; None where it is missing or not as it was written."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    content, checksum = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
+    if zlib.crc32(content).to_bytes(_CHECKSUM_BYTES, "little") != checksum:
+        return None
+    return np.load(io.BytesIO(content), allow_pickle=False)
 
 
 class CachedClips(Dataset[dict[str, Tensor]]):

@@ -1,0 +1,93 @@
+"""The file that a run goes on from: written whole or not at all, and read only if all of it is sound."""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypedDict, cast
+
+import torch
+from torch import Tensor
+
+from muybridge.errors import TrainingError
+from muybridge.media.outputs import atomic_output
+
+CHECKPOINT = "checkpoint.pt"
+
+
+class Best(TypedDict):
+    """The best validation so far: its step, its numbers, and the trained tensors by name."""
+
+    step: int
+    metrics: dict[str, float]
+    state: dict[str, Tensor]
+
+
+class Checkpoint(TypedDict):
+    """All that a run needs to go on as if it had never stopped."""
+
+    step: int
+    config: dict[str, Any]
+    state: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    rng: Tensor
+    best: Best | None
+    validations_since_best: int
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Replace the folder's checkpoint. Where that fails, the one before is still there.
+
+    Raises:
+        OutputError: the folder cannot be written or the disk is full.
+    """
+    with atomic_output(folder / CHECKPOINT) as beside, beside.open("wb") as file:
+        try:
+            torch.save(checkpoint, file)
+        except RuntimeError as error:
+            # torch hides behind it what the system said, such as of a full disk.
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """The folder's checkpoint; of a file whose bytes are not those that were written, nothing is used.
+
+    Raises:
+        TrainingError: there is none, or it is damaged.
+    """
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        raise TrainingError(f"cannot resume: there is no {path}. Start without --resume")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            spoilt = archive.testzip()
+        found: Any = None if spoilt else torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # broken bytes make these readers raise whatever they like
+        raise damaged(folder) from error
+    if not _is_checkpoint(found):
+        raise damaged(folder)
+    return cast(Checkpoint, found)
+
+
+def damaged(folder: Path) -> TrainingError:
+    """What is said of a checkpoint that no run has written so."""
+    return TrainingError(
+        f"cannot resume: {folder / CHECKPOINT} is damaged or no checkpoint. Put back a copy, or start without"
+        " --resume"
+    )
+
+
+def _is_checkpoint(found: Any) -> bool:
+    kinds: Mapping[str, type] = {
+        "step": int,
+        "config": dict,
+        "state": dict,
+        "optimizer": dict,
+        "rng": Tensor,
+        "validations_since_best": int,
+    }
+    if not isinstance(found, dict) or not all(isinstance(found.get(name), kind) for name, kind in kinds.items()):
+        return False
+    best = found.get("best", "absent")
+    if best is not None and not (isinstance(best, dict) and {"step", "metrics", "state"} <= best.keys()):
+        return False
+    return found["step"] >= 0
