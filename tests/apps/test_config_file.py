@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -84,10 +83,7 @@ def test_values_come_from_the_file_and_flags_come_before_them(here, monkeypatch)
 def test_a_configuration_that_is_written_is_read_as_the_same_plan(here, monkeypatch, verb, plan):
     lines = [f"{name}: {json.dumps(value)}" for name, value in configuration(plan).items()]
     Path("run.yaml").write_text("\n".join(lines))
-    again = planned(monkeypatch, "--config", "run.yaml", verb=verb)
-    assert {f.name: getattr(again, f.name) for f in fields(plan)} == {
-        f.name: getattr(plan, f.name) for f in fields(plan)
-    }
+    assert planned(monkeypatch, "--config", "run.yaml", verb=verb) == plan
 
 
 BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"

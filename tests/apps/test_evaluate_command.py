@@ -85,7 +85,7 @@ def test_without_the_order_report(here, capsys):
         (["clips", "-m", "m.safetensors", "-o", "./m.safetensors"], "m.safetensors would be replaced"),
         (["list.csv", "-m", "m.safetensors", "--report", "list.csv"], "list.csv would be replaced"),
         (["clips", "-m", "m.safetensors", "-o", "x.json", "--report", "x.json"], "x.json would be replaced"),
-        (["clips", "-m", "m.safetensors", "--batch-size", "0"], "--batch-size 0"),
+        (["clips", "-m", "m.safetensors", "--batch-size", "0"], "batch_size=0"),
         (["clips", "-m", "m.safetensors", "--workers", "-1"], "--workers"),
     ],
 )

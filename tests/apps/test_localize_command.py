@@ -5,10 +5,9 @@ import json
 import pytest
 
 from muybridge.apps.cli import main
-from muybridge.apps.durations import parse_seconds
 from muybridge.data.annotations.ava import write_ava
 from muybridge.data.label_maps import write_label_map
-from muybridge.errors import OptionError
+from muybridge.options import parse_seconds
 from tests.localize.localized_videos import LABELS, noise_frames, small_localizer, two_people, write_frames
 
 
@@ -129,6 +128,6 @@ def test_mistakes_are_one_line(folder, capsys, arguments, told) -> None:
 
 
 def test_lengths_of_time() -> None:
-    assert [parse_seconds("--every", text) for text in ("2", "2s", "500ms", "0.5s")] == [2, 2, 0.5, 0.5]
-    with pytest.raises(OptionError, match="--every 'soon'"):
-        parse_seconds("--every", "soon")
+    assert [parse_seconds(text) for text in ("2", "2s", "500ms", "0.5s")] == [2, 2, 0.5, 0.5]
+    with pytest.raises(ValueError, match="'soon' is no length of time"):
+        parse_seconds("soon")

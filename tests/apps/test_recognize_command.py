@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 
 from muybridge.apps.cli import main
-from muybridge.apps.durations import parse_seconds
 from muybridge.artifacts import Artifact
 from muybridge.data.clips.sampling import SamplingConfig
 from muybridge.data.label_maps import LabelMap
@@ -260,11 +259,6 @@ def test_a_missing_extra_names_the_command_that_installs_it(run, monkeypatch):
     code, _, err = run("clip.mp4", "--shots")
     assert code == 2
     assert "pip install 'muybridge[shots]'" in err
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("2", 2.0), ("2s", 2.0), ("500ms", 0.5)])
-def test_lengths_of_time(text, seconds):
-    assert parse_seconds("--window", text) == seconds
 
 
 # ---- export ----

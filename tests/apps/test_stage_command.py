@@ -112,7 +112,7 @@ def test_a_folder_of_photographs_may_hold_films_too(capsys):
         (["--scenario", "relation", "--actors", "1"], "actors=1 is too few"),
         (["--scenario", "memory"], "leaves no time"),
         (["--actors", "-1"], "actors=-1"),
-        (["--rate", "0"], "--rate 0"),
+        (["--rate", "0"], "rate=0"),
         (["--photos", "nowhere.jpg"], "nowhere.jpg"),
         (["--every", "0"], "ava_every_seconds=0"),
         (["--every", "nan"], "ava_every_seconds=nan"),

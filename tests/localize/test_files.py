@@ -14,7 +14,7 @@ from muybridge.data.annotations.mot import read_mot
 from muybridge.data.label_maps import LabelMap
 from muybridge.errors import InputError, OptionError
 from muybridge.localize.files import LocalizeJob, boxes_of, localize_file
-from muybridge.localize.stream import LocalizeConfig
+from muybridge.localize.options import LocalizeConfig
 from muybridge.localize.video_localizer import PeopleLocalizer
 from muybridge.media.sources import expand_sources
 from muybridge.media.video_reader import VideoReader

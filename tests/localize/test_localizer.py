@@ -13,7 +13,7 @@ from muybridge.data.video_files import video_file
 from muybridge.errors import InputError, MissingInput, ModelError, ModelMismatch, OptionError, UnsafeModelFile
 from muybridge.localize.evaluate import logits_of, predict_key_frames
 from muybridge.localize.localizer import Localizer
-from muybridge.localize.stream import LocalizeConfig
+from muybridge.localize.options import LocalizeConfig
 from muybridge.models.acar.actors import Actors
 from muybridge.models.acar.checkpoint import convert_checkpoint, infer_configs
 from muybridge.models.acar.head import ACARHead, ACARNet

@@ -8,7 +8,8 @@ import pytest
 
 from muybridge.data.localization import KeyFrameSampling
 from muybridge.errors import OptionError
-from muybridge.localize.stream import LocalizeConfig, LocalizeRun
+from muybridge.localize.options import LocalizeConfig
+from muybridge.localize.stream import LocalizeRun
 from tests.localize.localized_videos import MovingPeople, noise_frames
 
 SAMPLING = KeyFrameSampling(frames=4, rate=5.0, short_side=8)

@@ -17,7 +17,7 @@ from muybridge.data.localization import BankSpan, BoxAugmentation
 from muybridge.errors import AnnotationError, MissingInput, ModelMismatch, TrainingError
 from muybridge.localize.evaluate import evaluate, truth_of
 from muybridge.localize.localizer import Localizer
-from muybridge.localize.options import BankPlan, BoxData, LocalizerConfig, LocalizerPlan
+from muybridge.localize.options import BankPlan, BoxData, EvaluateConfig, LocalizerConfig, LocalizerPlan
 from muybridge.localize.train import read_data, split_key_frames, train
 from muybridge.media.video_writer import VideoWriter
 from muybridge.training.fit_config import ClipFitConfig
@@ -99,7 +99,8 @@ def test_the_file_measures_as_the_training_said(trained, folder, tmp_path) -> No
     out, outcome = trained
     held_out = truth_of(outcome.evaluation.truth, LABELS)
     write_ava(tmp_path / "held_out.csv", held_out)
-    found = evaluate(out, tmp_path / "held_out.csv", folder / "videos", device="cpu", report=tmp_path / "page.html")
+    here = {"model": out, "videos": folder / "videos", "device": "cpu"}
+    found = evaluate(EvaluateConfig(tmp_path / "held_out.csv", **here, report=tmp_path / "page.html"))
     assert found.numbers() == pytest.approx(outcome.evaluation.numbers())
     assert (tmp_path / "page.html").is_file()
 
@@ -109,7 +110,8 @@ def test_measured_with_detections_a_missed_person_costs(trained, folder, tmp_pat
     kept = [row for row in annotation_rows() if row[4] == 0 or row[0] != "a"]
     found = annotations_of(kept, scores=[0.9] * len(kept))
     write_ava(tmp_path / "found.csv", replace(found, person=None), eighth="score")
-    measured = evaluate(out, folder / "truth.csv", folder / "videos", boxes=tmp_path / "found.csv", device="cpu")
+    here = {"model": out, "videos": folder / "videos", "device": "cpu"}
+    measured = evaluate(EvaluateConfig(folder / "truth.csv", **here, boxes=tmp_path / "found.csv"))
     assert measured.boxes == "detections scored 0.85 or more"
     by_name = {one.name: one for one in measured.frames.classes}
     assert by_name["stand"].average_precision > 0.99

@@ -5,7 +5,7 @@ import pytest
 
 from muybridge.data.feature_bank import StreamFeatureBank
 from muybridge.errors import OptionError
-from muybridge.localize.stream import LocalizeConfig
+from muybridge.localize.options import LocalizeConfig
 from muybridge.localize.video_localizer import PeopleLocalizer
 from muybridge.people.detector import Detections
 from tests.localize.localized_videos import noise_frames, two_people, write_frames

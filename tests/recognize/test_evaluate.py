@@ -14,7 +14,8 @@ from muybridge.errors import AnnotationError, MissingInput, ModelMismatch, Optio
 from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 from muybridge.pretrained import load_backbone
 from muybridge.recognize import evaluate as evaluate_recognizer
-from muybridge.recognize.evaluate import ClipViews, evaluate, evaluate_views, indicator, predict, truth_of
+from muybridge.recognize.evaluate import ClipViews, evaluate_views, indicator, predict, truth_of
+from muybridge.recognize.options import EvaluateConfig
 from muybridge.recognize.recognizer import Recognizer
 from tests.recognize.labelled_clips import write_backbone, write_folders, write_list
 
@@ -108,6 +109,10 @@ def model(weights, tmp_path_factory):
     return path
 
 
+def evaluate(model, data, **options):
+    return evaluate_recognizer.evaluate(EvaluateConfig(data, model=model, **{"device": "cpu", **options}))
+
+
 def test_a_file_is_measured_as_the_recognizer_answers(clips, model, weights, tmp_path):
     views = ViewConfig(temporal=2, spatial=3)
     measured = evaluate(
@@ -147,7 +152,7 @@ def test_kept_views_are_not_read_again_and_do_not_change(clips, monkeypatch):
 def test_held_out_clips_are_those_that_training_held_out(clips, model, weights):
     from muybridge.data.clips.splits import split_by_group
 
-    measured = evaluate(model, clips, split="held-out", orders=False, device="cpu", backbone_weights=weights)
+    measured = evaluate(model, clips, split="held-out", order=False, device="cpu", backbone_weights=weights)
     labels = LabelMap(("blue", "red"), (0, 1))
     expected = split_by_group(read_clip_list(clips, labels=labels)["all"], fraction=0.25, seed=3)[1]
     assert [e.path for e in measured.clips.entries] == [e.path for e in expected.entries]
@@ -158,7 +163,7 @@ def test_held_out_clips_are_those_that_training_held_out(clips, model, weights):
 def test_a_test_split_comes_first(model, weights, tmp_path):
     write_folders(tmp_path / "train", {"red": 1, "blue": 1})
     write_folders(tmp_path / "test", {"red": 1, "blue": 2})
-    arguments = {"device": "cpu", "backbone_weights": weights, "orders": False}
+    arguments = {"device": "cpu", "backbone_weights": weights, "order": False}
     assert len(evaluate(model, tmp_path, **arguments).clips) == 3
     assert len(evaluate(model, tmp_path, split="train", **arguments).clips) == 2
     with pytest.raises(OptionError, match=r"split='val' is not one of .*test, train"):
@@ -168,7 +173,7 @@ def test_a_test_split_comes_first(model, weights, tmp_path):
 def test_a_broken_clip_is_named_and_does_not_count(model, weights, tmp_path):
     data = write_folders(tmp_path / "clips", {"red": 2, "blue": 2})
     (data / "red" / "broken.mp4").write_bytes(b"not a film")
-    measured = evaluate(model, data, device="cpu", backbone_weights=weights, orders=False, report=tmp_path / "r.html")
+    measured = evaluate(model, data, device="cpu", backbone_weights=weights, order=False, report=tmp_path / "r.html")
     assert [e.path.name for e in measured.left_out] == ["broken.mp4"]
     assert len(measured.truth) == 4
     assert "broken.mp4" in (tmp_path / "r.html").read_text()

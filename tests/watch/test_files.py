@@ -12,7 +12,7 @@ import pytest
 
 from muybridge.data.clips.sampling import ViewConfig
 from muybridge.errors import BrokenMedia, InputError, ModelError, OptionError, OutputError
-from muybridge.localize.stream import LocalizeConfig
+from muybridge.localize.options import LocalizeConfig
 from muybridge.media.images import write_image
 from muybridge.media.newest_frame import WallClock
 from muybridge.media.sources import Source

@@ -53,12 +53,12 @@ evaluate.command(
     "muybridge.apps.evaluate:evaluate_recognizer", name="recognizer", help="Score a recognizer on labelled clips."
 )
 evaluate.command(
-    "muybridge.apps.evaluate_localizer:evaluate_localizer",
+    "muybridge.apps.evaluate:evaluate_localizer",
     name="localizer",
     help="Score a localizer on annotated videos.",
 )
 evaluate.command(
-    "muybridge.apps.evaluate_ava:evaluate_ava", name="ava", help="Score a CSV of detections by AVA's frame-mAP."
+    "muybridge.apps.evaluate:evaluate_ava", name="ava", help="Score a CSV of detections by AVA's frame-mAP."
 )
 
 

@@ -41,11 +41,8 @@ def take_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollect
             meant = get_close_matches(name, by_name, 1)
             hint = f" Did you mean {meant[0]}?" if meant else ""
             raise OptionError(f"{path}: there is no option {name!r} of muybridge {' '.join(commands)}.{hint}")
-        if (
-            trained
-            and not by_name[name].tokens
-            and _is_elsewhere(name, value, is_path=by_name[name].resolved_hint is Path)
-        ):
+        asked_for, is_path = by_name[name].tokens, by_name[name].resolved_hint is Path
+        if trained and not asked_for and _is_elsewhere(name, value, is_path=is_path):
             raise OptionError(f"{path} was trained with {name} {value!r}, which is not here. Give --{name} yourself")
     Dict(options, source=str(path), use_commands_as_keys=False)(app, commands, arguments)
 

@@ -1,92 +1,34 @@
-"""`muybridge evaluate recognizer`."""
+"""`muybridge evaluate recognizer`, `localizer` and `ava`."""
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from muybridge.escapes import printable, printable_lines
+from muybridge.localize.options import EvaluateConfig as LocalizerEvaluation
+from muybridge.localize.options import Protocol
+from muybridge.options import FLAT, PLAIN
+from muybridge.recognize.options import EvaluateConfig as RecognizerEvaluation
 
-def evaluate_recognizer(
-    data: Path,
-    /,
-    *,
-    model: Annotated[str, Parameter(alias="-m")],
-    split: str | None = None,
-    root: Path | None = None,
-    temporal_views: int | None = None,
-    spatial_views: int | None = None,
-    order: bool = True,
-    batch_size: int = 8,
-    workers: int = 0,
-    backbone_weights: Path | None = None,
-    report: Path | None = None,
-    out: Annotated[Path | None, Parameter(alias="-o")] = None,
-    device: str = "auto",
-) -> None:
-    """Measure a recognizer on labelled clips: top-1 and top-5, or mAP, and whether it reads the order of frames.
+_CONFIG = Parameter(help="A YAML file with options by their names; those given here too come before those in it.")
+_OUT = Parameter(alias="-o", help="A JSON file to write, with all numbers.")
+Config = Annotated[Path | None, _CONFIG]
+Out = Annotated[Path | None, _OUT]
 
-    Parameters
-    ----------
-    data
-        Labelled clips, as `muybridge train recognizer` takes them.
-    model
-        camera, a .safetensors file, or OWNER/NAME on the Hugging Face hub.
-    split
-        train, val, test or all, as far as the data has them; held-out draws again the clips that training held out
-        of undivided data. By default test, else val, else all.
-    root
-        Folder that the paths in a list are relative to.
-    temporal_views
-        Places in time that a clip is looked at, by default as the model file says.
-    spatial_views
-        1 looks at the centre, 3 at both ends of the long side too; by default as the model file says.
-    order
-        Also measure the clips with their frames shuffled, backwards, and by one frame alone.
-    batch_size
-        Clips at a time.
-    workers
-        Processes that read clips.
-    backbone_weights
-        A file with the backbone's weights, if they do not come by its name.
-    report
-        An HTML page to write, with the confusion matrix and the clips confused most.
-    out
-        A JSON file to write, with all numbers.
-    device
-        auto, cpu, cuda, mps.
-    """
+
+def evaluate_recognizer(on: Annotated[RecognizerEvaluation, FLAT], *, out: Out = None, config: Config = None) -> None:
+    """Measure a recognizer on labelled clips: top-1 and top-5, or mAP, and whether it reads the order of frames."""
     from rich.console import Console
 
-    from muybridge.apps.batch import check_apart
-    from muybridge.errors import OptionError
-    from muybridge.escapes import printable
-    from muybridge.media.outputs import atomic_output, check_writable
     from muybridge.recognize.evaluate import evaluate
     from muybridge.recognize.report import console_tables
 
-    for path in (report, out):
-        if path is not None:
-            check_writable(path)
-            check_apart(path, [model, data, *([report] if report and path is out else [])])
-    for name, value, least in (("--batch-size", batch_size, 1), ("--workers", workers, 0)):
-        if value < least:
-            raise OptionError(f"{name} {value} must be {least} or more")
-    measured = evaluate(
-        model,
-        data,
-        split=split,
-        root=root,
-        temporal_views=temporal_views,
-        spatial_views=spatial_views,
-        orders=order,
-        batch_size=batch_size,
-        workers=workers,
-        device=device,
-        backbone_weights=backbone_weights,
-        report=report,
-    )
+    _check(on.report, out, inputs=[on.model, on.data])
+    measured = evaluate(on)
     console = Console()
     for table in console_tables(measured.report, measured.order):
         console.print(table)
@@ -94,13 +36,95 @@ def evaluate_recognizer(
         console.print(f"{len(measured.left_out)} clips cannot be read and do not count:", highlight=False)
         for entry in measured.left_out:
             console.print(printable(f"  {entry.path}"), highlight=False, markup=False)
+    classes = {
+        row.name: {"clips": row.clips, "score": None if math.isnan(row.score) else row.score}
+        for row in measured.report.classes
+    }
+    counted = {"clips": len(measured.clips), "left_out": [str(entry.path) for entry in measured.left_out]}
+    _write(out, {"model": on.model, "data": str(on.data), **counted, **measured.numbers(), "classes": classes})
+
+
+def evaluate_localizer(
+    on: Annotated[LocalizerEvaluation, FLAT],
+    *,
+    predictions: Path | None = None,
+    out: Out = None,
+    config: Config = None,
+) -> None:
+    """Measure a localizer on annotated videos: frame-mAP, and video-mAP where people have ids.
+
+    Parameters
+    ----------
+    predictions
+        A CSV file to write, in AVA's form.
+    """
+    from muybridge.data.annotations.ava import write_ava
+    from muybridge.localize.evaluate import evaluate
+
+    _check(predictions, on.report, out, inputs=[on.model, on.annotations])
+    measured = evaluate(on)
+    print(printable_lines(str(measured.frames)))  # noqa: T201
+    print(f"boxes: {measured.boxes}")  # noqa: T201
+    if measured.tubes is not None:
+        print("\n" + printable_lines(measured.tubes.to_text()))  # noqa: T201
+    if predictions is not None:
+        write_ava(predictions, measured.predictions, eighth="score")
+    tubes = None if measured.tubes is None else json.loads(measured.tubes.to_json())
+    content = {**measured.numbers(), "boxes": measured.boxes, "frames": json.loads(measured.frames.to_json())}
+    _write(out, {**content, "tubes": tubes})
+
+
+def evaluate_ava(
+    *,
+    truth: Path,
+    predictions: Path,
+    labels: Path,
+    excluded: Path | None = None,
+    protocol: Protocol = "ava-2019",
+    json: Annotated[bool, PLAIN] = False,
+    config: Config = None,
+) -> None:
+    """Score a CSV of detections by AVA's frame-mAP at IoU 0.5. Needs no model and no video.
+
+    Parameters
+    ----------
+    truth
+        CSV of rows video,seconds,left,top,right,bottom,action[,person]; video,seconds alone is a frame with nobody.
+    predictions
+        CSV of rows video,seconds,left,top,right,bottom,action,score.
+    labels
+        The classes that count: pbtxt of item { name id } blocks, text or JSON. Rows of other classes are left out.
+    excluded
+        CSV of rows video,seconds that are not to be counted.
+    protocol
+        Whose rules: ava-2019 is the challenge's (50 rows a frame, detections anywhere count); activitynet-2020
+        ignores frames that the truth does not list; slowfast takes all rows; mmaction2 drops scores under 0.002 and
+        ignores frames without truth. The report states them.
+    json
+        Print the report as JSON.
+    """
+    from muybridge.evaluation.ava import evaluate_ava as evaluate
+
+    report = evaluate(truth, predictions, labels, excluded, protocol)
+    print(report.to_json() if json else printable_lines(str(report)))  # noqa: T201
+
+
+def _check(*results: Path | None, inputs: list[str | Path]) -> None:
+    """Refuse, before anything is measured, what cannot be written or would replace an input or another result."""
+    from muybridge.apps.batch import check_apart
+    from muybridge.media.outputs import check_writable
+
+    taken = list(inputs)
+    for path in results:
+        if path is not None:
+            check_writable(path)
+            check_apart(path, taken)
+            taken.append(path)
+
+
+def _write(out: Path | None, numbers: Mapping[str, Any]) -> None:
+    from muybridge.media.outputs import atomic_output
+
     if out is not None:
-        classes = {
-            row.name: {"clips": row.clips, "score": None if math.isnan(row.score) else row.score}
-            for row in measured.report.classes
-        }
-        counted = {"clips": len(measured.clips), "left_out": [str(entry.path) for entry in measured.left_out]}
-        content = {"model": model, "data": str(data), **counted, **measured.numbers(), "classes": classes}
-        text = json.dumps(content, indent=2, allow_nan=False)
         with atomic_output(out) as beside:
-            beside.write_text(text + "\n", encoding="utf-8")
+            beside.write_text(json.dumps(numbers, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,35 +1,33 @@
 """`muybridge localize`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from muybridge.escapes import printable
+from muybridge.localize.options import ONE_VIEW, LocalizeConfig, TestViews
+from muybridge.options import FLAT, LIST
 
 if TYPE_CHECKING:
     from muybridge.media.sources import Source
 
 Format = Literal["ava", "coco", "cvat", "json", "mot"]
-_Flag = Parameter(negative=())
 
 
 def localize(
-    inputs: Annotated[list[str], Parameter(negative=())],
+    inputs: list[str],
     /,
     *,
     model: Annotated[str, Parameter(alias="-m")] = "people_actions",
     detector: str | None = None,
     boxes: Path | None = None,
-    threshold: float = 0.5,
-    min_score: float = 0.5,
-    every: str = "1s",
-    look_every: str = "200ms",
+    config: Annotated[LocalizeConfig, FLAT] = LocalizeConfig(),
     actions: bool = True,
-    scales: Annotated[list[int] | None, Parameter(negative=(), consume_multiple=True)] = None,
-    flip: Annotated[bool, _Flag] = False,
+    views: Annotated[TestViews, FLAT] = ONE_VIEW,
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
-    format: Annotated[list[Format] | None, Parameter(negative=(), consume_multiple=True)] = None,
+    format: Annotated[list[Format] | None, LIST] = None,
     video: bool = True,
     report: bool = True,
     bank_model: str | None = None,
@@ -51,20 +49,8 @@ def localize(
         What finds people: a name or file that `muybridge.people.detectors` knows; by default the built-in one.
     boxes
         A file of people's boxes in place of a detector: AVA CSV, MOT text, COCO or VIA JSON, CVAT XML.
-    threshold
-        Actions less probable are not shown.
-    min_score
-        Boxes that the detector is less sure of are not people.
-    every
-        Time from one key frame, where actions are worked out, to the next, such as 1s or 500ms.
-    look_every
-        Time from one look for people to the next, at most; between looks boxes move evenly.
     actions
         --no-actions finds and follows people only, and needs no model: their one class is person.
-    scales
-        See each clip at several sizes, told as pixels of the frame's short side, such as 224 256 320; slower, surer.
-    flip
-        See each clip mirrored too; not where classes tell left from right.
     out
         The annotated video for one input, a folder for several. By default it is beside the input, as
         NAME.localized.mp4. Files and the report page are named as it is.
@@ -86,21 +72,14 @@ def localize(
         bfloat16 is about twice as fast on machines that know it.
     """
     from muybridge.apps import batch
-    from muybridge.apps.durations import parse_seconds
     from muybridge.data.annotations.files import read_boxes
     from muybridge.localize.files import LocalizeJob, localize_file
     from muybridge.localize.localizer import Localizer
-    from muybridge.localize.stream import LocalizeConfig
     from muybridge.localize.video_localizer import PeopleLocalizer, VideoLocalizer
-    from muybridge.localize.views import TestViews
     from muybridge.media.sources import expand_sources, output_paths
 
-    config = LocalizeConfig(
-        every=parse_seconds("--every", every),
-        look_every=parse_seconds("--look-every", look_every),
-        min_score=min_score,
-        threshold=threshold if actions else 0.0,
-    )
+    if not actions:
+        config = replace(config, threshold=0.0)
     sources = expand_sources(inputs)
     targets = output_paths(sources, out, suffix_of_stem="localized")
     videos = [source.path for source in sources if source.kind == "video"]
@@ -114,7 +93,7 @@ def localize(
             device=device,
             backbone_weights=backbone_weights,
             precision=precision,
-            views=TestViews(tuple(scales or ()), flip),
+            views=views,
         )
     else:
         localizer = PeopleLocalizer(detector, device=device)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from muybridge.escapes import printable
+from muybridge.options import FLAT, PLAIN
+from muybridge.recognize.options import WindowConfig
 
 if TYPE_CHECKING:
     from muybridge.media.sources import Source
@@ -17,18 +19,17 @@ Format = Literal["table", "json", "csv"]
 
 
 def recognize(
-    inputs: Annotated[list[str], Parameter(negative=())],
+    inputs: list[str],
     /,
     *,
     model: str = "camera",
     top: int = 5,
-    window: str = "",
-    step: str = "",
+    windows: Annotated[WindowConfig, FLAT] = WindowConfig(),
     threshold: float = 0.0,
     format: Format = "table",
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
     overlay: Path | None = None,
-    shots: Annotated[bool, Parameter(negative=())] = False,
+    shots: Annotated[bool, PLAIN] = False,
     backbone_weights: Path | None = None,
     batch_size: int = 8,
     device: str = "auto",
@@ -45,11 +46,6 @@ def recognize(
         camera (built in: what the camera does), a .safetensors file, or OWNER/NAME on the Hugging Face hub.
     top
         How many labels an answer names.
-    window
-        Length of the stretch of time that one answer is about, such as 2s or 500ms. By default as long as the clips
-        the model was trained on. For a live source and a causal model the default is an answer a frame.
-    step
-        Time from one window to the next; by default half a window.
     threshold
         Spans whose label is less likely than this are left out.
     format
@@ -71,7 +67,6 @@ def recognize(
     """
     from muybridge.apps import batch
     from muybridge.apps.batch import check_apart
-    from muybridge.apps.durations import parse_seconds
     from muybridge.apps.recognize_output import write_answers
     from muybridge.media.outputs import check_writable
     from muybridge.media.sources import output_paths
@@ -84,11 +79,7 @@ def recognize(
         write_overlay,
     )
     from muybridge.recognize.recognizer import Recognizer
-    from muybridge.recognize.windows import WindowConfig
 
-    config = WindowConfig(
-        parse_seconds("--window", window) if window else None, parse_seconds("--step", step) if step else None
-    )
     sources = clip_sources(inputs)
     _check_live(sources, {"--out": out is not None, "--overlay": overlay is not None, "--shots": shots})
     if out is not None:
@@ -100,7 +91,7 @@ def recognize(
     recognizer = Recognizer.from_pretrained(
         model, device=device, backbone_weights=backbone_weights, precision=precision
     )
-    job = RecognizeJob(recognizer, config, shots, threshold, top, batch_size)
+    job = RecognizeJob(recognizer, windows, shots, threshold, top, batch_size)
     answers: list[FileAnswer] = []
 
     def work(source: "Source", target: Path) -> list[str]:
@@ -137,7 +128,6 @@ def _follow(job: "RecognizeJob", source: "Source", format: Format) -> list[str]:
     from muybridge.apps.recognize_output import live_header, live_line
     from muybridge.media.video_reader import VideoReader
     from muybridge.recognize.files import recognize_stream
-    from muybridge.recognize.windows import WindowConfig
 
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(source.location))

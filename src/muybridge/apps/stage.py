@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from muybridge.errors import OptionError
+from muybridge.options import FLAT, PLAIN
 from muybridge.stage import Scene, SceneSpec, clip_labels, num_siblings
-from muybridge.stage.backgrounds import BackgroundKind
 from muybridge.stage.labels import Scenario
 
 if TYPE_CHECKING:
@@ -26,21 +25,11 @@ def stage(
     layout: Literal["boxes", "classes"] = "boxes",
     scenes: Annotated[int, Parameter(alias="-n")] = 12,
     scenario: Scenario | None = None,
-    only: Annotated[list[str] | None, Parameter(negative=())] = None,
-    siblings: Annotated[bool, Parameter(negative=())] = False,
-    actors: Annotated[list[int] | None, Parameter(negative=())] = None,
-    seed: int = 0,
-    width: int = 256,
-    height: int = 144,
-    rate: float = 25.0,
-    seconds: float = 4.0,
-    figure_share: float = 0.6,
-    background: BackgroundKind | Literal["any"] = "any",
-    photos: Annotated[list[str] | None, Parameter(negative=())] = None,
-    shake: float = 0.0,
-    grain: float = 0.0,
-    shadows: bool = True,
-    delay: float = 8.0,
+    only: list[str] | None = None,
+    siblings: Annotated[bool, PLAIN] = False,
+    actors: list[int] | None = None,
+    scene: Annotated[SceneSpec, FLAT] = SceneSpec(),
+    photos: list[str] | None = None,
     every: float = 1.0,
     min_visible: float = 0.15,
 ) -> None:
@@ -67,30 +56,8 @@ def stage(
         Write each scene with all those that differ from it in the hidden cause of the labels alone.
     actors
         Figures in a scene; repeated, the scenes take turns: --actors 1 --actors 5. By default 3.
-    seed
-        Of the first scene. For a test set, begin above the last seed that the report of the training set names.
-    width
-        Pixels.
-    height
-        Pixels.
-    rate
-        Frames per second.
-    seconds
-        Length of a video; memory scenes need four seconds more than their delay.
-    figure_share
-        Height of a grown figure that stands in front, as a share of the picture's height.
-    background
-        Kind of place.
     photos
         Pictures, folders or globs to take backgrounds from instead.
-    shake
-        How far a hand-held camera strays, as a share of the height.
-    grain
-        Sensor noise, standard deviation in grey levels.
-    shadows
-        Shadows on the floor.
-    delay
-        Seconds from a signal to the answer in memory scenes.
     every
         Step in seconds of the rows in ava.csv.
     min_visible
@@ -100,21 +67,8 @@ def stage(
     from muybridge.progress import progress_line
     from muybridge.stage.export import export_class_folders, export_scenes
 
-    first = SceneSpec(
-        seed=seed,
-        scenario=scenario or ("general" if layout == "boxes" else "action"),
-        actors=(actors or [3])[0],
-        width=width,
-        height=height,
-        rate=_rate(rate),
-        duration_seconds=seconds,
-        figure_share=figure_share,
-        background=background,
-        shake=shake,
-        grain=grain,
-        shadows=shadows,
-        delay_seconds=delay,
-    )
+    kind = scenario or ("general" if layout == "boxes" else "action")
+    first = replace(scene, scenario=kind, actors=(actors or [3])[0])
     specs = _choose(first, scenes, actors or [3], only or [], siblings=siblings, balanced=layout == "classes")
     photographs = [read_image(source.path).rgb for source in _pictures(photos)] if photos else []
     with progress_line("stage", total=len(specs), unit="scenes") as line:
@@ -150,12 +104,6 @@ def _report(out: Path, specs: list[SceneSpec], what: str) -> None:
     seeds = [spec.seed for spec in specs]
     plural = "s" if len(specs) > 1 else ""
     print(f"{out}: {len(specs)} video{plural} (seeds {min(seeds)} to {max(seeds)}): {what}")  # noqa: T201
-
-
-def _rate(rate: float) -> Fraction:
-    if not 0 < rate <= 1000:
-        raise OptionError(f"--rate {rate} is no frame rate: choose a number above 0, 1000 at most")
-    return Fraction(str(rate))
 
 
 def _choose(

@@ -2,18 +2,31 @@
 
 import gc
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from muybridge.escapes import printable
+from muybridge.localize.options import LocalizeConfig
+from muybridge.models.avatar_net.config import MIN_SIDE
+from muybridge.options import FLAT, PLAIN, TIME, Seconds
+from muybridge.recognize.options import WindowConfig
+from muybridge.stylize.options import StylizeConfig, TemporalConfig
 
 if TYPE_CHECKING:
     from muybridge.localize.localizer import Localizer
     from muybridge.media.sources import Source
 
 Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class WatchLocalizeConfig(LocalizeConfig):
+    """What suits a live picture."""
+
+    look_every: Seconds = 0.1
 
 
 def watch(
@@ -29,21 +42,17 @@ def watch(
     actions: bool = True,
     localizer: str | None = None,
     detector: str | None = None,
-    style: Annotated[list[str] | None, Parameter(alias="-s", negative=())] = None,
+    style: Annotated[list[str] | None, Parameter(alias="-s")] = None,
     strength: float = 1.0,
     temporal: bool = True,
     paint_size: int = 240,
     size: int = 480,
     top: int = 3,
-    window: str = "",
-    step: str = "",
-    threshold: float = 0.5,
-    min_score: float = 0.5,
-    every: str = "1s",
-    look_every: str = "100ms",
+    windows: Annotated[WindowConfig, FLAT] = WindowConfig(),
+    localize: Annotated[WatchLocalizeConfig, FLAT] = WatchLocalizeConfig(),
     speed: float | None = None,
-    seconds: str = "",
-    every_frame: Annotated[bool, Parameter(negative=())] = False,
+    seconds: Annotated[float | None, TIME] = None,
+    every_frame: Annotated[bool, PLAIN] = False,
     backbone_weights: Path | None = None,
     device: str = "auto",
     precision: Precision = "float32",
@@ -89,19 +98,6 @@ def watch(
         Short side in pixels that larger frames are scaled down to; 0 keeps their own.
     top
         How many labels of what happens are drawn.
-    window
-        Length of the stretch of time that a label is about, such as 2s. By default as long as the clips the model was
-        trained on; a causal model answers for each frame.
-    step
-        Time from one label to the next; by default half a window.
-    threshold
-        Actions less probable are not drawn.
-    min_score
-        Boxes that the detector is less sure of are not people.
-    every
-        Time from one moment at which actions are told to the next.
-    look_every
-        Least time from one look for people to the next.
     speed
         Of a film: 1 is its own, 0.5 half of it. A camera or stream is taken as it comes, unless this is given.
     seconds
@@ -115,27 +111,14 @@ def watch(
     precision
         bfloat16 is about twice as fast on machines that know it; for --model and --localizer.
     """
-    from muybridge.apps.durations import parse_seconds
     from muybridge.errors import OptionError
-    from muybridge.localize.stream import LocalizeConfig
     from muybridge.people.detectors import load_detector
     from muybridge.recognize.recognizer import Recognizer
-    from muybridge.recognize.windows import WindowConfig
-    from muybridge.stylize.stylizer import StylizeConfig, Stylizer
-    from muybridge.stylize.temporal import TemporalConfig
+    from muybridge.stylize.stylizer import Stylizer
     from muybridge.watch.files import WatchJob, watch_source
 
     if localizer is not None and not (people and actions):
         raise OptionError("--localizer says what people do: leave out --no-people and --no-actions")
-    windows = WindowConfig(
-        parse_seconds("--window", window) if window else None, parse_seconds("--step", step) if step else None
-    )
-    localize = LocalizeConfig(
-        every=parse_seconds("--every", every),
-        look_every=parse_seconds("--look-every", look_every),
-        min_score=min_score,
-        threshold=threshold,
-    )
     stylize = StylizeConfig(strength=strength, size=paint_size, style_size=_style_size(paint_size, size))
     is_shown = (out is None and serve is None) if show is None else show
     if out is None and serve is None and not is_shown:
@@ -160,7 +143,7 @@ def watch(
         top=top,
         size=size,
         speed=speed,
-        seconds=parse_seconds("--seconds", seconds) if seconds else None,
+        seconds=seconds,
         every_frame=every_frame,
     )
     # What was imported lives to the end. Looking through it for garbage would stop the picture now and then, and take
@@ -198,8 +181,5 @@ def _localizer(name: str | None, device: str, precision: Precision) -> "Localize
 
 def _style_size(paint_size: int, size: int) -> int:
     """Strokes keep their size in the picture, however small it is painted."""
-    from muybridge.models.avatar_net.network import MIN_SIDE
-    from muybridge.stylize.stylizer import StylizeConfig
-
-    whole = StylizeConfig().style_size
+    whole = StylizeConfig.style_size
     return max(MIN_SIDE, whole * paint_size // size) if 0 < paint_size < size else whole

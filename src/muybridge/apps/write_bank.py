@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from muybridge.options import Seconds
+
 if TYPE_CHECKING:
     from muybridge.media.sources import Source
 
 
 def write_bank(
-    inputs: Annotated[list[str], Parameter(negative=())],
+    inputs: list[str],
     /,
     *,
     model: Annotated[str, Parameter(alias="-m")],
@@ -18,7 +20,7 @@ def write_bank(
     detector: str | None = None,
     boxes: Path | None = None,
     min_score: float = 0.5,
-    every: str = "1s",
+    every: Seconds = 1.0,
     backbone_weights: Path | None = None,
     device: str = "auto",
 ) -> int:
@@ -49,16 +51,14 @@ def write_bank(
         auto, cpu, cuda, cuda:1, mps.
     """
     from muybridge.apps import batch
-    from muybridge.apps.durations import parse_seconds
     from muybridge.data.annotations.files import read_boxes
     from muybridge.errors import OptionError
     from muybridge.localize.files import bank_file
     from muybridge.localize.localizer import Localizer
-    from muybridge.localize.stream import LocalizeConfig
+    from muybridge.localize.options import LocalizeConfig
     from muybridge.media.sources import expand_sources
 
-    seconds = parse_seconds("--every", every)
-    config = LocalizeConfig(every=seconds, look_every=min(seconds, 0.2), min_score=min_score)
+    config = LocalizeConfig(every=every, look_every=min(every, LocalizeConfig.look_every), min_score=min_score)
     sources = [source for source in expand_sources(inputs) if source.kind == "video"]
     if not sources:
         raise OptionError("none of the inputs is a video file. A stream's bank is kept while it is localized")

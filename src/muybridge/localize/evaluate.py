@@ -33,7 +33,8 @@ from muybridge.evaluation.report_page import Facts, Part, Strip, Strips, Table, 
 from muybridge.evaluation.video_map import VideoReport, evaluate_tubes, tubes_of
 from muybridge.localize.localizer import Localizer
 from muybridge.localize.objective import batch_logits
-from muybridge.localize.views import ONE_VIEW, TestViews
+from muybridge.localize.options import ONE_VIEW, EvaluateConfig, TestViews
+from muybridge.localize.views import samplings, views_of_item
 from muybridge.media.box_overlays import BoxLabel, draw_people
 from muybridge.models.acar.loss import action_probabilities
 from muybridge.people.tracks import Tracker
@@ -108,7 +109,7 @@ def predict_key_frames(
         frames: with the boxes to use.
         views: how often and how each clip is seen.
     """
-    scales = [BoxesDataset(frames, each, banks=banks, span=span) for each in views.samplings(sampling)]
+    scales = [BoxesDataset(frames, each, banks=banks, span=span) for each in samplings(views, sampling)]
     found: list[NDArray[np.float32]] = []
     with torch.no_grad(), progress_line("measuring", total=len(frames), unit="key frames", quiet=quiet) as line:
         for start in range(0, len(frames), batch_size):
@@ -116,7 +117,7 @@ def predict_key_frames(
             seen = [
                 logits(collate_boxes(items)).float().cpu()
                 for data in scales
-                for items in zip(*(views.of_item(data[Draw(index, index)]) for index in part), strict=True)
+                for items in zip(*(views_of_item(views, data[Draw(index, index)]) for index in part), strict=True)
             ]
             probabilities = action_probabilities(torch.stack(seen).mean(0), labels.exclusive).numpy()
             found += np.split(probabilities, np.cumsum([len(frames[index].boxes) for index in part])[:-1])
@@ -203,66 +204,44 @@ def _tubes(truth: Annotations, predictions: Annotations, labels: LabelMap) -> Vi
     return evaluate_tubes(tubes_of(truth, rate=rate), tubes_of(predictions, rate=rate), labels)
 
 
-def evaluate(
-    model: str | Path,
-    annotations: Path,
-    videos: Path,
-    *,
-    boxes: Path | None = None,
-    min_score: float = 0.85,
-    every_seconds: float = 0.0,
-    protocol: str = DEFAULT_AVA_PROTOCOL,
-    banks: Path | None = None,
-    bank_writer: str | Path | None = None,
-    batch_size: int = 4,
-    views: TestViews = ONE_VIEW,
-    device: str = "auto",
-    backbone_weights: Path | None = None,
-    report: Path | None = None,
-) -> Evaluation:
+def evaluate(config: EvaluateConfig) -> Evaluation:
     """Measure a model file on annotated videos.
-
-    Args:
-        model: as `Localizer.from_pretrained` takes it.
-        annotations: as `read_annotated_videos` takes them; their classes must be the model's.
-        videos: folder of the videos.
-        boxes: detections with scores, to be used in place of the true boxes.
-        every_seconds: least time between key frames, where every frame is annotated.
-        banks: folder of feature banks, for a model that reads one.
-        views: how often and how each clip is seen.
-        report: a page to write.
 
     Raises:
         AnnotationError: a file breaks its format, names an unknown class, or a video that is not there.
         ModelMismatch: the model is for another task, or a bank is by another model.
     """
     localizer = Localizer.from_pretrained(
-        model, device=device, backbone_weights=backbone_weights, bank_writer=bank_writer
+        config.model,
+        device=config.device,
+        backbone_weights=config.backbone_weights,
+        bank_writer=config.bank_writer,
     )
     labels = localizer.labels
-    annotated, files = read_annotated_videos(annotations, labels, videos)
-    truth = key_frames(annotated, labels, files, min_step_seconds=every_seconds)
-    detections = None if boxes is None else read_boxes(boxes, [file.path for file in files.values()])
-    opened = None if localizer.bank_span is None else open_banks(banks, files, localizer.bank_model)
+    annotated, files = read_annotated_videos(config.annotations, labels, config.videos)
+    truth = key_frames(annotated, labels, files, min_step_seconds=config.every_seconds)
+    detections = None if config.boxes is None else read_boxes(config.boxes, [file.path for file in files.values()])
+    opened = None if localizer.bank_span is None else open_banks(config.banks, files, localizer.bank_model)
     evaluation = measure(
         logits_of(localizer),
         truth,
         labels,
         localizer.sampling,
         detections=detections,
-        min_score=min_score,
-        protocol=protocol,
+        min_score=config.min_score,
+        protocol=config.protocol,
         banks=opened,
         span=localizer.bank_span,
-        batch_size=batch_size,
-        views=views,
+        batch_size=config.batch_size,
+        views=config.views,
     )
-    if report is not None:
-        about = [("model", str(model)), ("key frames", str(len(truth))), ("boxes", evaluation.boxes)]
-        sides = ", ".join(map(str, views.scales or (localizer.sampling.short_side,)))
-        about.append(("short sides seen", sides + (", each mirrored too" if views.flip else "")))
+    if config.report is not None:
+        about = [("model", config.model), ("key frames", str(len(truth))), ("boxes", evaluation.boxes)]
+        sides = ", ".join(map(str, config.views.scales or (localizer.sampling.short_side,)))
+        about.append(("short sides seen", sides + (", each mirrored too" if config.views.flip else "")))
         parts = [*evaluation_parts(evaluation, labels), Facts("Measured on", about)]
-        write_report_page(report, f"How well {Path(model).name} localizes {annotations.name}", parts)
+        title = f"How well {Path(config.model).name} localizes {config.annotations.name}"
+        write_report_page(config.report, title, parts)
     return evaluation
 
 

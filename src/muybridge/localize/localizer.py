@@ -29,10 +29,11 @@ from muybridge.localize.objective import (
     localizer_state,
     slowfast_sampling,
 )
+from muybridge.localize.options import ONE_VIEW, TestViews
 from muybridge.localize.results import People
 from muybridge.localize.stream import Answer, LocalizeConfig, LocalizeRun, configured
 from muybridge.localize.video_localizer import VideoLocalizer
-from muybridge.localize.views import ONE_VIEW, TestViews, resized
+from muybridge.localize.views import largest, resized, views_of_clip
 from muybridge.media.video_reader import VideoReader
 from muybridge.models.acar.actors import Actors
 from muybridge.models.acar.checkpoint import convert_checkpoint, infer_configs
@@ -270,7 +271,7 @@ class Localizer(VideoLocalizer):
         return self._run(people, self._answer_with(ring, ring), config, keep=keep)
 
     def _run(self, people: PeopleSource, answer: Answer, config: LocalizeConfig, *, keep: bool) -> LocalizeRun:
-        return LocalizeRun(self.views.largest(self.sampling), len(self.labels), people, answer, config, keep=keep)
+        return LocalizeRun(largest(self.views, self.sampling), len(self.labels), people, answer, config, keep=keep)
 
     def actions(
         self, clip_T3HW: Tensor, boxes: NDArray[np.float32] | Tensor, bank_maps: Tensor | None = None
@@ -288,7 +289,7 @@ class Localizer(VideoLocalizer):
         if not len(boxes):
             return np.zeros((0, len(self.labels)), np.float32)
         with torch.no_grad(), self._memory(len(boxes)), self._autocast():
-            views = self.views.of_clip(clip_T3HW, torch.as_tensor(boxes), bank_maps, self.sampling)
+            views = views_of_clip(self.views, clip_T3HW, torch.as_tensor(boxes), bank_maps, self.sampling)
             logits = torch.stack([self._logits(*view) for view in views]).mean(0)
             return action_probabilities(logits, self.labels.exclusive).cpu().numpy()
 

@@ -1,6 +1,7 @@
-"""All that makes the training of a localizer what it is, as data: the options of `muybridge train localizer`."""
+"""What a user can choose of a localizer, as data: its training, its evaluation, what is asked of it."""
 
 from dataclasses import KW_ONLY, dataclass, field
+from math import ceil
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +11,7 @@ from muybridge.data.options import BankSpan, BoxAugmentation
 from muybridge.errors import OptionError
 from muybridge.models.acar.slowfast_config import SLOWFAST_R50, SLOWFAST_R101, SLOWFAST_SMALL, SlowFastConfig
 from muybridge.models.st_adapter.config import AdapterConfig
-from muybridge.options import AUGMENTATION, BASIC, DATA, FLAT, HIDDEN, NETWORK, PLAIN, TRAINING, Seconds
+from muybridge.options import AUGMENTATION, BASIC, DATA, FLAT, HIDDEN, LIST, NETWORK, PLAIN, TRAINING, Seconds
 from muybridge.training.fit_config import ClipFitConfig
 
 SLOWFAST_TRUNKS = {"slowfast": SLOWFAST_SMALL, "slowfast_r50": SLOWFAST_R50, "slowfast_r101": SLOWFAST_R101}
@@ -140,3 +141,97 @@ class LocalizerPlan:
     focal_gamma: Annotated[float, TRAINING] = 0.0
     bank: Annotated[BankPlan | None, FLAT, DATA] = None
     initialize: Annotated[str | None, NETWORK] = None
+
+
+@dataclass(frozen=True)
+class LocalizeConfig:
+    """What the user can ask of a localizer.
+
+    Attributes:
+        threshold: Actions less probable are not shown, nor written where a format holds no scores.
+        min_score: Boxes that the detector is less sure of are not people.
+        every: Time from one key frame, where actions are worked out, to the next, such as 1s or 500ms.
+        look_every: Time from one look for people to the next, at most; between looks boxes move evenly.
+    """
+
+    threshold: float = 0.5
+    min_score: float = 0.5
+    every: Seconds = 1.0
+    look_every: Seconds = 0.2
+
+    def __post_init__(self) -> None:
+        for name in ("every", "look_every"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise OptionError(f"{name}={getattr(self, name)} is no number of seconds. Choose one above 0, as 1.")
+        for name in ("min_score", "threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise OptionError(f"{name}={getattr(self, name)} is out of range. Choose 0 to 1.")
+
+    @property
+    def looks_per_key(self) -> int:
+        """Looks for people from one key frame to the next."""
+        return max(1, ceil(self.every / self.look_every - 1e-6))
+
+
+@dataclass(frozen=True)
+class TestViews:
+    """How often and how each clip is seen; its logits are averaged before they become probabilities.
+
+    Attributes:
+        scales: See each clip at several sizes, told as pixels of the frame's short side, such as 224 256 320, as was
+            published; slower, surer.
+        flip: See each clip mirrored too; not where classes tell left from right.
+    """
+
+    __test__ = False  # no test case, whatever pytest thinks of the name
+
+    scales: Annotated[tuple[int, ...], LIST] = ()
+    flip: Annotated[bool, PLAIN] = False
+
+    def __post_init__(self) -> None:
+        if any(side < 1 for side in self.scales):
+            raise OptionError(f"scales={self.scales}: a short side has at least 1 pixel. Choose such as 224 256 320.")
+        if len(set(self.scales)) < len(self.scales):
+            raise OptionError(f"scales={self.scales} names one twice. Give each once.")
+
+
+ONE_VIEW = TestViews()
+Protocol = Literal["ava-2019", "activitynet-2020", "slowfast", "mmaction2"]
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What a model file is measured on, and how.
+
+    Attributes:
+        annotations: Who does what, as `muybridge train localizer` takes it; the classes must be the model's.
+        videos: Folder of the videos that they name.
+        model: A .safetensors file, or OWNER/NAME on the Hugging Face hub.
+        boxes: Detections with scores, used in place of the true boxes, as published figures are.
+        min_score: Detections less sure are left out.
+        every_seconds: Least time between key frames, where every frame is annotated; 0s takes all.
+        protocol: Whose rules, see `muybridge evaluate ava`. The report states them.
+        banks: Folder of feature banks, for a model that reads them.
+        bank_writer: the model that wrote them, to check that they are its.
+        batch_size: Clips at a time.
+        views: how often and how each clip is seen.
+        backbone_weights: A file with an image model's weights, if they do not come by its name.
+        report: An HTML page to write, with a table of classes and the worst errors.
+        device: auto, cpu, cuda, mps.
+    """
+
+    annotations: Path
+    _: KW_ONLY
+    videos: Path
+    model: Annotated[str, Parameter(alias="-m")]
+    boxes: Path | None = None
+    min_score: float = 0.85
+    every_seconds: Annotated[Seconds, Parameter(name="--every")] = 0.0
+    protocol: Protocol = "ava-2019"
+    banks: Path | None = None
+    bank_writer: Annotated[str | None, HIDDEN] = None
+    batch_size: int = 4
+    views: Annotated[TestViews, FLAT] = ONE_VIEW
+    backbone_weights: Path | None = None
+    report: Path | None = None
+    device: str = "auto"

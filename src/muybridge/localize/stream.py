@@ -17,42 +17,13 @@ from torch import Tensor
 from muybridge.data.localization import KeyFrameSampling
 from muybridge.errors import OptionError
 from muybridge.localize.clips import KeyClip, KeyClips
+from muybridge.localize.options import LocalizeConfig
 from muybridge.localize.results import Moment, People, ShownPeople
 from muybridge.media.gaps import stretches
 from muybridge.media.video_reader import Frame
 from muybridge.people.sightings import PeopleSource
 
 Answer = Callable[[float, Tensor, People], NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class LocalizeConfig:
-    """What the user can ask of a localizer.
-
-    Attributes:
-        every: seconds from one key frame, at which actions are worked out, to the next.
-        look_every: seconds from one look for people to the next, at most; key frames are always looked at.
-        min_score: detections scored below it are not people.
-        threshold: actions less probable are neither drawn nor written, where a format holds no scores.
-    """
-
-    every: float = 1.0
-    look_every: float = 0.2
-    min_score: float = 0.5
-    threshold: float = 0.5
-
-    def __post_init__(self) -> None:
-        for name in ("every", "look_every"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise OptionError(f"{name}={getattr(self, name)} is no number of seconds. Choose one above 0, as 1.")
-        for name in ("min_score", "threshold"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise OptionError(f"{name}={getattr(self, name)} is out of range. Choose 0 to 1.")
-
-    @property
-    def looks_per_key(self) -> int:
-        """Looks for people from one key frame to the next."""
-        return max(1, int(np.ceil(self.every / self.look_every - 1e-6)))
 
 
 def configured(config: LocalizeConfig | None, options: Mapping[str, Any]) -> LocalizeConfig:

@@ -1,63 +1,42 @@
 """Test views: a clip seen at several sizes and mirrored, the logits averaged (arXiv 2006.07976, section 4)."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as pictures
 
 from muybridge.data.localization import KeyFrameSampling
-from muybridge.errors import OptionError
+from muybridge.localize.options import TestViews
 from muybridge.models.boxes import flip_boxes_xyxy
 
 
-@dataclass(frozen=True)
-class TestViews:
-    """How often and how each clip is seen; its logits are averaged before they become probabilities.
-
-    Attributes:
-        scales: pixels of the frames' short side, one view each; empty for the model's own alone. Published: 224, 256
-            and 320.
-        flip: see every one of them mirrored too; not where classes tell left from right.
-    """
-
-    __test__ = False  # no test case, whatever pytest thinks of the name
-
-    scales: tuple[int, ...] = ()
-    flip: bool = False
-
-    def __post_init__(self) -> None:
-        if any(side < 1 for side in self.scales):
-            raise OptionError(f"scales={self.scales}: a short side has at least 1 pixel. Choose such as 224 256 320.")
-        if len(set(self.scales)) < len(self.scales):
-            raise OptionError(f"scales={self.scales} names one twice. Give each once.")
-
-    def samplings(self, sampling: KeyFrameSampling) -> list[KeyFrameSampling]:
-        """The model's sampling at each scale."""
-        return [replace(sampling, short_side=side) for side in self.scales] or [sampling]
-
-    def largest(self, sampling: KeyFrameSampling) -> KeyFrameSampling:
-        """The model's sampling at the largest scale."""
-        return max(self.samplings(sampling), key=lambda each: each.short_side)
-
-    def of_item(self, item: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:
-        """An item of `BoxesDataset` as it is and, if asked for, mirrored."""
-        yield item
-        if self.flip:
-            yield mirrored(item)
-
-    def of_clip(
-        self, clip_T3HW: Tensor, boxes: Tensor, bank: Tensor | None, sampling: KeyFrameSampling
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """A clip at the largest scale to the clip, boxes and bank maps of each view."""
-        for each in self.samplings(sampling):
-            seen = {"frames": resized(clip_T3HW, each) if self.scales else clip_T3HW, "boxes": boxes}
-            for item in self.of_item(seen if bank is None else {**seen, "bank": bank}):
-                yield item["frames"], item["boxes"], item.get("bank")
+def samplings(views: TestViews, sampling: KeyFrameSampling) -> list[KeyFrameSampling]:
+    """The model's sampling at each scale."""
+    return [replace(sampling, short_side=side) for side in views.scales] or [sampling]
 
 
-ONE_VIEW = TestViews()
+def largest(views: TestViews, sampling: KeyFrameSampling) -> KeyFrameSampling:
+    """The model's sampling at the largest scale."""
+    return max(samplings(views, sampling), key=lambda each: each.short_side)
+
+
+def views_of_item(views: TestViews, item: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:
+    """An item of `BoxesDataset` as it is and, if asked for, mirrored."""
+    yield item
+    if views.flip:
+        yield mirrored(item)
+
+
+def views_of_clip(
+    views: TestViews, clip_T3HW: Tensor, boxes: Tensor, bank: Tensor | None, sampling: KeyFrameSampling
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """A clip at the largest scale to the clip, boxes and bank maps of each view."""
+    for each in samplings(views, sampling):
+        seen = {"frames": resized(clip_T3HW, each) if views.scales else clip_T3HW, "boxes": boxes}
+        for item in views_of_item(views, seen if bank is None else {**seen, "bank": bank}):
+            yield item["frames"], item["boxes"], item.get("bank")
 
 
 def mirrored(item: Mapping[str, Tensor]) -> dict[str, Tensor]:

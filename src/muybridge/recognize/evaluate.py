@@ -26,6 +26,7 @@ from muybridge.evaluation.classification import (
 from muybridge.evaluation.report_page import Facts, Part, Text, write_report_page
 from muybridge.progress import progress_line
 from muybridge.recognize.objective import to_probabilities
+from muybridge.recognize.options import EvaluateConfig
 from muybridge.recognize.recognizer import Recognizer
 from muybridge.recognize.report import confused_part, score_parts
 
@@ -191,63 +192,39 @@ def confused_clips(evaluation: Evaluation, views: ClipViews) -> list[Part]:
     )
 
 
-def evaluate(
-    model: str | Path,
-    data: Path,
-    *,
-    split: str | None = None,
-    root: Path | None = None,
-    temporal_views: int | None = None,
-    spatial_views: int | None = None,
-    orders: bool = True,
-    batch_size: int = 8,
-    workers: int = 0,
-    device: str = "auto",
-    backbone_weights: Path | None = None,
-    report: Path | None = None,
-) -> Evaluation:
+def evaluate(config: EvaluateConfig) -> Evaluation:
     """Measure a model file on labelled clips.
-
-    Args:
-        model: as `Recognizer.from_pretrained` takes it.
-        data: as `read_clip_list` takes it; its classes must be the model's.
-        split: which of the data's splits. "held-out" draws again the clips that training held out of undivided
-            data. By default test, else val, else all.
-        root: folder that paths in a list are relative to.
-        temporal_views, spatial_views: places in time and space that a clip is looked at; the answers are averaged.
-            By default as the model file says.
-        orders: also measure clips shuffled, reversed, and by one frame.
-        report: a page to write.
 
     Raises:
         ModelMismatch: the model is for another task, or its backbone is not the one it was trained on.
         AnnotationError: the data names a class that the model does not know.
         OptionError: no such split.
     """
-    recognizer = Recognizer.from_pretrained(model, device=device, backbone_weights=backbone_weights)
+    model, data = config.model, config.data
+    recognizer = Recognizer.from_pretrained(model, device=config.device, backbone_weights=config.backbone_weights)
     groups = recognizer.provenance.get("group_pattern")  # or the clips held out would be others
-    splits = read_clip_list(data, labels=recognizer.labels, root=root, group_pattern=groups)
-    clips = _choose_split(splits, split, recognizer.provenance, data)
+    splits = read_clip_list(data, labels=recognizer.labels, root=config.root, group_pattern=groups)
+    clips = _choose_split(splits, config.split, recognizer.provenance, data)
     if clips.multi_label and not recognizer.multi_label:
         raise ModelMismatch(f"{model} gives each clip one label, but {data} has clips with several or none")
     clips = replace(clips, multi_label=recognizer.multi_label)
     with progress_line("looking at clips", total=len(clips), unit="clips") as line:
         clips, left_out = check_clips(clips, line)
     views = ViewConfig(
-        recognizer.views.temporal if temporal_views is None else temporal_views,
-        recognizer.views.spatial if spatial_views is None else spatial_views,
+        recognizer.views.temporal if config.temporal_views is None else config.temporal_views,
+        recognizer.views.spatial if config.spatial_views is None else config.spatial_views,
     )
     views_of_clips = ClipViews(clips, recognizer.sampling, views)
     evaluation = evaluate_views(
         recognizer.logits,
         views_of_clips,
-        orders=orders,
-        batch_size=batch_size,
-        workers=workers,
+        orders=config.order,
+        batch_size=config.batch_size,
+        workers=config.workers,
         left_out=left_out,
     )
-    if report is not None:
-        about = [("model", str(model)), ("clips", str(len(clips))), ("left out", str(len(left_out)))]
+    if config.report is not None:
+        about = [("model", model), ("clips", str(len(clips))), ("left out", str(len(left_out)))]
         broken = [Text("Clips that cannot be read", [str(e.path) for e in left_out])] if left_out else []
         parts = [
             *score_parts(evaluation.report, evaluation.order),
@@ -255,7 +232,7 @@ def evaluate(
             Facts("Measured on", about),
             *broken,
         ]
-        write_report_page(report, f"How well {Path(model).name} recognizes {data.name}", parts)
+        write_report_page(config.report, f"How well {Path(model).name} recognizes {data.name}", parts)
     return evaluation
 
 

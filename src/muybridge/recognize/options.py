@@ -1,16 +1,17 @@
-"""All that makes the training of a recognizer what it is, as data: the options of `muybridge train recognizer`."""
+"""What a user can choose of a recognizer, as data: its training, its evaluation, how long videos are cut."""
 
 import re
 from dataclasses import KW_ONLY, dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from muybridge.data.options import AugmentationConfig, FrameChoice
+from muybridge.data.options import AugmentationConfig, FrameChoice, SamplingConfig
 from muybridge.errors import OptionError
 from muybridge.models.st_adapter.config import AdapterConfig, Readout
-from muybridge.options import AUGMENTATION, BASIC, DATA, FLAT, LIST, NETWORK, PLAIN, RUN, TRAINING
+from muybridge.options import AUGMENTATION, BASIC, DATA, FLAT, LIST, NETWORK, PLAIN, RUN, TIME, TRAINING
 from muybridge.training.fit_config import ClipFitConfig, learning_rate_of_batch
 
 Method = Literal["adapters", "head", "full"]
@@ -167,3 +168,74 @@ class TrainingPlan:
             augmentation=replace(self.augmentation, crop=crop),
             config=self.config.for_method(self.model.method),
         )
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """How a long video is cut.
+
+    Attributes:
+        window_seconds: Length of the stretch of time that one answer is about, such as 2s or 500ms. By default as
+            long as the clips the model was trained on. For a live source and a causal model the default is an answer
+            a frame.
+        step_seconds: Time from one window to the next; by default half a window.
+    """
+
+    window_seconds: Annotated[float | None, TIME, Parameter(name="--window")] = None
+    step_seconds: Annotated[float | None, TIME, Parameter(name="--step")] = None
+
+    def __post_init__(self) -> None:
+        for name in ("window_seconds", "step_seconds"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < inf:
+                raise OptionError(f"{name}={value} must be above 0 and finite, such as 2")
+        if self.window_seconds and self.step_seconds and self.step_seconds > self.window_seconds:
+            raise OptionError(
+                f"step_seconds={self.step_seconds} passes over what lies between windows of {self.window_seconds} s. "
+                "Choose at most the window"
+            )
+
+    def resolved(self, sampling: SamplingConfig) -> tuple[float, float]:
+        """(window, step) in seconds for a model."""
+        window = self.window_seconds or sampling.span_seconds or 2.0
+        return window, min(self.step_seconds or window / 2, window)
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What a model file is measured on, and how.
+
+    Attributes:
+        data: Labelled clips, as `muybridge train recognizer` takes them; their classes must be the model's.
+        model: camera, a .safetensors file, or OWNER/NAME on the Hugging Face hub.
+        split: train, val, test or all, as far as the data has them; held-out draws again the clips that training held
+            out of undivided data. By default test, else val, else all.
+        root: Folder that the paths in a list are relative to.
+        temporal_views: Places in time that a clip is looked at, by default as the model file says.
+        spatial_views: 1 looks at the centre, 3 at both ends of the long side too; by default as the model file says.
+        order: Also measure the clips with their frames shuffled, backwards, and by one frame alone.
+        batch_size: Clips at a time.
+        workers: Processes that read clips.
+        backbone_weights: A file with the backbone's weights, if they do not come by its name.
+        report: An HTML page to write, with the confusion matrix and the clips confused most.
+        device: auto, cpu, cuda, mps.
+    """
+
+    data: Path
+    _: KW_ONLY
+    model: Annotated[str, Parameter(alias="-m")]
+    split: str | None = None
+    root: Path | None = None
+    temporal_views: int | None = None
+    spatial_views: int | None = None
+    order: bool = True
+    batch_size: int = 8
+    workers: int = 0
+    backbone_weights: Path | None = None
+    report: Path | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch_size", 1), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise OptionError(f"{name}={getattr(self, name)} is too small. Choose {least} or more.")

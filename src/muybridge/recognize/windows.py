@@ -7,51 +7,22 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count, pairwise
-from math import inf, isinf
+from math import isinf
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from muybridge.data.clips.sampling import SamplingConfig, crop_views, sample_seconds
-from muybridge.errors import OptionError
 from muybridge.media.gaps import stretches
 from muybridge.media.video_reader import DEFAULT_RATE, LONGEST_STILL_SECONDS, Frame
+from muybridge.recognize.options import WindowConfig
 from muybridge.recognize.recognizer import Prediction, Recognizer
 
 # A rest of a video shorter than this share of a window is not looked at on its own.
 _SHORTEST_REST = 0.25
 # Times nearer than this are the same, in seconds.
 _TOUCHING = 1e-6
-
-
-@dataclass(frozen=True)
-class WindowConfig:
-    """How a long video is cut.
-
-    Attributes:
-        window_seconds: length of a window; None for that of the clips the model was trained on, or 2 s.
-        step_seconds: from one window's start to the next's; None for half a window.
-    """
-
-    window_seconds: float | None = None
-    step_seconds: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("window_seconds", "step_seconds"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < inf:
-                raise OptionError(f"{name}={value} must be above 0 and finite, such as 2")
-        if self.window_seconds and self.step_seconds and self.step_seconds > self.window_seconds:
-            raise OptionError(
-                f"step_seconds={self.step_seconds} passes over what lies between windows of {self.window_seconds} s. "
-                "Choose at most the window"
-            )
-
-    def resolved(self, sampling: SamplingConfig) -> tuple[float, float]:
-        """(window, step) in seconds for a model."""
-        window = self.window_seconds or sampling.span_seconds or 2.0
-        return window, min(self.step_seconds or window / 2, window)
 
 
 @dataclass(frozen=True, eq=False)

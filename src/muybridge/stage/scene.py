@@ -9,14 +9,16 @@ Everything follows from the specification: the same one gives the same pixels, o
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from cyclopts import Parameter
 from numpy.typing import NDArray
 from PIL import Image
 
 from muybridge.data.label_maps import LabelMap
 from muybridge.errors import OptionError
+from muybridge.options import HIDDEN
 from muybridge.stage.backgrounds import (
     BACKGROUND_KINDS,
     BackgroundKind,
@@ -38,46 +40,55 @@ WALL_DISTANCE = 9.5  # metres at which the background's floor ends
 _CHUNK = 32  # frames whose geometry is worked out together
 
 
+def _rate(_: Any, tokens: Any) -> Fraction:
+    return Fraction(str(float(tokens[0].value)))
+
+
+_RATE = Parameter(converter=_rate, metavar="FLOAT", show_default=lambda rate: f"{float(rate)}")
+
+
 @dataclass(frozen=True)
 class SceneSpec:
     """All that decides a scene.
 
     Attributes:
-        seed: 0 or more; another seed is another scene.
+        seed: Of the first scene; another seed is another scene. For a test set, begin above the last seed that the
+            report of the training set names.
         scenario: "general": everyone improvises. "action": one figure does one thing, any of the catalogue.
             "reversal": the same with actions that have a time reversal. "relation": labels that depend on what
             another figure does. "memory": labels that depend on a signal long ago.
         sibling: which of the scenes that differ only in the hidden cause of their labels; see `num_siblings`.
         actors: number of figures; relation needs 2, action, reversal and memory need 1.
-        width, height: pixels, 16 or more.
-        rate: frames per second.
-        duration_seconds: length.
-        figure_share: height of a figure of 1.7 m that stands in front, as a share of the picture's height.
-        background: kind of place; photographs given to the scene take precedence.
-        shake: how far a hand-held camera strays, as a share of the picture's height; 0 is a tripod.
-        grain: standard deviation of the sensor's noise in grey levels.
-        shadows: soft shadows on the floor.
+        width: Pixels, 16 or more.
+        height: Pixels, 16 or more.
+        rate: Frames per second.
+        duration_seconds: Length of a video in seconds; memory scenes need four seconds more than their delay.
+        figure_share: Height of a grown figure that stands in front, as a share of the picture's height.
+        background: Kind of place; photographs given to the scene take precedence.
+        shake: How far a hand-held camera strays, as a share of the height; 0 is a tripod.
+        grain: Sensor noise, standard deviation in grey levels.
+        shadows: Shadows on the floor.
         separation: relation scenes: gap between the cause and the watchers' boxes, as a share of the width.
-        delay_seconds: memory scenes: from a signal to the answer.
+        delay_seconds: Seconds from a signal to the answer in memory scenes.
         period_seconds: memory scenes: from a signal to the next; None is three delays.
     """
 
     seed: int = 0
-    scenario: Scenario = "general"
-    sibling: int = 0
-    actors: int = 3
+    scenario: Annotated[Scenario, HIDDEN] = "general"
+    sibling: Annotated[int, HIDDEN] = 0
+    actors: Annotated[int, HIDDEN] = 3
     width: int = 256
     height: int = 144
-    rate: Fraction = Fraction(25)
-    duration_seconds: float = 4.0
+    rate: Annotated[Fraction, _RATE] = Fraction(25)
+    duration_seconds: Annotated[float, Parameter(name="--seconds")] = 4.0
     figure_share: float = 0.6
     background: BackgroundKind | Literal["any"] = "any"
     shake: float = 0.0
     grain: float = 0.0
     shadows: bool = True
-    separation: float = 0.05
-    delay_seconds: float = 8.0
-    period_seconds: float | None = None
+    separation: Annotated[float, HIDDEN] = 0.05
+    delay_seconds: Annotated[float, Parameter(name="--delay")] = 8.0
+    period_seconds: Annotated[float | None, HIDDEN] = None
 
     def __post_init__(self) -> None:
         fewest = {"general": 0, "action": 1, "reversal": 1, "relation": 2, "memory": 1}
@@ -92,7 +103,7 @@ class SceneSpec:
             (self.actors <= 254, f"actors={self.actors} is more than the masks can tell apart: choose at most 254"),
             (min(self.width, self.height) >= 16, f"width={self.width}, height={self.height} is too small: both must "
              "be 16 or more"),
-            (self.rate > 0, f"rate={self.rate} is no frame rate: choose a positive number"),
+            (0 < self.rate <= 1000, f"rate={self.rate} is no frame rate: choose a number above 0, 1000 at most"),
             (self.duration_seconds < float("inf"), f"duration_seconds={self.duration_seconds} is no length: choose a "
              "number of seconds"),
             (self.duration_seconds * self.rate >= 1, f"duration_seconds={self.duration_seconds} is shorter than one "

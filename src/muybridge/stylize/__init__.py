@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from muybridge.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from muybridge.stylize.stylizer import Style, StylizeConfig, Stylizer
-    from muybridge.stylize.temporal import TemporalConfig
+    from muybridge.stylize.options import StylizeConfig, TemporalConfig
+    from muybridge.stylize.stylizer import Style, Stylizer
 
 __all__ = ["Style", "StylizeConfig", "Stylizer", "TemporalConfig"]
 
@@ -14,8 +14,8 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "Style": "muybridge.stylize.stylizer",
-        "StylizeConfig": "muybridge.stylize.stylizer",
+        "StylizeConfig": "muybridge.stylize.options",
         "Stylizer": "muybridge.stylize.stylizer",
-        "TemporalConfig": "muybridge.stylize.temporal",
+        "TemporalConfig": "muybridge.stylize.options",
     },
 )

@@ -1,11 +1,70 @@
-"""All that makes the training of a stylizer what it is, as data: the options of `muybridge train stylizer`."""
+"""What a user can choose of a stylizer, as data: a painting, its coherence over time, the training."""
 
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from muybridge.errors import OptionError
-from muybridge.options import BASIC, DATA, FLAT, HIDDEN, RUN, TRAINING
+from muybridge.models.avatar_net.config import MIN_SIDE, Interpolation, Projection
+from muybridge.options import BASIC, DATA, FLAT, HIDDEN, PLAIN, RUN, TRAINING
 from muybridge.training.fit_config import FitConfig
+
+MotionSource = Literal["auto", "features", "dis"]
+
+
+@dataclass(frozen=True)
+class StylizeConfig:
+    """What the user can ask of a painting.
+
+    Attributes:
+        strength: From 0, the photograph, to 1, the style alone.
+        interpolation: How strength acts: biased fades from the photograph, normalized from one in the style's colours
+            and contrasts.
+        projection: What is matched: zca all correlations of the features; adain each channel alone, which is quicker
+            and keeps more of the content. A style that was saved keeps the one it was made with.
+        patch_size: Odd side of the pieces of style, in units of 8 pixels; larger ones keep more of the style's
+            drawing and less of the content's detail.
+        style_size: Short side in pixels that style pictures are scaled to; larger makes larger strokes.
+        size: Short side in pixels of the result; 0 keeps the input's own size.
+        keep_colors: Keep the content's colours and paint only light and dark.
+    """
+
+    strength: float = 1.0
+    interpolation: Interpolation = "biased"
+    projection: Projection = "zca"
+    patch_size: int = 5
+    style_size: int = 512
+    size: int = 0
+    keep_colors: Annotated[bool, PLAIN] = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise OptionError(f"strength={self.strength} is out of range: choose 0 (the photograph) to 1 (the style)")
+        if self.patch_size < 1 or self.patch_size % 2 == 0:
+            raise OptionError(f"patch_size={self.patch_size} must be an odd number: try 3 or 5")
+        if self.style_size < MIN_SIDE:
+            raise OptionError(f"style_size={self.style_size} is too small: choose {MIN_SIDE} or more")
+        if self.size < 0:
+            raise OptionError(f"size={self.size} must be 0 (keep the size) or a number of pixels")
+
+
+@dataclass(frozen=True)
+class TemporalConfig:
+    """How much is carried. Zero of all three paints frame by frame.
+
+    Attributes:
+        match_bonus: added to the score, a cosine, of the carried match.
+        feature_share: of the carried swapped features in the blend, 0 to 1.
+        picture_share: of the carried painted pixels in the blend, 0 to 1.
+        photometric_scale: difference of RGB in [0, 255] between a pixel and its origin at which belief falls to 1/e.
+        motion: Where the motion comes from: dis is OpenCV's optical flow (pip install 'muybridge[flow]'), features
+            needs nothing extra, auto takes dis where it is installed.
+    """
+
+    match_bonus: Annotated[float, HIDDEN] = 0.1
+    feature_share: Annotated[float, HIDDEN] = 0.7
+    picture_share: Annotated[float, HIDDEN] = 0.0
+    photometric_scale: Annotated[float, HIDDEN] = 24.0
+    motion: MotionSource = "auto"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from muybridge.errors import InputError
 from muybridge.media.images import Picture, read_image
-from muybridge.models.avatar_net.network import MIN_SIDE, STRIDE
+from muybridge.models.avatar_net.config import MIN_SIDE, STRIDE
 
 RGB = NDArray[np.uint8]
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as in JPEG and PNG viewers

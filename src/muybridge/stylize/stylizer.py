@@ -21,12 +21,10 @@ from muybridge.errors import MissingInput, ModelError, ModelMismatch, OptionErro
 from muybridge.media.masks import Mask, MaskTrack, TimedMask, fit_mask
 from muybridge.media.video_reader import Frame
 from muybridge.models.avatar_net.network import (
-    MIN_SIDE,
     STRIDE,
     AvatarNet,
     AvatarNetConfig,
     Decoration,
-    Interpolation,
     Projection,
     StyleCode,
     encode_style,
@@ -36,9 +34,10 @@ from muybridge.models.avatar_net.network import (
     swap,
 )
 from muybridge.pretrained import VGG19, avatar_net_with_vgg19, encoder_fingerprint
+from muybridge.stylize.options import StylizeConfig, TemporalConfig
 from muybridge.stylize.pictures import RGB, as_rgb, keep_colors, padded, scaled, sized
 from muybridge.stylize.styles import BUILT_IN_STYLES, built_in_style
-from muybridge.stylize.temporal import TemporalCarry, TemporalConfig
+from muybridge.stylize.temporal import TemporalCarry
 
 TASK = "stylize"
 BUILT_IN = {"builtin": "stylizer.safetensors"}
@@ -46,47 +45,6 @@ BUILT_IN = {"builtin": "stylizer.safetensors"}
 # Above this many bytes for one full-resolution feature map the network works in tiles.
 _LARGEST_MAP_BYTES = 256 << 20
 _TILE = 512
-
-
-@dataclass(frozen=True)
-class StylizeConfig:
-    """What the user can ask of a painting.
-
-    Attributes:
-        strength: from 0, the photograph, to 1, the style alone.
-        interpolation: how strength acts. "biased" fades from the photograph; "normalized" fades from a photograph
-            that has the style's colours and contrasts already.
-        projection: "zca" matches by all correlations of the features, "adain" by each channel alone, which is faster
-            and keeps more of the content. A `Style` that was made before keeps the one it was made with.
-        patch_size: odd side of the pieces of style, in units of 8 pixels; larger pieces keep more of the style's
-            drawing and less of the content's detail.
-        keep_colors: keep the content's colours, and paint only light and dark.
-        style_size: short side in pixels that style pictures are scaled to; larger makes larger strokes.
-        size: short side in pixels of the result; 0 keeps the input's own size.
-    """
-
-    strength: float = 1.0
-    interpolation: Interpolation = "biased"
-    projection: Projection = "zca"
-    patch_size: int = 5
-    keep_colors: bool = False
-    style_size: int = 512
-    size: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.strength <= 1:
-            raise OptionError(f"strength={self.strength} is out of range: choose 0 (the photograph) to 1 (the style)")
-        if self.patch_size < 1 or self.patch_size % 2 == 0:
-            raise OptionError(f"patch_size={self.patch_size} must be an odd number: try 3 or 5")
-        if self.style_size < MIN_SIDE:
-            raise OptionError(f"style_size={self.style_size} is too small: choose {MIN_SIDE} or more")
-        if self.size < 0:
-            raise OptionError(f"size={self.size} must be 0 (keep the size) or a number of pixels")
-
-    @property
-    def decoration(self) -> Decoration:
-        """The part that the network reads."""
-        return Decoration(self.strength, self.interpolation, self.patch_size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -319,7 +277,7 @@ class Stylizer:
         _check_finite(content.z)
         if carry:
             carry.begin(grown, content)
-        how = config.decoration
+        how = Decoration(config.strength, config.interpolation, config.patch_size)
         parts: list[Tensor] = []
         # A style that was encoded before keeps the projection of then.
         projections: set[Projection] = {code.projection for _, code in styles}

@@ -11,7 +11,6 @@ Ours, not the paper's, which paints frame by frame.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -23,27 +22,7 @@ from muybridge.media.optical_flow import DISOpticalFlow, has_optical_flow
 from muybridge.models.avatar_net.motion import feature_flow, resize_flow, visibility, warp
 from muybridge.models.avatar_net.network import STRIDE, Encoded, Swap, channel_statistics, impose_statistics
 from muybridge.models.avatar_net.patch_swap import MatchBonus
-
-MotionSource = Literal["auto", "features", "dis"]
-
-
-@dataclass(frozen=True)
-class TemporalConfig:
-    """How much is carried. Zero of all three paints frame by frame.
-
-    Attributes:
-        match_bonus: added to the score, a cosine, of the carried match.
-        feature_share: of the carried swapped features in the blend, 0 to 1.
-        picture_share: of the carried painted pixels in the blend, 0 to 1.
-        photometric_scale: difference of RGB in [0, 255] between a pixel and its origin at which belief falls to 1/e.
-        motion: where the motion comes from; "auto" takes OpenCV's DIS where it is installed, else the features.
-    """
-
-    match_bonus: float = 0.1
-    feature_share: float = 0.7
-    picture_share: float = 0.0
-    photometric_scale: float = 24.0
-    motion: MotionSource = "auto"
+from muybridge.stylize.options import TemporalConfig
 
 
 @dataclass(frozen=True, eq=False)

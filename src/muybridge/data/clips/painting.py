@@ -19,8 +19,8 @@ from torch.utils.data import Dataset
 
 from muybridge.data.sampling import Draw
 from muybridge.errors import OptionError
+from muybridge.models.avatar_net.config import MIN_SIDE
 from muybridge.models.avatar_net.network import (
-    MIN_SIDE,
     STRIDE,
     AvatarNet,
     Decoration,

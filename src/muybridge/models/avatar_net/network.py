@@ -13,20 +13,17 @@ float in [0, 255]; sides must be multiples of `STRIDE` and at least `MIN_SIDE`.
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from muybridge.models.avatar_net.config import STRIDE, Interpolation, Projection
 from muybridge.models.avatar_net.patch_swap import MatchBonus, match_patches, rebuild_from_matches
 from muybridge.models.avatar_net.tiling import RunningStatistics, run_tiled, tiles
 
-STRIDE = 8
-MIN_SIDE = 32
 VGG19_WIDTHS = (64, 128, 256, 512)
 
-Projection = Literal["zca", "adain"]
-Interpolation = Literal["normalized", "biased"]
 Statistics = tuple[Tensor, Tensor]  # mean and standard deviation, each (C,) or (B, C, 1, 1)
 
 _EIGENVALUE_FLOOR = 1e-5
