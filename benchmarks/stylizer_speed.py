@@ -22,7 +22,7 @@ from muybridge.data.textures import draw_texture
 from muybridge.media.sources import Source
 from muybridge.media.video_reader import VideoReader
 from muybridge.media.video_writer import VideoWriter
-from muybridge.models.avatar_net.network import fit_whitening, fusion_targets, recolour, swap
+from muybridge.models.avatar_net.network import Decoration, fit_whitening, fusion_targets, recolour, swap
 from muybridge.stylize.files import PaintJob, paint_file
 from muybridge.stylize.stylizer import StylizeConfig, Stylizer
 from muybridge.stylize.temporal import TemporalCarry, TemporalConfig
@@ -39,7 +39,7 @@ def make_clip(path: Path, width: int, height: int, frames: int) -> None:
 def stages(stylizer: Stylizer, clip: Path, out: Path, motion: str) -> dict[str, float]:
     """Median seconds a frame of each stage, one after another."""
     code = stylizer.encode_style("ember").code
-    network, config = stylizer.network, StylizeConfig()
+    network, how = stylizer.network, Decoration(interpolation="biased")
     carry = TemporalCarry(TemporalConfig(motion=motion))
     times: dict[str, list[float]] = defaultdict(list)
     clock = time.perf_counter()
@@ -68,9 +68,9 @@ def stages(stylizer: Stylizer, clip: Path, out: Path, motion: str) -> dict[str, 
             lap("motion")
             whitened = fit_whitening(content.z).forward(content.z)
             swapped = carry.carry_features(0, swap(whitened, code, 5, carry.carry_matches(0)))
-            z = recolour(content.z, whitened, swapped.features, code, config.decoration)
+            z = recolour(content.z, whitened, swapped.features, code, how)
             lap("decorate")
-            painted = network.decode(z, fusion_targets(content.statistics, [(1.0, code)], config.decoration))
+            painted = network.decode(z, fusion_targets(content.statistics, [(1.0, code)], how))
             lap("decode")
             image = carry.carry_picture(painted)[0].permute(1, 2, 0).clamp(0, 255).to(torch.uint8).numpy()
             lap("blend")

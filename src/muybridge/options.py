@@ -62,11 +62,18 @@ def configuration(options: Any, *, folders: bool = True) -> dict[str, Any]:
         folders: False tells absolute paths by their last part: a file that is passed on need not tell of this
             machine.
     """
-    flags: dict[str, Any] = {}
-    for name, value in _flags(options):
-        absolute = isinstance(value, Path) and value.is_absolute()
-        flags[name] = value.name if absolute and not folders else str(value) if isinstance(value, Path) else value
-    return flags
+    return {name: _plain(value, folders=folders) for name, value in _flags(options)}
+
+
+def _plain(value: Any, *, folders: bool) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item, folders=folders) for item in value]
+    if folders or not isinstance(value, (Path, str)):
+        return str(value) if isinstance(value, Path) else value
+    if isinstance(value, Path):
+        return value.name if value.is_absolute() else str(value)
+    # Such as stylize=/here/pictures:0.3; what only looks like a path, as a pattern may, stays.
+    return re.sub("(?:^|(?<=[=,]))/[^=,:]+", lambda m: Path(m[0]).name if Path(m[0]).exists() else m[0], value)
 
 
 def _flags(options: Any, parsed: re.Pattern[str] = re.compile("")) -> Iterator[tuple[str, Any]]:
@@ -80,7 +87,7 @@ def _flags(options: Any, parsed: re.Pattern[str] = re.compile("")) -> Iterator[t
             yield from _flags(value, next((rule for rule in rules if isinstance(rule, re.Pattern)), parsed))
         else:
             named = next((name for p in given for name in p.name or ()), each.name.replace("_", "-"))
-            yield named.removeprefix("--"), list(value) if isinstance(value, tuple) else value
+            yield named.removeprefix("--"), value
 
 
 def _parameters(hint: Any) -> list[Parameter]:

@@ -86,6 +86,18 @@ def test_a_configuration_that_is_written_is_read_as_the_same_plan(here, monkeypa
     assert planned(monkeypatch, "--config", "run.yaml", verb=verb) == plan
 
 
+def test_a_model_file_tells_nothing_of_this_machine_s_folders(tmp_path):
+    plan = TrainingPlan(
+        ClipData(tmp_path / "clips", root=Path("clips/all"), group_pattern="/(s[0-9]+)/"),
+        initialize=str(tmp_path),
+        augment=(f"stylize=ember,{tmp_path}:0.3",),
+    )
+    flags = configuration(plan, folders=False)
+    assert (flags["data"], flags["root"], flags["group-pattern"]) == ("clips", "clips/all", "/(s[0-9]+)/")
+    assert flags["initialize"] == tmp_path.name and flags["augment"] == [f"stylize=ember,{tmp_path.name}:0.3"]
+    assert configuration(plan)["data"] == str(tmp_path / "clips")
+
+
 BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
 
 
@@ -133,7 +145,7 @@ def test_a_file_that_is_missing_or_is_no_file_is_named(here, capsys):
 def test_evaluations_take_a_file_too(here, capsys):
     Path("run.yaml").write_text("truth: a.csv\npredictions: b.csv\nlabels: c.txt\n")
     assert run("evaluate", "ava", "--config", "run.yaml") == 2
-    assert "c.txt" in capsys.readouterr().err
+    assert "a.csv is not a file" in capsys.readouterr().err
     Path("run.yaml").write_text("model: gone.safetensors\nview: 3\n")
     assert run("evaluate", "recognizer", "clips", "--config", "run.yaml") == 2
     assert "no option 'view'" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import sys
 from typing import get_args, get_type_hints
 
 import pytest
-from muybridge.apps.evaluate_ava import evaluate_ava
+from muybridge.apps.evaluate import evaluate_ava
 
 from muybridge.apps.cli import main
 from muybridge.evaluation.ava import AVA_PROTOCOLS, DEFAULT_AVA_PROTOCOL

@@ -86,7 +86,7 @@ def test_without_the_order_report(here, capsys):
         (["list.csv", "-m", "m.safetensors", "--report", "list.csv"], "list.csv would be replaced"),
         (["clips", "-m", "m.safetensors", "-o", "x.json", "--report", "x.json"], "x.json would be replaced"),
         (["clips", "-m", "m.safetensors", "--batch-size", "0"], "batch_size=0"),
-        (["clips", "-m", "m.safetensors", "--workers", "-1"], "--workers"),
+        (["clips", "-m", "m.safetensors", "--workers", "-1"], "workers=-1"),
     ],
 )
 def test_mistakes_are_one_line(here, capsys, arguments, says):

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count, pairwise
-from math import isinf
+from math import inf, isinf
 
 import numpy as np
 import torch
