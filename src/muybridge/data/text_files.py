@@ -1,6 +1,7 @@
 """Text that others wrote, and numbers in it: whatever is wrong with them is one line that names the file."""
 
 import csv
+import errno
 import json
 import math
 import reprlib
@@ -29,6 +30,17 @@ def exists(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):
         return False
+
+
+def is_possible(path: Path) -> bool:
+    """Whether the system takes such a name, whether or not there is something."""
+    try:
+        path.stat()
+    except ValueError:
+        return False
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
+    return True
 
 
 def read_text(path: Path) -> str:

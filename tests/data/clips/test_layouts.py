@@ -65,14 +65,14 @@ def test_ucf101(tmp_path):
             "label,youtube_id,time_start,time_end,split\nx,abc,soon,9,train\n",
             "line 2: not a line of Kinetics",
         ),
-        ("train.json", "[", "broken JSON"),
+        ("train.json", "[", "line 1: not JSON"),
         ("train.json", "{}", "is not a list"),
         ("train.json", '[{"id": "1"}]', 'item 1: has no "template"'),
         ("train.json", '[{"template": "x"}]', 'item 1: needs "id"'),
         ("train.json", '[{"path": "a.mp4", "labels": "wave"}]', 'item 1: "labels" is no list of names'),
         ("train.json", '[{"path": null, "label": "x"}]', 'item 1: "id" or "path" is empty'),
-        ("train.json", "[" * 100_000, "is no list of clips in JSON"),
-        ("train.json", f"[{'9' * 5000}]", "is no list of clips in JSON"),
+        ("train.json", "[" * 100_000, "JSON nested too deeply"),
+        ("train.json", f"[{'9' * 5000}]", "a number of thousands of digits"),
         (
             "train.csv",
             "label,youtube_id,time_start,time_end,split\nx,abc,inf,9,train\n",
@@ -83,8 +83,19 @@ def test_ucf101(tmp_path):
             "label,youtube_id,time_start,time_end,split\n,abc,0,9,train\n",
             "line 2: not a line of Kinetics",
         ),
+        (
+            "train.csv",
+            "label,youtube_id,time_start,time_end,split\nx,abc,0,9,train\n" + "x" * 200_000 + ",abc,0,9,train\n",
+            "after line 2: not CSV: field larger than field limit",
+        ),
+        (
+            "train.csv",
+            f"label,youtube_id,time_start,time_end,split\nx,{'a' * 5000},0,9,train\n",
+            "line 2: '.*a' can be no path",
+        ),
+        ("train.json", json.dumps([{"path": "a\0.mp4", "label": "x"}]), r"line 1: .* can be no path"),
     ],
-    ids=range(11),
+    ids=range(14),
 )
 def test_lines_that_break_a_layout_are_named(tmp_path, name, text, message):
     (tmp_path / name).write_text(text, encoding="utf-8")

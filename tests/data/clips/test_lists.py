@@ -223,3 +223,24 @@ def test_given_files_of_the_dark_clips(real_data):
     lists = read_clip_list(real_data / "clips" / "dark_actions")
     assert lists["train"].class_counts() == [25] * 6
     assert lists["val"].class_counts() == [17, 15, 15, 16, 17, 16]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,label\n" + "x" * 5000 + ".mp4,a\n", "line 2: '.*x.mp4' can be no path"),
+        ("path,label\na\0b.mp4,a\n", "line 2: .*can be no path|line 2: not CSV"),
+        ("path,label\na.mp4," + "x" * 200_000 + "\n", "line 2: not CSV: field larger than field limit"),
+        ("path,label,start\na.mp4,a," + "9" * 5000 + "\n", "line 2: start '999"),
+    ],
+)
+def test_lines_beyond_reason_are_named(tmp_path, text, message):
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(AnnotationError, match=message) as caught:
+        read_clip_list(tmp_path / "list.csv")
+    assert len(str(caught.value)) < 600 and "\n" not in str(caught.value)
+
+
+def test_a_list_whose_name_no_system_takes(tmp_path):
+    with pytest.raises(MissingInput, match="there is no"):
+        read_clip_list(tmp_path / ("x" * 5000))

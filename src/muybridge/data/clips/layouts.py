@@ -2,12 +2,12 @@
 
 import csv
 import io
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from muybridge.data.text_files import exists, parse_json, read_text, shown
 from muybridge.errors import AnnotationError
 
 
@@ -40,7 +40,7 @@ def rows_of_kinetics(path: Path, text: str, root: Path) -> list[Row]:
     class, or of the split.
     """
     rows: list[Row] = []
-    for number, record in enumerate(csv.DictReader(io.StringIO(text)), 2):
+    for number, record in _records(path, text):
         try:
             name, label = record["youtube_id"], record["label"]
             start, end = int(float(record["time_start"])), int(float(record["time_end"]))
@@ -54,8 +54,8 @@ def rows_of_kinetics(path: Path, text: str, root: Path) -> list[Row]:
         split = {"validate": "val", "validation": "val"}.get(split, split)
         cut = f"{name}_{start:06d}_{end:06d}.mp4"
         folders = (root, root / label, root / label.replace(" ", "_"), root / split, root / split / label)
-        found = next((folder / cut for folder in folders if (folder / cut).exists()), None)
-        whole = next((folder / f"{name}.mp4" for folder in folders if (folder / f"{name}.mp4").exists()), None)
+        found = next((folder / cut for folder in folders if exists(folder / cut)), None)
+        whole = next((folder / f"{name}.mp4" for folder in folders if exists(folder / f"{name}.mp4")), None)
         if found is None and whole is not None:
             rows.append(Row(whole, (label,), split, name, float(start), float(end), number))
         else:
@@ -63,19 +63,24 @@ def rows_of_kinetics(path: Path, text: str, root: Path) -> list[Row]:
     return rows
 
 
+def _records(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
+    reader = csv.DictReader(io.StringIO(text))
+    while True:
+        try:
+            record = next(reader, None)
+        except csv.Error as error:
+            raise AnnotationError(f"{path}, after line {reader.line_num}: not CSV: {error}. Correct it") from error
+        if record is None:
+            return
+        yield reader.line_num, record
+
+
 def rows_of_something_something(path: Path, text: str, root: Path) -> list[Row]:
     """Something-Something's JSON: a list of {"id", "template" or "label"}; videos are ID.webm or ID.mp4 in `root`.
 
     A list may also hold {"path", "label"}, with "labels" for several.
     """
-    try:
-        items = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise AnnotationError(
-            f"{path}, line {error.lineno}: broken JSON ({error.msg}). Correct or get it again"
-        ) from error
-    except (RecursionError, ValueError) as error:  # brackets without end, a number of thousands of digits
-        raise AnnotationError(f"{path} is no list of clips in JSON. Correct or get it again") from error
+    items = parse_json(path, text)
     if not isinstance(items, list):
         raise AnnotationError(f'{path} is not a list of objects such as {{"id": "74225", "template": "..."}}')
     split = next((s for s in ("train", "val", "test") if s in path.stem.lower()), "")
@@ -103,7 +108,7 @@ def rows_of_something_something(path: Path, text: str, root: Path) -> list[Row]:
 
 def _with_suffix(root: Path, name: str) -> Path:
     for suffix in (".webm", ".mp4", ""):
-        if (root / f"{name}{suffix}").exists():
+        if exists(root / f"{name}{suffix}"):
             return root / f"{name}{suffix}"
     return root / f"{name}.webm"
 
@@ -115,9 +120,7 @@ def rows_of_ucf101(path: Path, lines: Sequence[tuple[int, str]], root: Path) -> 
         path.name.replace("train", "test") if "train" in path.name else path.name.replace("test", "train")
     )
     if other != path and other.is_file():
-        numbered = [
-            (n, line) for n, line in enumerate(other.read_text(encoding="utf-8").splitlines(), 1) if line.strip()
-        ]
+        numbered = [(n, line) for n, line in enumerate(read_text(other).splitlines(), 1) if line.strip()]
         rows += _rows_of_ucf101_part(other, numbered, root)
     return rows
 
@@ -130,6 +133,6 @@ def _rows_of_ucf101_part(path: Path, lines: Sequence[tuple[int, str]], root: Pat
         name = head if head and tail.isdigit() else line.strip()
         label, separator, _ = name.partition("/")
         if not separator:
-            raise AnnotationError(f"{path}, line {number}: {line!r} is not CLASS/CLIP.avi. Correct the line")
+            raise AnnotationError(f"{path}, line {number}: {shown(line)} is not CLASS/CLIP.avi. Correct the line")
         rows.append(Row(root / name, (label,), split, line=number))
     return rows

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from muybridge.data.clips.layouts import Row, rows_of_kinetics, rows_of_something_something, rows_of_ucf101
 from muybridge.data.label_maps import LabelMap
+from muybridge.data.text_files import exists, is_possible, read_text, shown
 from muybridge.errors import AnnotationError, MissingInput, OptionError
 from muybridge.media.frame_folder import pictures_in
 from muybridge.media.sources import VIDEO_SUFFIXES, natural_order
@@ -123,7 +124,7 @@ def read_clip_list(
         OptionError: `group_pattern` is no regular expression.
     """
     source = Path(source)
-    if not source.exists():
+    if not exists(source):
         raise MissingInput(f"there is no {source}. Give a folder with a folder for each class, or a list of clips")
     try:
         pattern = re.compile(group_pattern) if group_pattern else None
@@ -184,10 +185,7 @@ def _is_clip(path: Path) -> bool:
 
 
 def _rows_of_list(path: Path, root: Path) -> list[Row]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path} is no UTF-8 text ({error.reason}). Save the list as UTF-8") from error
+    text = read_text(path)
     if path.suffix.lower() == ".json":
         return rows_of_something_something(path, text, root)
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
@@ -204,7 +202,7 @@ def _rows_of_list(path: Path, root: Path) -> list[Row]:
 def _rows_of_table(path: Path, lines: Sequence[tuple[int, str]], root: Path) -> list[Row]:
     first = lines[0][1]
     delimiter = next((mark for mark in ("\t", ",", ";") if mark in first), None)
-    header = [cell.lower().replace(" ", "_") for cell in _cells(first, delimiter)]
+    header = [cell.lower().replace(" ", "_") for cell in _cells(path, lines[0], delimiter)]
     columns = _columns(header)
     if columns is None:
         columns = {"path": 0, "label": 1}
@@ -212,16 +210,20 @@ def _rows_of_table(path: Path, lines: Sequence[tuple[int, str]], root: Path) -> 
         lines = lines[1:]
     rows: list[Row] = []
     for number, line in lines:
-        cells = _cells(line, delimiter)
+        cells = _cells(path, (number, line), delimiter)
         if len(cells) <= max(columns["path"], columns["label"]) or not cells[columns["path"]]:
-            raise AnnotationError(f"{path}, line {number}: {line!r} is not a path and a label. Correct the line")
+            raise AnnotationError(f"{path}, line {number}: {shown(line)} is not a path and a label. Correct the line")
         rows.append(_row_of_cells(path, number, cells, columns, root))
     return rows
 
 
-def _cells(line: str, delimiter: str | None) -> list[str]:
+def _cells(path: Path, numbered: tuple[int, str], delimiter: str | None) -> list[str]:
+    number, line = numbered
     if delimiter:
-        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+        try:
+            return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+        except csv.Error as error:
+            raise AnnotationError(f"{path}, line {number}: not CSV: {error}. Correct the line") from error
     found = _PATH_AND_LABEL.fullmatch(line.strip())
     return [found[1], found[2]] if found else line.rsplit(maxsplit=1)
 
@@ -243,7 +245,7 @@ def _row_of_cells(path: Path, number: int, cells: list[str], columns: Mapping[st
             value = math.nan
         if not math.isfinite(value):
             raise AnnotationError(
-                f"{path}, line {number}: {name} {cell(name)!r} is no number of seconds. Correct the line"
+                f"{path}, line {number}: {name} {shown(cell(name))} is no number of seconds. Correct the line"
             )
         return value if cell(name) else None
 
@@ -281,10 +283,12 @@ def _by_split(
         unknown = [name for name in row.labels if name not in columns and name not in by_id]
         if unknown:
             raise AnnotationError(
-                f"{_where(source, row)}: {unknown[0]!r} is no class of the {len(classes)} known ones "
+                f"{_where(source, row)}: {shown(unknown[0])} is no class of the {len(classes)} known ones "
                 f"({', '.join(classes.names[:5])}{', ...' if len(classes) > 5 else ''}). Correct the list or the "
                 "classes"
             )
+        if not is_possible(row.path):
+            raise AnnotationError(f"{_where(source, row)}: {shown(str(row.path))} can be no path. Correct the line")
         place = (row.path, row.start, row.end)
         first = first_of.setdefault(place, row)
         if set(first.labels) != set(row.labels):
