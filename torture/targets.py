@@ -3,10 +3,11 @@
     Target("name in the table", seed function or functions, mutators, command with {file} or function of the path)
 
 Take the seeds from `seeds.py` and the mutators from `mutators.py`: `BYTES` for any file, `MODEL` for safetensors
-files of muybridge, or functions of your own, of (bytes, random.Random) to bytes.
+files of muybridge, or functions of your own, of (bytes, random.Random) to bytes. Films and pictures have both in
+`media.py`.
 """
 
-from torture import seeds
+from torture import media, seeds
 from torture.harness import MB, Target
 from torture.mutators import BYTES, MODEL
 
@@ -18,6 +19,9 @@ _STYLIZE = ("stylize", "{folder}/picture.png", "--device", "cpu", "--style-size"
 _BOXES = ("--boxes", "{folder}/boxes.csv")
 _RECOGNIZERS = (seeds.recognizer, seeds.head_recognizer, seeds.full_recognizer)
 _LOCALIZERS = (seeds.slowfast_localizer, seeds.adapter_localizer)
+_FILM = ("{file}", "--device", "cpu")
+_SMALL = ("--style-size", "32", "--patch-size", "3", "--size", "32")
+_BREAK_MEDIA = (*BYTES, *media.MEDIA)
 
 TARGETS = (
     Target("recognizer", _RECOGNIZERS, MODEL, (*_RECOGNIZE, "--model", "{file}"), memory=500 * MB),
@@ -34,5 +38,23 @@ TARGETS = (
     Target(
         "bank", seeds.bank, (*MODEL, *BYTES),
         (*_LOCALIZE, *_BOXES, "--model", "{folder}/reader.safetensors", "--banks", "."), memory=500 * MB,
+    ),
+    Target("film", media.FILMS, _BREAK_MEDIA, media.read_film),
+    Target("picture", media.PICTURES, _BREAK_MEDIA, media.read_picture),
+    Target(
+        "recognized film", media.FILMS, _BREAK_MEDIA,
+        ("recognize", *_FILM, "--format", "json", "-o", "answer.json"),
+    ),
+    Target(
+        "localized film", media.FILMS, _BREAK_MEDIA,
+        ("localize", *_FILM, "--no-actions", "--no-report", "-o", "out.mp4", "--boxes", "{folder}/boxes.csv"),
+    ),
+    Target(
+        "painted film", media.FILMS, _BREAK_MEDIA,
+        ("stylize", *_FILM, *_SMALL, "--style", "{folder}/style.png", "--no-temporal", "-o", "painted.mp4"),
+    ),
+    Target(
+        "painted picture", media.PICTURES, _BREAK_MEDIA,
+        ("stylize", *_FILM, *_SMALL, "--style", "{file}", "-o", "painted.png"),
     ),
 )  # fmt: skip

@@ -38,7 +38,7 @@ _READER_ERRORS = (
     ArithmeticError,
     AttributeError,
     AssertionError,
-    NotImplementedError,
+    RuntimeError,
     MemoryError,
     struct.error,
 )
