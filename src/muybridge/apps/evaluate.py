@@ -49,7 +49,8 @@ def evaluate_recognizer(
     workers
         Processes that read clips.
     backbone_weights
-        A file with the backbone's weights, if they do not come by its name.
+        A file with the backbone's weights, if they do not come by its name,
+        or timm to fetch the published ones.
     report
         An HTML page to write, with the confusion matrix and the clips confused most.
     out

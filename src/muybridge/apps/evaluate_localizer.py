@@ -54,7 +54,8 @@ def evaluate_localizer(
     flip
         See each clip mirrored too.
     backbone_weights
-        A file with an image model's weights, if they do not come by its name.
+        A file with an image model's weights, if they do not come by its name,
+        or timm to fetch the published ones.
     predictions
         A CSV file to write, in AVA's form.
     report

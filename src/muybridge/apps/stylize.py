@@ -42,6 +42,7 @@ def stylize(
     detector: Annotated[str | None, _PEOPLE] = None,
     boxes: Annotated[Path | None, _PEOPLE] = None,
     model: str = "builtin",
+    encoder_weights: Path | None = None,
     device: str = "auto",
     temporal: bool = True,
     motion: Literal["auto", "features", "dis"] = "auto",
@@ -90,6 +91,8 @@ def stylize(
         A file of people's boxes in place of a detector: AVA CSV, MOT text, COCO or VIA JSON, CVAT XML.
     model
         builtin, a .safetensors file, or OWNER/NAME on the Hugging Face hub.
+    encoder_weights
+        For a model trained on torchvision's VGG-19: that encoder's file, or vgg19 to fetch it.
     device
         auto, cpu, cuda, cuda:1, mps.
     temporal
@@ -120,7 +123,7 @@ def stylize(
     if mask and asked.who_is_asked:
         raise OptionError("--who and --doing make a mask of their own. Give them, or --mask")
     people = _people(asked, sources, device)
-    stylizer = Stylizer.from_pretrained(model, device=device)
+    stylizer = Stylizer.from_pretrained(model, device=device, encoder_weights=encoder_weights)
     styles = [stylizer.encode_style(s.picture, projection=projection, size=style_size) for s in chosen]
     job = PaintJob(
         stylizer=stylizer,
@@ -157,8 +160,9 @@ def _people(asked: _PeopleOptions, sources: "list[Source]", device: str) -> "Peo
             raise OptionError(f"{option} is about people, and nobody is asked for. Add --who person, or --doing")
         return None
     from muybridge.data.annotations.files import read_boxes
-    from muybridge.localize.localizer import BUILT_IN, Localizer
+    from muybridge.localize.localizer import Localizer
     from muybridge.localize.masks import PeopleChoice, parse_people
+    from muybridge.localize.model_file import BUILT_IN
     from muybridge.localize.search import PeopleSearch
     from muybridge.people.detectors import load_detector
 
