@@ -295,6 +295,6 @@ def _resized(header: dict[str, Any], tensors: bytes, name: str, chance: random.R
 
 # The header has the most to say, so it is altered most often.
 MODEL = (
-    header_fields, header_fields, header_fields, header_fields, header_fields, header_fields, tensor_table, one_tensor,
-    one_tensor, all_tensors_as, strange_numbers, huge_header, truncated, flipped_early,
+    header_fields, header_fields, header_fields, header_fields, header_fields, header_fields, tensor_table,
+    one_tensor, one_tensor, all_tensors_as, strange_numbers, huge_header, truncated, flipped_early,
 )  # fmt: skip

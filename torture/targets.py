@@ -13,7 +13,8 @@ from torture.mutators import BYTES, MODEL
 
 _RECOGNIZE = ("recognize", "{folder}/film.mp4", "--device", "cpu", "--format", "json", "-o", "answer.json")
 _LOCALIZE = (
-    "localize", "{folder}/film.mp4", "--device", "cpu", "--every", "500ms", "--no-video", "--no-report", "-o", "out.mp4",
+    "localize", "{folder}/film.mp4", "--device", "cpu", "--every", "500ms", "--no-video", "--no-report",
+    "-o", "out.mp4",
 )  # fmt: skip
 _STYLIZE = ("stylize", "{folder}/picture.png", "--device", "cpu", "--style-size", "48", "-o", "painted.png")
 _BOXES = ("--boxes", "{folder}/boxes.csv")

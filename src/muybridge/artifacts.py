@@ -7,19 +7,19 @@ Nothing is ever unpickled. A foreign checkpoint is read by an explicit importer 
 """
 
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any
 
-import safetensors
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from muybridge.errors import MissingInput, ModelError, ModelMismatch, OptionError, UnsafeModelFile
+from muybridge.errors import MissingInput, ModelError, ModelMismatch, OptionError, OutputError, UnsafeModelFile
 from muybridge.media.outputs import atomic_output, check_writable
+from muybridge.schema import Fields, Within, build, parse_json, without_nan
+from muybridge.weight_files import LONGEST_HEADER, describe_differences, printable, read_layout
 
 FORMAT = 1
 _HEADER = "muybridge"
@@ -61,7 +61,12 @@ class Artifact:
             "contract": self.contract,
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
-        data = save(tensors, metadata={_HEADER: json.dumps(header, sort_keys=True)})
+        text = json.dumps(without_nan(header), sort_keys=True, allow_nan=False)
+        if len(text) > LONGEST_HEADER // 4:
+            raise OutputError(
+                f"cannot write {path}: its header would be {len(text)} letters long. Shorten provenance"
+            )
+        data = save(tensors, metadata={_HEADER: text})
         with atomic_output(Path(path)) as beside:
             beside.write_bytes(data)
 
@@ -80,43 +85,103 @@ def check_model_file(path: Path) -> None:
     check_writable(path)
 
 
-def load_artifact(path: str | Path, *, task: str) -> Artifact:
-    """Read a model file and check that it is for `task` and that all its numbers are finite.
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file whose header was read and found sound. Its tensors are still on disk.
+
+    Attributes:
+        path: of the file.
+        task: see `Artifact`.
+        architecture, contract: as they stand in it; `muybridge.schema.build` makes checked values of them.
+        provenance, scores: see `Artifact`.
+        layout: name, shape and type of each tensor, on the device "meta", which holds no numbers.
+    """
+
+    path: Path
+    task: str
+    architecture: Mapping[str, Any]
+    contract: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    scores: Mapping[str, Any]
+    layout: Mapping[str, Tensor] = field(repr=False)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors.
+
+        Raises:
+            ModelError: one holds NaN or infinity.
+        """
+        tensors = load_file(self.path)
+        spoilt = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+        if spoilt:
+            raise ModelError(
+                f"{self.path} holds NaN or infinity in {printable(spoilt[0])} ({len(spoilt)} tensors). "
+                "Train or copy it again"
+            )
+        return tensors
+
+    def artifact(self) -> Artifact:
+        """The whole file in memory. Raises as `tensors` does."""
+        return Artifact(self.task, self.architecture, self.tensors(), self.provenance, self.scores, self.contract)
+
+    def require_fit(self, wanted: Mapping[str, Tensor], *, what: str) -> None:
+        """Refuse, before anything is built, a file whose tensors are not those of the network that it describes.
+
+        Args:
+            wanted: the network's tensors, such as on the device "meta".
+            what: the network, for people.
+
+        Raises:
+            ModelMismatch: a tensor is missing, unknown, or of another shape or kind of number.
+        """
+        problems = describe_differences(wanted, self.layout)
+        if problems:
+            raise ModelMismatch(
+                f"{self.path} does not hold {what} that its header describes: {problems}. Copy or download it again"
+            )
+
+
+@dataclass(frozen=True)
+class _Header:
+    format: Annotated[int, Within(1, FORMAT)]
+    task: str
+    architecture: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    scores: Mapping[str, Any]
+    contract: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def open_model(path: str | Path, *, task: str) -> ModelFile:
+    """Read a model file's header, and check that the file is sound and for `task`. Tensors are not read.
 
     Raises:
         MissingInput: there is no such file.
         UnsafeModelFile: it is a pickle (a .pt, .pth or .ckpt file); it is refused, not executed.
         ModelMismatch: it is for another task.
-        ModelError: it is no muybridge model file, is newer than this version, or holds NaN or infinity.
+        ModelError: it is no muybridge model file, is newer than this version, or its header is not sound.
     """
     path = Path(path)
     if not path.is_file():
         raise MissingInput(f"there is no model file {path}")
     _refuse_pickle(path)
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:  # pyright: ignore[reportUnknownVariableType]
-            metadata = cast("dict[str, str] | None", file.metadata())
-        tensors = load_file(path)
-    except safetensors.SafetensorError as error:
-        raise ModelError(f"{path} is not a readable safetensors file ({error}). Copy or download it again") from error
-    if not metadata or _HEADER not in metadata:
+    metadata, layout = read_layout(path)
+    if _HEADER not in metadata:
         raise ModelError(f"{path} holds tensors, but not the header of a muybridge model. Use an importer to read it")
-    header = cast("dict[str, Any]", json.loads(metadata[_HEADER]))
-    if header["format"] > FORMAT:
+    values = parse_json(metadata[_HEADER], source=str(path))
+    newer = values.get("format") if isinstance(values, dict) else None
+    if type(newer) is int and FORMAT < newer < 1000:
         raise ModelError(
-            f"{path} has format {header['format']}, this version reads up to {FORMAT}. Update with: "
-            "pip install -U muybridge"
+            f"{path} has format {newer}, this version reads up to {FORMAT}. Update with: pip install -U muybridge"
         )
-    if header["task"] != task:
-        raise ModelMismatch(f"{path} is a model for {header['task']!r}, but {task!r} was asked for")
-    spoilt = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
-    if spoilt:
-        raise ModelError(
-            f"{path} holds NaN or infinity in {spoilt[0]} ({len(spoilt)} tensors). Train or copy it again"
-        )
-    return Artifact(
-        task, header["architecture"], tensors, header["provenance"], header["scores"], header.get("contract", {})
-    )
+    header = build(_Header, values, source=str(path), fields=Fields(later=("contract",)))
+    if header.task != task:
+        raise ModelMismatch(f"{path} is a model for {header.task[:40]!r}, but {task!r} was asked for")
+    return ModelFile(path, task, header.architecture, header.contract, header.provenance, header.scores, layout)
+
+
+def load_artifact(path: str | Path, *, task: str) -> Artifact:
+    """A whole model file in memory, its architecture and contract not looked at. Raises as `open_model` does."""
+    return open_model(path, task=task).artifact()
 
 
 def _refuse_pickle(path: Path) -> None:
@@ -183,27 +248,3 @@ def push_to_hub(path: Path, repository: str, *, private: bool = False) -> str:
     except (HfHubHTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"cannot upload to {repository}: {reason}") from error
-
-
-def read_torch_file(path: str | Path) -> dict[str, Any]:
-    """What others saved by `torch.save`: tensors and plain containers. Anything else is refused, not executed.
-
-    Raises:
-        MissingInput: there is no such file.
-        UnsafeModelFile: it holds more than tensors.
-        ModelError: it cannot be read, or is no mapping.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingInput(f"there is no checkpoint {path}")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UnsafeModelFile(
-            f"{path} holds more than tensors, and opening it would execute code. Save its state dict alone"
-        ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise ModelError(f"{path} cannot be read as a torch file. Copy or download it again") from error
-    if not isinstance(state, dict):
-        raise ModelError(f"{path} holds a {type(state).__name__}, not a state dict. Save the state dict")
-    return cast("dict[str, Any]", state)

@@ -1,37 +1,46 @@
 """Weights by name: backbones built in or published by others, fetched when the user names them."""
 
 import hashlib
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 from urllib.error import URLError
 
+import timm
 import torch
 from torch import nn
 
-from muybridge.errors import MissingInput, ModelError, ModelMismatch, UnsafeModelFile
+from muybridge.errors import ModelError, ModelMismatch, OptionError
 from muybridge.models.avatar_net.network import AvatarNet, AvatarNetConfig, VGGEncoder
-from muybridge.models.backbones import backbone_hash, create_backbone
+from muybridge.models.backbones import (
+    backbone_hash,
+    checked_options,
+    create_backbone,
+    sketch_backbone,
+)
+from muybridge.weight_files import describe_differences, printable, read_weights
 
 VGG19 = "torchvision/vgg19"
 
 
-def avatar_net_with_vgg19(weights: Path | None = None) -> AvatarNet:
+def avatar_net_with_vgg19(weights: Path | None = None, *, fetch: bool = True) -> AvatarNet:
     """The full-width network with torchvision's VGG-19 as its encoder and a decoder yet to be trained or loaded.
 
-    Args:
-        weights: a local file of torchvision's vgg19; None takes torch's download cache, or the network.
+    Args, errors: as for `vgg19_features`.
     """
-    features = vgg19_features(weights)
+    features = vgg19_features(weights, fetch=fetch)
     network = AvatarNet(AvatarNetConfig())
     network.encoder.load_torchvision(features)
     return network
 
 
-def vgg19_features(weights: Path | None = None) -> nn.Sequential:
+def vgg19_features(weights: Path | None = None, *, fetch: bool = True) -> nn.Sequential:
     """torchvision's `vgg19().features` with ImageNet weights.
+
+    Args:
+        weights: a local file of torchvision's vgg19; None takes torch's download cache, or the network.
+        fetch: whether the user wishes the network to be used.
 
     Raises:
         MissingInput: `weights` is not there.
@@ -40,38 +49,30 @@ def vgg19_features(weights: Path | None = None) -> nn.Sequential:
     """
     from torchvision.models import VGG19_Weights, vgg19
 
-    if weights is None:
+    address = VGG19_Weights.IMAGENET1K_V1.url
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / address.rpartition("/")[2]
+    if weights is None and not cached.is_file():
+        if not fetch:
+            raise ModelError(
+                "the model needs torchvision's vgg19, which is not on this machine. Fetch it with --encoder-weights "
+                f"{FETCH_VGG19}, or give its file there"
+            )
         try:
-            return cast(nn.Sequential, vgg19(weights=VGG19_Weights.IMAGENET1K_V1).features)
-        except (URLError, OSError) as error:
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(address, str(cached), hash_prefix=cached.stem.rpartition("-")[2])
+        except (URLError, OSError, RuntimeError) as error:
             raise ModelError(
                 f"cannot download torchvision's vgg19 ({error}). Connect to the network, or put its file into the "
-                f"folder {Path(torch.hub.get_dir()) / 'checkpoints'}"
+                f"folder {cached.parent}"
             ) from error
-    return _features_from_file(weights)
-
-
-def _features_from_file(weights: Path) -> nn.Sequential:
-    import pickle
-
-    from torchvision.models import vgg19
-
-    if not weights.is_file():
-        raise MissingInput(f"there is no weights file {weights}")
-    try:
-        with warnings.catch_warnings():
-            # torch warns of old pickle protocols before it refuses or reads them; either way we say what matters.
-            warnings.simplefilter("ignore", UserWarning)
-            state = torch.load(weights, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UnsafeModelFile(f"{weights} would execute code when opened, or is damaged. It was refused") from error
+    state = read_weights(weights or cached)
     with torch.device("meta"):  # the classifier's 124 M numbers are not wanted
         network = vgg19(weights=None, init_weights=False)
     features = {name.removeprefix("features."): t for name, t in state.items() if name.startswith("features.")}
-    try:
-        network.features.load_state_dict(features, assign=True)
-    except RuntimeError as error:
-        raise ModelError(f"{weights} is not a torchvision vgg19: {str(error).splitlines()[0]}") from error
+    problems = describe_differences(network.features.state_dict(), features)
+    if problems:
+        raise ModelError(f"{weights or cached} is not a torchvision vgg19: {problems}")
+    network.features.load_state_dict(features, assign=True)
     return cast(nn.Sequential, network.features)
 
 
@@ -86,6 +87,9 @@ def encoder_fingerprint(encoder: VGGEncoder) -> str:
 
 
 BUILT_IN_BACKBONE = "muybridge_vit"
+# What a user says in place of a file, to have published weights fetched that a model file names.
+FETCH = "timm"
+FETCH_VGG19 = "vgg19"
 _BUILT_IN_WEIGHTS = Path(__file__).parent / "weights" / "backbone.safetensors"
 
 
@@ -115,12 +119,16 @@ def load_backbone(
         name: "muybridge_vit" (built in), or a timm name as `models.backbones.create_backbone` takes it.
         weights: a safetensors or torch file to load instead of the weights that belong to the name.
         random: no weights at all. For tests; a user would have to ask for it.
-        options: handed to timm.
+        options: see `muybridge.models.backbones.BackboneOptions`.
 
     Raises:
         OptionError: no such model or option.
         ModelError: the weights cannot be had.
     """
+    try:
+        checked_options(options, source="backbone")
+    except ModelError as error:
+        raise OptionError(str(error)) from error
     if random:
         backbone, source = create_backbone(name, pretrained=False, **options), "random"
     elif weights is not None:
@@ -132,27 +140,81 @@ def load_backbone(
     return backbone, BackboneIdentity(name, source, backbone_hash(backbone), options)
 
 
+def sketch_of(identity: BackboneIdentity, *, source: Path, weights: Path | None = None) -> nn.Module:
+    """The backbone that a model file names, on the device "meta": shapes without memory, to hold the file against.
+
+    Args:
+        identity: out of the file.
+        source: the file, for errors.
+        weights: what the user says, as for `reload_backbone`.
+
+    Raises:
+        ModelError: no backbone has this name and these options, or it is an address that the user did not name.
+    """
+    try:
+        if ":" in identity.name and str(weights) != identity.name:
+            raise _not_named(identity)
+        return sketch_backbone(identity.name, **identity.options)
+    except OptionError as error:
+        raise ModelError(f"{source}: {error}") from error
+
+
 def reload_backbone(identity: BackboneIdentity, *, weights: Path | None = None) -> nn.Module:
     """The backbone that a model file was trained on, checked by its hash.
 
+    Nothing is fetched because a file says so: weights that are not on this machine come from where the user says.
+
     Args:
         identity: from the model file.
-        weights: where its weights are, if they do not come by name.
+        weights: where its weights are, if they do not come by name: a file, or the word "timm" to fetch those that
+            belong to the name.
 
     Raises:
         ModelMismatch: the weights are not those that the model was trained on.
         ModelError: the weights cannot be had.
     """
-    by_file = weights is None and identity.source not in ("built in", "timm", "random")
-    if by_file or (identity.source == "random" and weights is None):
+    fetched = weights is not None and str(weights) in (FETCH, identity.name) and not weights.is_file()
+    if ":" in identity.name and str(weights) != identity.name:
+        raise _not_named(identity)
+    by_file = identity.source not in ("built in", "timm")
+    if weights is None and by_file:
         raise ModelError(
-            f"the model stands on backbone {identity.name!r} with weights from {identity.source!r}, which its name "
-            "does not bring. Give the file with --backbone-weights"
+            f"the model stands on backbone {identity.name!r} with weights from {printable(identity.source)!r}, which "
+            "its name does not bring. Give the file with --backbone-weights"
         )
-    backbone, found = load_backbone(identity.name, weights=weights, **identity.options)
+    if weights is None and identity.name != BUILT_IN_BACKBONE and not published_on_this_machine(identity.name):
+        raise ModelError(
+            f"the model stands on backbone {identity.name!r}, whose published weights are not on this machine. Fetch "
+            f"them with --backbone-weights {FETCH}, or give their file there"
+        )
+    backbone, found = load_backbone(identity.name, weights=None if fetched else weights, **identity.options)
     if found.hash != identity.hash:
         raise ModelMismatch(
             f"the weights of backbone {identity.name!r} ({found.source}) have the hash {found.hash[:12]}, the model "
-            f"was trained on {identity.hash[:12]} ({identity.source}). Give the right file with --backbone-weights"
+            f"was trained on {printable(identity.hash[:12])} ({printable(identity.source)}). Give the right file "
+            "with --backbone-weights"
         )
     return backbone
+
+
+def _not_named(identity: BackboneIdentity) -> ModelError:
+    name = printable(identity.name)
+    return ModelError(
+        f"the model stands on backbone {name!r}, which is no plain name of a model but an address. If you trust it, "
+        f"name it too, with --backbone-weights {name}"
+    )
+
+
+def published_on_this_machine(name: str) -> bool:
+    """Whether the weights that belong to a timm name were fetched before."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = timm.models.get_pretrained_cfg(name)
+    if config is None or not (config.hf_hub_id or config.url):
+        return False
+    if not config.hf_hub_id:
+        return (Path(torch.hub.get_dir()) / "checkpoints" / str(config.url).rpartition("/")[2]).is_file()
+    return any(
+        isinstance(try_to_load_from_cache(config.hf_hub_id, name), str)
+        for name in ("model.safetensors", "pytorch_model.bin")
+    )

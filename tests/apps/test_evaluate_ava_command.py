@@ -6,9 +6,9 @@ import sys
 from typing import get_args, get_type_hints
 
 import pytest
-from muybridge.apps.evaluate import evaluate_ava
 
 from muybridge.apps.cli import main
+from muybridge.apps.evaluate import evaluate_ava
 from muybridge.evaluation.ava import AVA_PROTOCOLS, DEFAULT_AVA_PROTOCOL
 
 BOX = "0.1,0.1,0.5,0.5"

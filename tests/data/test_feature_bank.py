@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from muybridge.data.feature_bank import FeatureBank, FeatureBankWriter, StreamFeatureBank
-from muybridge.errors import InputError, MissingInput, ModelMismatch, OptionError, OutputError
+from muybridge.errors import MissingInput, ModelError, ModelMismatch, OptionError, OutputError
 from muybridge.models.acar.actors import Actors, BankWindow, ContextMap
 from muybridge.models.acar.head import ACARConfig, ACARHead
 
@@ -185,7 +185,7 @@ def test_files_that_are_no_bank_of_this_model(tmp_path):
     text = tmp_path / "text"
     text.write_text("not a bank at all")
     for broken in (cut, other, text):
-        with pytest.raises(InputError, match=str(broken)):
+        with pytest.raises(ModelError, match=str(broken)):
             FeatureBank(broken)
 
 

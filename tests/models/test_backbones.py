@@ -33,9 +33,10 @@ def test_a_class_that_cannot_resize_is_still_built() -> None:
     create_backbone("beit_base_patch16_224", pretrained=False, **TINY)
 
 
-def test_weights_that_cannot_be_had_are_one_line_and_never_random(tmp_path: Path) -> None:
+def test_weights_that_cannot_be_had_are_one_line_and_never_random(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelError, match=r"weights of backbone 'vit_tiny_patch16_224' cannot be had") as error:
-        create_backbone("vit_tiny_patch16_224", cache_dir=tmp_path)
+        create_backbone("vit_tiny_patch16_224")
     assert "\n" not in str(error.value)
     with pytest.raises(ModelError, match="No pretrained weights exist"):
         create_backbone("vit_small_patch16_36x1_224", depth=1)

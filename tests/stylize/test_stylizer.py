@@ -226,13 +226,14 @@ def test_vgg19_is_named_not_copied_and_checked(tmp_path, monkeypatch, photo, pai
     Artifact(TASK, {}, tensors, contract={"encoder": named}).save(path)
     assert path.stat().st_size < 15e6  # the decoder's 3.55 M numbers alone
 
-    features = pretrained.vgg19_features(weights)
-    monkeypatch.setattr(pretrained, "vgg19_features", lambda _=None: features)
-    loaded = Stylizer.from_pretrained(path, device="cpu")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "empty"))
+    with pytest.raises(ModelError, match=r"not on this machine.*--encoder-weights vgg19"):
+        Stylizer.from_pretrained(path, device="cpu")
+    loaded = Stylizer.from_pretrained(path, device="cpu", encoder_weights=weights)
     assert loaded(photo[:40, :40], painting, style_size=32).shape == (40, 40, 3)
     loaded.save(tmp_path / "again.safetensors")
     assert load_artifact(tmp_path / "again.safetensors", task=TASK).contract["encoder"] == named
 
     Artifact(TASK, {}, tensors, contract={"encoder": named | {"sha256": "0"}}).save(path)
     with pytest.raises(ModelMismatch, match="weights differ"):
-        Stylizer.from_pretrained(path)
+        Stylizer.from_pretrained(path, encoder_weights=weights)

@@ -23,7 +23,8 @@ def export(
     out
         Ends in .onnx for ONNX Runtime (pip install 'muybridge[onnx]'), in .pt2 for torch.export.load.
     backbone_weights
-        File of the frozen image model's weights, where its name does not bring them.
+        File of the frozen image model's weights, where its name does not bring them,
+        or timm to fetch the published ones.
     tolerance
         Largest difference of a logit that is accepted.
     """

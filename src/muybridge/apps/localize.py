@@ -65,7 +65,8 @@ def localize(
     banks
         For such a model: a folder of banks written before by `muybridge write-bank`.
     backbone_weights
-        File of the image model's weights, where its name does not bring them.
+        File of the image model's weights, where its name does not bring them,
+        or timm to fetch the published ones.
     device
         auto, cpu, cuda, cuda:1, mps.
     precision

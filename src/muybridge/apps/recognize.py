@@ -57,7 +57,8 @@ def recognize(
     shots
         Cut at shot boundaries first, which reads each video twice (pip install 'muybridge[shots]').
     backbone_weights
-        File of the frozen image model's weights, where its name does not bring them.
+        File of the frozen image model's weights, where its name does not bring them,
+        or timm to fetch the published ones.
     batch_size
         Windows that run through the model at once; lower it when memory runs out.
     device

@@ -62,6 +62,7 @@ def stylize(
     mask: list[str] | None = None,
     people: Annotated[PeopleOptions, FLAT, _PEOPLE] = PeopleOptions(),
     model: str = "builtin",
+    encoder_weights: Path | None = None,
     device: str = "auto",
     temporal: bool = True,
     carried: Annotated[TemporalConfig, FLAT] = TemporalConfig(),
@@ -82,6 +83,8 @@ def stylize(
         no mask covers stays the photograph.
     model
         builtin, a .safetensors file, or OWNER/NAME on the Hugging Face hub.
+    encoder_weights
+        For a model trained on torchvision's VGG-19: that encoder's file, or vgg19 to fetch it.
     device
         auto, cpu, cuda, cuda:1, mps.
     temporal
@@ -98,7 +101,7 @@ def stylize(
     if mask and people.are_asked_for:
         raise OptionError("--who and --doing make a mask of their own. Give them, or --mask")
     search = _people(people, sources, device)
-    stylizer = Stylizer.from_pretrained(model, device=device)
+    stylizer = Stylizer.from_pretrained(model, device=device, encoder_weights=encoder_weights)
     styles = [stylizer.encode_style(s.picture, projection=config.projection, size=config.style_size) for s in chosen]
     job = PaintJob(
         stylizer=stylizer,
@@ -121,8 +124,9 @@ def _people(asked: PeopleOptions, sources: "list[Source]", device: str) -> "Peop
             raise OptionError(f"{option} is about people, and nobody is asked for. Add --who person, or --doing")
         return None
     from muybridge.data.annotations.files import read_boxes
-    from muybridge.localize.localizer import BUILT_IN, Localizer
+    from muybridge.localize.localizer import Localizer
     from muybridge.localize.masks import PeopleChoice, parse_people
+    from muybridge.localize.model_file import BUILT_IN
     from muybridge.localize.search import PeopleSearch
     from muybridge.people.detectors import load_detector
 

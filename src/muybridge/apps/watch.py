@@ -105,7 +105,8 @@ def watch(
     every_frame
         Leave no frame of a film out, however long it takes.
     backbone_weights
-        File of the image model's weights of --model, where its name does not bring them.
+        File of the image model's weights of --model, where its name does not bring them,
+        or timm to fetch the published ones.
     device
         auto, cpu, cuda, cuda:1, mps.
     precision
@@ -173,7 +174,8 @@ def _one_source(name: str, out: Path | None) -> "Source":
 
 def _localizer(name: str | None, device: str, precision: Precision) -> "Localizer | None":
     """The one that was named, else the built-in one, if there is one."""
-    from muybridge.localize.localizer import BUILT_IN, Localizer
+    from muybridge.localize.localizer import Localizer
+    from muybridge.localize.model_file import BUILT_IN
 
     chosen = name or next(iter(BUILT_IN), None)
     return None if chosen is None else Localizer.from_pretrained(chosen, device=device, precision=precision)

@@ -46,7 +46,8 @@ def write_bank(
     every
         Time from one entry of the bank to the next.
     backbone_weights
-        File of the image model's weights, where its name does not bring them.
+        File of the image model's weights, where its name does not bring them,
+        or timm to fetch the published ones.
     device
         auto, cpu, cuda, cuda:1, mps.
     """

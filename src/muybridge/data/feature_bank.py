@@ -19,12 +19,14 @@ from typing import IO, Protocol, cast
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
-from muybridge.errors import InputError, MissingInput, ModelMismatch, OptionError
+from muybridge.errors import MissingInput, ModelError, ModelMismatch, OptionError
 from muybridge.media.outputs import atomic_output, output_error
 from muybridge.models.acar.actors import within_window
+from muybridge.schema import build
+from muybridge.weight_files import describe_differences, read_layout
 
 FORMAT = "muybridge.feature-bank.1"
 _HEADER_BYTES = 8192  # reserved, so that maps go straight to the file before their number is known
@@ -150,6 +152,13 @@ class FeatureBankWriter:
         return self._file
 
 
+@dataclass(frozen=True)
+class _Header:
+    format: str
+    model: str
+    video: str
+
+
 class FeatureBank:
     """The bank of one video, read from its file a window at a time. It may be handed to worker processes.
 
@@ -159,7 +168,7 @@ class FeatureBank:
 
     Raises:
         MissingInput: there is no such file.
-        InputError: the file is no feature bank, or is cut short.
+        ModelError: the file is no feature bank, or is cut short.
         ModelMismatch: another model wrote it.
     """
 
@@ -167,16 +176,28 @@ class FeatureBank:
         self.path = Path(path)
         if not self.path.is_file():
             raise MissingInput(f"There is no feature bank at {self.path}. Write it with the first model.")
-        try:
-            with safe_open(self.path, framework="pt") as file:
-                names = cast(dict[str, str], file.metadata() or {})
-                if names.get("format") != FORMAT:
-                    raise InputError(f"{self.path} is no feature bank ({FORMAT}). Write it with the first model.")
-                self._times = cast(Tensor, file.get_tensor("times")).clone()
-                self._shape = tuple(cast(list[int], file.get_slice("maps").get_shape()))[1:]
-        except SafetensorError as error:
-            raise InputError(f"{self.path} is no feature bank, or is cut short: {error}. Write it again.") from error
-        self.model, self.video = names["model"], names["video"]
+        metadata, layout = read_layout(self.path)
+        if metadata.get("format") != FORMAT:
+            raise ModelError(f"{self.path} is no feature bank ({FORMAT}). Write it with the first model.")
+        header = build(_Header, metadata, source=str(self.path))
+        maps = layout.get("maps", torch.empty(0))
+        amount, axes = maps.shape[0], maps.ndim
+        if axes != 4 or 0 in maps.shape[1:] or maps.dtype != torch.float16:
+            raise ModelError(f"{self.path} holds no maps (people, channels, rows, columns). Write it again.")
+        wanted = {
+            "maps": maps,
+            "times": torch.empty(amount, device="meta"),
+            "boxes": torch.empty(amount, 4, device="meta"),
+        }
+        problems = describe_differences(wanted, {name: each for name, each in layout.items() if name != "padding"})
+        if problems:
+            raise ModelError(f"{self.path} is no feature bank: {problems}. Write it again.")
+        with safe_open(self.path, framework="pt") as file:
+            self._times = cast(Tensor, file.get_tensor("times")).double().clone()
+        if not self._times.isfinite().all() or (self._times.diff() < 0).any():
+            raise ModelError(f"{self.path} holds times that are not in order. Write it again.")
+        self._shape = tuple(maps.shape[1:])
+        self.model, self.video = header.model, header.video
         if model is not None and model != self.model:
             raise ModelMismatch(
                 f"{self.path} was written by model '{self.model}', not '{model}'. "
@@ -194,6 +215,8 @@ class FeatureBank:
         first, end = int(chosen[0]), int(chosen[-1]) + 1
         with safe_open(self.path, framework="pt") as file:
             maps, boxes = file.get_slice("maps")[first:end], file.get_slice("boxes")[first:end]
+        if not (maps.isfinite().all() and boxes.isfinite().all()):
+            raise ModelError(f"{self.path} holds NaN or infinity. Write it again.")
         return BankEntries(maps, self._times[first:end], boxes)
 
 

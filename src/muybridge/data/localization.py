@@ -9,7 +9,6 @@ Frames are read from the video as it is; no folder of pictures is needed.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import torch
@@ -75,11 +74,6 @@ class KeyFrameSampling:
         factor = self.short_side * scale / min(width, height)
         step = self.multiple
         return max(step, round(width * factor / step) * step), max(step, round(height * factor / step) * step)
-
-    @staticmethod
-    def from_json(values: Mapping[str, Any]) -> "KeyFrameSampling":
-        """The inverse of `dataclasses.asdict` after a way through JSON."""
-        return KeyFrameSampling(**values)
 
 
 def normalize_clips(frames_BT3HW: Tensor, sampling: KeyFrameSampling, sizes: Sequence[tuple[int, int]]) -> Tensor:

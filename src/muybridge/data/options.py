@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -78,11 +78,6 @@ class SamplingConfig(FrameChoice):
     def span_seconds(self) -> float | None:
         """How much time a dense clip covers; None where the file decides."""
         return self.frames / self.rate if self.mode == "dense" and self.stride is None else None
-
-    @staticmethod
-    def from_json(values: dict[str, Any]) -> "SamplingConfig":
-        """The inverse of `dataclasses.asdict` after a way through JSON."""
-        return SamplingConfig(**values)
 
 
 @dataclass(frozen=True)

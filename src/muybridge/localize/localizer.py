@@ -4,7 +4,7 @@ frames ── people (a detector and a tracker, or boxes from a file) ── cli
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from muybridge.artifacts import Artifact, find_model, load_artifact, push_to_hub, read_torch_file
+from muybridge.artifacts import Artifact, push_to_hub
 from muybridge.data.annotations.table import Annotations
 from muybridge.data.feature_bank import FeatureBankReader, FeatureBankWriter, StreamFeatureBank
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.localization import BankSpan, KeyFrameSampling, normalize_clips
 from muybridge.devices import PeopleMemory, choose_device
 from muybridge.errors import ModelMismatch, OptionError
+from muybridge.localize.model_file import TASK, LocalizerFile
 from muybridge.localize.objective import (
     NetworkConfig,
     bank_window,
@@ -42,9 +43,8 @@ from muybridge.models.acar.loss import action_probabilities
 from muybridge.people.detector import Detector
 from muybridge.people.sightings import PeopleSource
 from muybridge.pretrained import BackboneIdentity, reload_backbone
+from muybridge.weight_files import read_torch_file
 
-TASK = "localize"
-BUILT_IN = {"people_actions": "localizer.safetensors"}
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -131,31 +131,29 @@ class Localizer(VideoLocalizer):
                 `bank_writer` is not the model whose banks it reads.
             ModelError, UnsafeModelFile: the file, or the image model's weights, cannot be read.
         """
-        artifact = load_artifact(find_model(name_or_path, built_in=BUILT_IN, task=TASK), task=TASK)
-        contract = artifact.contract
-        identity = None if contract["backbone"] is None else BackboneIdentity(**contract["backbone"])
+        opened = LocalizerFile.open(name_or_path)
+        opened.check(weights=backbone_weights)
+        identity = opened.backbone
         backbone = None if identity is None else reload_backbone(identity, weights=backbone_weights)
-        config = NetworkConfig.from_json(artifact.architecture)
-        network = config.build(backbone)
-        load_localizer_state(network, artifact.tensors, source=str(name_or_path))
-        bank = contract["bank"]
+        network = opened.build(backbone)
+        load_localizer_state(network, opened.file.tensors(), source=str(name_or_path))
         if bank_writer is not None and not isinstance(bank_writer, Localizer):
             bank_writer = cls.from_pretrained(bank_writer, device=device, precision=precision)
         return cls(
             network,
-            config,
-            LabelMap(tuple(contract["labels"]), tuple(contract["ids"]), _groups(contract["exclusive"])),
-            KeyFrameSampling.from_json(contract["sampling"]),
+            opened.config,
+            opened.labels(),
+            opened.sampling,
             backbone=identity,
             detector=detector,
-            bank_span=None if bank is None else BankSpan(bank["before"], bank["after"]),
-            bank_model="" if bank is None else bank["model"],
+            bank_span=opened.bank_span,
+            bank_model=opened.bank_model,
             bank_writer=bank_writer,
             device=device,
             precision=precision,
             views=views,
-            provenance=artifact.provenance,
-            scores=artifact.scores,
+            provenance=opened.file.provenance,
+            scores=opened.file.scores,
         )
 
     @classmethod
@@ -373,7 +371,3 @@ class Localizer(VideoLocalizer):
 
     def _memory(self, people: int) -> PeopleMemory:
         return PeopleMemory(people, self.device)
-
-
-def _groups(groups: Iterable[Iterable[int]]) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(group) for group in groups)

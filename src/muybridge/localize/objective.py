@@ -7,13 +7,13 @@ baseline, which looks at each person alone.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from muybridge.data.localization import KeyFrameSampling, normalize_clips
-from muybridge.errors import ModelMismatch, OptionError
+from muybridge.errors import ModelError, ModelMismatch, OptionError
 from muybridge.localize.options import SLOWFAST_TRUNKS, LocalizerConfig
 from muybridge.models.acar.actors import Actors, BankWindow, ContextMap, Grouping
 from muybridge.models.acar.head import ACARConfig, ACARHead, ACARNet, BaselineConfig, BaselineHead, TokenTrunk
@@ -21,13 +21,46 @@ from muybridge.models.acar.loss import ExclusiveGroups, action_loss
 from muybridge.models.acar.slowfast import SlowFast
 from muybridge.models.acar.slowfast_config import SlowFastConfig
 from muybridge.models.backbones import backbone_input
+from muybridge.models.st_adapter.sets import ADAPTER_LIMITS
 from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 from muybridge.pretrained import BackboneIdentity, load_backbone
+from muybridge.schema import Fields, Within, build
 
 _SOURCE_RATE = 30.0  # frames a second that SlowFast's frame_step counts
 _LARGEST_WEIGHT = 20.0
 # Channels of a head by those of its trunk, from so many on; the first as published.
 _REDUCED = ((2048, 1024), (512, 256), (0, 128))
+
+
+_CHANNELS = Within(1, 1 << 16)
+_HEAD_LIMITS = Fields(
+    context_channels=_CHANNELS,
+    num_classes=Within(1, 1 << 20),
+    reduced=_CHANNELS,
+    hidden=_CHANNELS,
+    depth=Within(1, 64),
+    roi_size=Within(1, 64),
+    dropout=Within(0, 1),
+)
+_SLOWFAST_LIMITS = Fields(
+    blocks=Within(1, 128),
+    width=Within(1, 1024),
+    fast_ratio=Within(1, 1024),
+    alpha=Within(1, 256),
+    lateral_kernel=Within(1, 63),
+    frames=Within(1, 4096),
+    frame_step=Within(1, 1000),
+    short_side=Within(8, 4096),
+    mean=Within(-1e4, 1e4),
+    std=Within(1e-3, 1e4),
+)
+
+
+@dataclass(frozen=True)
+class _Architecture:
+    head: Mapping[str, Any]
+    slowfast: Annotated[SlowFastConfig, _SLOWFAST_LIMITS] | None
+    adapters: Annotated[AdapterConfig, ADAPTER_LIMITS] | None
 
 
 @dataclass(frozen=True)
@@ -53,16 +86,25 @@ class NetworkConfig:
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "NetworkConfig":
-        """The inverse."""
-        head = dict(values["head"])
-        kind = head.pop("kind")
-        slowfast, adapters = values["slowfast"], values["adapters"]
-        return cls(
-            ACARConfig(**head) if kind == "acar" else BaselineConfig(**head),
-            None if slowfast is None else SlowFastConfig(**_with_tuples(slowfast)),
-            None if adapters is None else AdapterConfig(**_with_tuples(adapters)),
+    def from_json(cls, values: Mapping[str, Any], *, source: str = "the network") -> "NetworkConfig":
+        """The inverse, of values that may be a stranger's.
+
+        Raises:
+            ModelError: a value breaks a rule; `source` is named.
+        """
+        about = build(_Architecture, values, source=source, at="architecture")
+        numbers = dict(about.head)
+        kind = numbers.pop("kind", None)
+        if kind not in ("acar", "baseline"):
+            raise ModelError(f"{source}: its architecture.head.kind is neither acar nor baseline")
+        head = build(
+            ACARConfig if kind == "acar" else BaselineConfig,
+            numbers,
+            source=source,
+            at="architecture.head",
+            fields=_HEAD_LIMITS,
         )
+        return cls(head, about.slowfast, about.adapters)
 
     def build(self, backbone: nn.Module | None = None) -> ACARNet:
         """The network, its trained part at random.
@@ -84,10 +126,6 @@ class NetworkConfig:
             raise ModelMismatch("This localizer stands on an image model. Give its backbone.")
         head = ACARHead(self.head) if isinstance(self.head, ACARConfig) else BaselineHead(self.head)
         return ACARNet(trunk, head)
-
-
-def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 _NOT_TRAINED = ("trunk.model.backbone.", "trunk.model.head.")

@@ -215,7 +215,8 @@ class EvaluateConfig:
         bank_writer: the model that wrote them, to check that they are its.
         batch_size: Clips at a time.
         views: how often and how each clip is seen.
-        backbone_weights: A file with an image model's weights, if they do not come by its name.
+        backbone_weights: A file with an image model's weights, if they do not come by its name, or
+            timm to fetch the published ones.
         report: An HTML page to write, with a table of classes and the worst errors.
         device: auto, cpu, cuda, mps.
     """

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from muybridge.artifacts import check_model_file, find_model, load_artifact
+from muybridge.artifacts import check_model_file
 from muybridge.data.annotations.files import read_annotated_videos, read_boxes
 from muybridge.data.annotations.table import Annotations
 from muybridge.data.clips.painting import PaintedClips, PaintingConfig
@@ -23,11 +23,11 @@ from muybridge.devices import choose_device
 from muybridge.errors import ModelMismatch, TrainingError
 from muybridge.evaluation.report_page import Chart, Facts, Part, Text, write_report_page
 from muybridge.localize.evaluate import Evaluation, evaluation_parts, logits_of, measure, open_banks
-from muybridge.localize.localizer import BUILT_IN, TASK, Localizer
+from muybridge.localize.localizer import Localizer
+from muybridge.localize.model_file import LocalizerFile
 from muybridge.localize.objective import (
     BuiltLocalizer,
     LocalizerObjective,
-    NetworkConfig,
     balance_actions,
     batch_logits,
     build_localizer,
@@ -210,13 +210,13 @@ def _tell_rare_classes(data: _Data, tell: Callable[[str], None]) -> None:
 def _like_the_start(model: LocalizerConfig, localizer: str | Path) -> LocalizerConfig:
     """The model with the adapters, head and clips of the file that training starts from, where it stands on the same
     kind of trunk; numbers that were asked for stay."""
-    artifact = load_artifact(find_model(localizer, built_in=BUILT_IN, task=TASK), task=TASK)
-    theirs, sampling = NetworkConfig.from_json(artifact.architecture), artifact.contract["sampling"]
+    start = LocalizerFile.open(localizer)
+    theirs, sampling = start.config, start.sampling
     if (theirs.slowfast is not None) != (model.trunk in SLOWFAST_TRUNKS):
         return model
     if theirs.slowfast is None:
         own = AdapterConfig(width=model.adapter_width) if model.adapter_width else model.adapters
-        clips = {name: getattr(model, name) or sampling[name] for name in ("frames", "rate", "short_side")}
+        clips = {name: getattr(model, name) or getattr(sampling, name) for name in ("frames", "rate", "short_side")}
         model = replace(model, adapters=own or theirs.adapters, **clips)
     if isinstance(theirs.head, ACARConfig) and model.head == "acar":
         head = theirs.head
@@ -235,11 +235,11 @@ def _resolved(plan: LocalizerPlan, built: BuiltLocalizer) -> LocalizerPlan:
 
 
 def _start_from(built: BuiltLocalizer, localizer: str | Path) -> None:
-    artifact = load_artifact(find_model(localizer, built_in=BUILT_IN, task=TASK), task=TASK)
-    theirs, ours = artifact.contract["backbone"], built.backbone
-    if (theirs is None) != (ours is None) or (theirs and ours and theirs["hash"] != ours.hash):
+    start = LocalizerFile.open(localizer)
+    theirs, ours = start.backbone, built.backbone
+    if (theirs is None) != (ours is None) or (theirs and ours and theirs.hash != ours.hash):
         raise ModelMismatch(f"{localizer} stands on another trunk. Choose the same --trunk")
-    load_localizer_state(built.network, artifact.tensors, source=str(localizer), classes=False)
+    load_localizer_state(built.network, start.file.tensors(), source=str(localizer), classes=False)
 
 
 def _fit(

@@ -6,19 +6,20 @@ import pickle
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import timm
 import torch
-from safetensors import SafetensorError
 from timm.data.config import resolve_model_data_config
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from muybridge.errors import ModelError, ModelMismatch, OptionError, UnsafeModelFile
+from muybridge.errors import ModelError, ModelMismatch, OptionError
+from muybridge.schema import Fields, Within, build
+from muybridge.weight_files import describe_differences, printable, read_weights
 
 
 def _muybridge_vit(**options: Any) -> VisionTransformer:
@@ -48,7 +49,10 @@ def _muybridge_vit(**options: Any) -> VisionTransformer:
 # timm's VisionTransformer. Their weights come by `checkpoint_path`.
 BUILTIN_BACKBONES: dict[str, Callable[..., nn.Module]] = {"muybridge_vit": _muybridge_vit}
 
-_CLASSIFIER_NAMES = ("head.", "head_dist.", "fc_norm.")
+_CLASSIFIER_NAMES = ("head.", "head_dist.", "fc_norm.", "attn_pool.")
+_SIDE = Within(1, 8192)
+# Numbers that a larger picture may add to the weights of a file, whose positions are spread to its size.
+_POSITIONS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,66 @@ class BackboneInput:
     interpolation: str
 
 
+@dataclass(frozen=True)
+class BackboneOptions:
+    """What of an image model's architecture may differ from its name's, and be kept in a file.
+
+    A value that is None is as the name says. Nothing else that timm would take comes out of a file, whose keys and
+    values are a stranger's.
+
+    Attributes:
+        img_size: pixels, of a square or (height, width), for which positions are laid out.
+        patch_size: pixels of a patch's side.
+        embed_dim: channels.
+        depth: blocks.
+        num_heads: of attention.
+        mlp_ratio: how many times wider the MLP is inside.
+        reg_tokens: registers.
+        class_token: whether there is one.
+        dynamic_img_size: whether other sizes of pictures are taken too.
+    """
+
+    img_size: Annotated[int, _SIDE] | tuple[Annotated[int, _SIDE], Annotated[int, _SIDE]] | None = None
+    patch_size: Annotated[int, Within(1, 128)] | None = None
+    embed_dim: Annotated[int, Within(1, 8192)] | None = None
+    depth: Annotated[int, Within(1, 128)] | None = None
+    num_heads: Annotated[int, Within(1, 256)] | None = None
+    mlp_ratio: Annotated[float, Within(0.01, 64)] | None = None
+    reg_tokens: Annotated[int, Within(0, 256)] | None = None
+    class_token: bool | None = None
+    dynamic_img_size: bool | None = None
+
+
+_OPTIONS = {field.name for field in fields(BackboneOptions)}
+# These change how a model is trained, not what it is.
+_TRAINING_OPTIONS = {
+    "drop_rate",
+    "pos_drop_rate",
+    "patch_drop_rate",
+    "proj_drop_rate",
+    "attn_drop_rate",
+    "drop_path_rate",
+}
+
+
+def checked_options(values: Mapping[str, Any], *, source: str) -> dict[str, Any]:
+    """Options out of a model file, as `create_backbone` takes them.
+
+    Raises:
+        ModelError: an option is none of `BackboneOptions`, or out of range.
+    """
+    later = tuple(_OPTIONS)  # a file keeps only those that were given
+    options = build(BackboneOptions, values, source=source, at="backbone options", fields=Fields(later=later))
+    return {name: getattr(options, name) for name in values}
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name is one of `BUILTIN_BACKBONES` or of timm's own models, and no address of anything."""
+    return name in BUILTIN_BACKBONES or (
+        re.fullmatch(r"\w+(\.\w+)?", name, re.ASCII) is not None and timm.is_model(name.partition(".")[0])
+    )
+
+
 def create_backbone(
     name: str, *, pretrained: bool = True, checkpoint_path: str | Path | None = None, **options: Any
 ) -> nn.Module:
@@ -82,49 +146,72 @@ def create_backbone(
             `checkpoint_path` gives random weights.
         checkpoint_path: a safetensors or torch file to load instead; its names may be timm's, OpenAI CLIP's, or any
             that timm converts.
-        options: handed to timm, such as img_size or depth.
+        options: see `BackboneOptions`; for training also timm's rates of dropout, such as drop_path_rate.
 
     Raises:
         OptionError: no such model, or an option it does not know.
         ModelError: the weights cannot be had, or leave a part of the backbone without weights.
         UnsafeModelFile: the checkpoint would need pickle to be executed.
     """
-    if checkpoint_path is not None:
-        backbone = _build(name, pretrained=False, **options)
+    unknown = sorted(options.keys() - _OPTIONS - _TRAINING_OPTIONS)
+    if unknown:
+        raise OptionError(f"{unknown[0]} is not an option of backbone '{name}'. Leave it out.")
+    if not pretrained and checkpoint_path is None:
+        backbone = _build(name, **options)
         drop_classifier(backbone)
-        _load_checkpoint(backbone, name, Path(checkpoint_path))
+        return backbone.eval()
+    # What the options would need is compared with what the weights hold before memory is taken for it.
+    sketch = sketch_backbone(name, **options)
+    if checkpoint_path is None:
+        state, source = _published_weights(sketch, name), f"the weights of {name}"
+    elif not Path(checkpoint_path).is_file():
+        raise ModelError(f"{checkpoint_path}: no such file. Check checkpoint_path for backbone '{name}'.")
     else:
-        # The classifier is dropped only afterwards: with another number of classes timm no longer insists that every
-        # tensor be loaded, and a backbone that is partly random would go unnoticed.
-        backbone = _build(name, pretrained=pretrained, **options)
-        drop_classifier(backbone)
+        state, source = read_weights(Path(checkpoint_path)), str(checkpoint_path)
+    needed, given = (sum(t.numel() for t in tensors.values()) for tensors in (sketch.state_dict(), state))
+    if needed > 2 * given + _POSITIONS:
+        raise ModelMismatch(
+            f"backbone '{name}' with these options has {needed} weights, but {source} has {given}. Choose the "
+            "architecture that the weights were made for."
+        )
+    backbone = _build(name, **options)
+    drop_classifier(backbone)
+    load_backbone_state(backbone, state, source=source)
     return backbone.eval()
 
 
-def _build(name: str, *, pretrained: bool, **options: Any) -> nn.Module:
-    if name in BUILTIN_BACKBONES:
-        if pretrained:
-            raise ModelError(f"Backbone '{name}' has no weights to download. Give its file as checkpoint_path.")
-        return BUILTIN_BACKBONES[name](**options)
-    if ":" not in name and not timm.is_model(name.partition(".")[0]):
-        close = difflib.get_close_matches(name, [*BUILTIN_BACKBONES, *timm.list_models()], n=3)
+def sketch_backbone(name: str, **options: Any) -> nn.Module:
+    """The model on the device "meta": all names and shapes, no memory.
+
+    Raises:
+        OptionError, ModelError: as `create_backbone`.
+    """
+    with torch.device("meta"):
+        sketch = _build(name, **options)
+    drop_classifier(sketch)
+    return sketch.eval()
+
+
+def _build(name: str, **options: Any) -> nn.Module:
+    """A model without weights."""
+    if ":" not in name and not is_plain_name(name):
+        close = difflib.get_close_matches(name[:100], [*BUILTIN_BACKBONES, *timm.list_models()], n=3)
         hint = f"Did you mean {' or '.join(close)}?" if close else "timm.list_models() lists all."
-        raise OptionError(f"backbone='{name}' is not a model that timm knows. {hint}")
+        raise OptionError(f"backbone={printable(name)!r} is not a model that timm knows. {hint}")
+    create: Any = BUILTIN_BACKBONES.get(name) or _create_any_size
     try:
-        return _create_any_size(name, pretrained=pretrained, **options)
+        return create(**options) if name in BUILTIN_BACKBONES else create(name, **options)
     except TypeError as error:
         # A constructor's complaint about a keyword is the caller's mistake; every other TypeError is a defect.
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if unknown is None:
             raise
         raise OptionError(f"{unknown[1]} is not an option of backbone '{name}'. Leave it out.") from error
+    except (AssertionError, ArithmeticError, ValueError) as error:
+        reason = _first_line(error)
+        raise OptionError(f"backbone '{name}' cannot be built with {options}: {reason}. Leave them out.") from error
     except (OSError, RuntimeError) as error:
-        # Hub errors are OSErrors, timm's own RuntimeErrors; both can be long, and only the first line tells what.
-        first_line = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ModelError(
-            f"The weights of backbone '{name}' cannot be had: {first_line} Check the name and the network, or give "
-            "a file as checkpoint_path."
-        ) from error
+        raise _no_weights(name, error) from error
 
 
 def _create_any_size(name: str, **options: Any) -> nn.Module:
@@ -135,6 +222,50 @@ def _create_any_size(name: str, **options: Any) -> nn.Module:
         if "'dynamic_img_size'" not in str(error) or "dynamic_img_size" in options:
             raise
         return create(name, **options)
+
+
+_LOCAL_WEIGHTS = (
+    "model.safetensors",
+    "open_clip_model.safetensors",
+    "pytorch_model.bin",
+    "open_clip_pytorch_model.bin",
+)
+
+
+def _published_weights(backbone: nn.Module, name: str) -> dict[str, Tensor]:
+    """The weights that belong to a name, as plain tensors alone.
+
+    timm's own loader is not used: where it stumbles over a file it tries again by executing it.
+    """
+    config: dict[str, Any] = getattr(backbone, "pretrained_cfg", None) or {}
+    repository, address, folder = config.get("hf_hub_id"), config.get("url"), config.get("file")
+    try:
+        if config.get("source") == "local-dir":
+            found = [Path(str(folder)) / file for file in _LOCAL_WEIGHTS if (Path(str(folder)) / file).is_file()]
+            if found:
+                return read_weights(found[0])
+        elif repository:
+            return cast("dict[str, Tensor]", timm.models.load_state_dict_from_hf(repository, weights_only=True))
+        elif address and not config.get("custom_load"):
+            return torch.hub.load_state_dict_from_url(address, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        raise _no_weights(name, error) from error
+    raise ModelError(
+        f"The weights of backbone '{name}' cannot be had: No pretrained weights exist that are plain tensors. Give a "
+        "file as checkpoint_path."
+    )
+
+
+def _no_weights(name: str, error: Exception) -> ModelError:
+    # Hub errors are OSErrors, timm's own RuntimeErrors; both can be long, and only the first line tells what.
+    return ModelError(
+        f"The weights of backbone '{name}' cannot be had: {_first_line(error)} Check the name and the network, or "
+        "give a file as checkpoint_path."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def fuse_attention(backbone: nn.Module, fused: bool) -> None:
@@ -152,21 +283,6 @@ def drop_classifier(backbone: nn.Module) -> None:
     """Take the image classifier off, so that neither the hash nor a file has to carry it."""
     if hasattr(backbone, "reset_classifier"):
         cast(Any, backbone).reset_classifier(0)
-
-
-def _load_checkpoint(backbone: nn.Module, name: str, path: Path) -> None:
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file. Check checkpoint_path for backbone '{name}'.")
-    try:
-        state = timm.models.load_state_dict(str(path))
-    except (RuntimeError, EOFError, SafetensorError) as error:
-        if isinstance(error.__cause__, pickle.UnpicklingError):
-            raise UnsafeModelFile(
-                f"{path}: was not read, because it is no file of plain tensors: it needs pickle to be executed, or "
-                "is another kind of file. Save the weights as safetensors."
-            ) from error
-        raise ModelError(f"{path}: cannot be read as weights. Give a safetensors or torch file.") from error
-    load_backbone_state(backbone, cast(dict[str, Tensor], state), source=str(path))
 
 
 def load_backbone_state(backbone: nn.Module, state: Mapping[str, Tensor], *, source: str) -> tuple[str, ...]:
@@ -187,7 +303,21 @@ def load_backbone_state(backbone: nn.Module, state: Mapping[str, Tensor], *, sou
         state = openai_clip_to_timm(state).tensors
     family = sys.modules[type(backbone).__module__]
     convert: Callable[..., dict[str, Tensor]] | None = getattr(family, "checkpoint_filter_fn", None)
-    converted = convert(dict(state), backbone) if convert is not None else dict(state)
+    try:
+        converted = convert(dict(state), backbone) if convert is not None else dict(state)
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise ModelMismatch(
+            f"{source} does not fit the backbone: its tensors cannot be converted ({_first_line(error)[:200]}). "
+            "Choose the architecture it was made for."
+        ) from error
     wanted = backbone.state_dict()
     unused = tuple(sorted(n for n in converted if n not in wanted and n.startswith(_CLASSIFIER_NAMES)))
     given = {n: tensor for n, tensor in converted.items() if n not in unused}
@@ -198,18 +328,6 @@ def load_backbone_state(backbone: nn.Module, state: Mapping[str, Tensor], *, sou
         )
     backbone.load_state_dict(given)
     return unused
-
-
-def describe_differences(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
-    """Every missing, unknown and wrongly shaped tensor in one line; empty where there is none."""
-    problems = [f"missing {name}" for name in sorted(wanted.keys() - given.keys())]
-    problems += [f"unknown {name}" for name in sorted(given.keys() - wanted.keys())]
-    problems += [
-        f"{name} is {tuple(given[name].shape)} instead of {tuple(wanted[name].shape)}"
-        for name in sorted(wanted.keys() & given.keys())
-        if wanted[name].shape != given[name].shape
-    ]
-    return "; ".join(problems)
 
 
 def backbone_hash(backbone: nn.Module) -> str:

@@ -1,8 +1,9 @@
 """The built-in detector of people: offline, small, quick on a CPU."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import nms
 
-from muybridge.artifacts import Artifact, find_model, load_artifact
+from muybridge.artifacts import Artifact, find_model, open_model
 from muybridge.devices import choose_device, is_out_of_memory
 from muybridge.errors import ModelError, OptionError
 from muybridge.models.person_detector import STRIDES, PersonDetector, PersonDetectorConfig
@@ -24,13 +25,22 @@ from muybridge.people.detector import (
     detections,
     kept_classes,
 )
+from muybridge.schema import Fields, Within, build
 
 TASK = "detect"
 BUILT_IN = {"person": "person_detector.safetensors"}
 _NMS_IOU = 0.5
+_COUNTER = "num_batches_tracked"
+_LIMITS = Fields(stem=Within(1, 4096), widths=Within(1, 4096), depths=Within(1, 64), neck=Within(1, 4096))
 # A frame is never enlarged by more: that shows no more of it.
 _MOST_ENLARGED = 1.5
 _LONGEST_OVER_SHORT = 3.0
+
+
+@dataclass(frozen=True)
+class _Contract:
+    classes: tuple[Literal["person"]]
+    short_side: Annotated[int, Within(64, 4096)]
 
 
 class BuiltInDetector:
@@ -83,33 +93,37 @@ class BuiltInDetector:
             ModelMismatch: the file is for another task.
             ModelError, UnsafeModelFile: the file cannot be read.
         """
-        artifact = load_artifact(find_model(name_or_path, built_in=BUILT_IN, task=TASK), task=TASK)
-        sizes: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in artifact.architecture.items()
-        }
-        try:
-            network = PersonDetector(PersonDetectorConfig(**sizes))
-            counters = {name: t for name, t in network.state_dict().items() if name.endswith("num_batches_tracked")}
-            network.load_state_dict(counters | {name: t.float() for name, t in artifact.tensors.items()})
-        except (TypeError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise ModelError(f"{name_or_path} does not hold a person detector: {reason}") from error
+        file = open_model(find_model(name_or_path, built_in=BUILT_IN, task=TASK), task=TASK)
+        source = str(file.path)
+        config = build(PersonDetectorConfig, file.architecture, source=source, at="architecture", fields=_LIMITS)
+        contract = build(_Contract, file.contract, source=source, at="contract")
+        if not config.stem < config.widths[0] < config.widths[1] < config.widths[2] or any(
+            w % 2 for w in config.widths
+        ):
+            raise ModelError(
+                f"{source}: its architecture.widths must be even and grow from stage to stage. Copy it again"
+            )
+        with torch.device("meta"):
+            sketch = PersonDetector(config).state_dict()
+        # Counters of batches are not kept.
+        file.require_fit({n: t for n, t in sketch.items() if not n.endswith(_COUNTER)}, what="the detector")
+        network = PersonDetector(config)
+        counters = {name: t for name, t in network.state_dict().items() if name.endswith(_COUNTER)}
+        network.load_state_dict(counters | {name: t.float() for name, t in file.tensors().items()})
         return cls(
             network,
-            short_side=short_side or artifact.contract["short_side"],
+            short_side=short_side or contract.short_side,
             classes=classes,
             min_score=min_score,
             device=device,
-            provenance=artifact.provenance,
-            scores=artifact.scores,
+            provenance=file.provenance,
+            scores=file.scores,
         )
 
     def save(self, path: str | Path) -> None:
         """Write the model file in half precision, whole or not at all."""
         half = {
-            name: tensor.half()
-            for name, tensor in self.network.state_dict().items()
-            if not name.endswith("num_batches_tracked")
+            name: tensor.half() for name, tensor in self.network.state_dict().items() if not name.endswith(_COUNTER)
         }
         config = self.network.config
         architecture = {"stem": config.stem, "widths": config.widths, "depths": config.depths, "neck": config.neck}

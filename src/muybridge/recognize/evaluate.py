@@ -15,7 +15,7 @@ from muybridge.data.clips.dataset import check_clips, load_views
 from muybridge.data.clips.lists import ClipEntry, ClipList, read_clip_list
 from muybridge.data.clips.sampling import SamplingConfig, ViewConfig
 from muybridge.data.clips.splits import split_by_group
-from muybridge.errors import ModelMismatch, OptionError
+from muybridge.errors import ModelError, ModelMismatch, OptionError
 from muybridge.evaluation.classification import (
     ClassificationReport,
     OrderReport,
@@ -202,7 +202,10 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     """
     model, data = config.model, config.data
     recognizer = Recognizer.from_pretrained(model, device=config.device, backbone_weights=config.backbone_weights)
-    groups = recognizer.provenance.get("group_pattern")  # or the clips held out would be others
+    # Clips held out in the training are found again by its rule. It is a stranger's, and only used where asked for.
+    groups = recognizer.provenance.get("group_pattern") if config.split == HELD_OUT else None
+    if groups is not None and not (isinstance(groups, str) and len(groups) < 200):
+        raise ModelError(f"{model}: its provenance.group_pattern is no regular expression. Choose another --split")
     splits = read_clip_list(data, labels=recognizer.labels, root=config.root, group_pattern=groups)
     clips = _choose_split(splits, config.split, recognizer.provenance, data)
     if clips.multi_label and not recognizer.multi_label:
@@ -248,7 +251,7 @@ def _choose_split(
         raise OptionError(f"split={wanted!r} is not one of {data}, which has: {names}. Choose one, or {HELD_OUT}")
     whole = splits.get("all") or splits.get("train")
     fraction, seed = provenance.get("held_out"), provenance.get("split_seed")
-    if whole is None or not isinstance(fraction, float) or not isinstance(seed, int):
+    if whole is None or not isinstance(fraction, float) or type(seed) is not int or not 0 < fraction < 1:
         raise OptionError(
             f"split={HELD_OUT!r} is for data without splits of its own, and a model that held clips out of it; "
             f"{data} has: {names}"

@@ -216,7 +216,8 @@ class EvaluateConfig:
         order: Also measure the clips with their frames shuffled, backwards, and by one frame alone.
         batch_size: Clips at a time.
         workers: Processes that read clips.
-        backbone_weights: A file with the backbone's weights, if they do not come by its name.
+        backbone_weights: A file with the backbone's weights, if they do not come by its name, or
+            timm to fetch the published ones.
         report: An HTML page to write, with the confusion matrix and the clips confused most.
         device: auto, cpu, cuda, mps.
     """

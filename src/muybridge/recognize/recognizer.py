@@ -6,17 +6,17 @@ path or uint8 RGB ── sample T frames ── crops (views) ── normalise �
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from muybridge.artifacts import Artifact, find_model, load_artifact, push_to_hub, read_torch_file
+from muybridge.artifacts import Artifact, push_to_hub
 from muybridge.data.clips.dataset import as_frames, load_views
 from muybridge.data.clips.sampling import SamplingConfig, ViewConfig, crop_views, normalize
 from muybridge.data.label_maps import LabelMap
@@ -27,11 +27,11 @@ from muybridge.models.backbones import backbone_hash, backbone_input, create_bac
 from muybridge.models.st_adapter.checkpoint import import_authors_checkpoint, load_imported
 from muybridge.models.st_adapter.sets import AdapterBank, load_trained_state, trained_state
 from muybridge.models.st_adapter.stream import CausalStream
-from muybridge.models.st_adapter.video_vit import AdapterConfig, Readout, VideoViT
+from muybridge.models.st_adapter.video_vit import VideoViT
 from muybridge.pretrained import BackboneIdentity, load_backbone, reload_backbone
+from muybridge.recognize.model_file import TASK, RecognizerFile
+from muybridge.weight_files import printable, read_torch_file
 
-TASK = "recognize"
-BUILT_IN = {"camera": "camera.safetensors", "stage_actions": "stage_actions.safetensors"}
 CLIP_TOWER = "vit_base_patch16_clip_quickgelu_224"
 
 RGB = NDArray[np.uint8]
@@ -142,26 +142,38 @@ class Recognizer:
             ModelMismatch: the file is for another task, or the backbone is not the one it was trained on.
             ModelError, UnsafeModelFile: the file, or the backbone's weights, cannot be read.
         """
-        artifact = load_artifact(find_model(name_or_path, built_in=BUILT_IN, task=TASK), task=TASK)
-        architecture, contract = artifact.architecture, artifact.contract
-        identity = BackboneIdentity(**contract["backbone"], options=architecture["backbone_options"])
-        if architecture["method"] == "full":  # its own weights are in the file
+        opened = RecognizerFile.open(name_or_path)
+        opened.check(weights=backbone_weights)
+        identity = opened.backbone
+        if opened.trains_backbone:
             backbone = create_backbone(identity.name, pretrained=False, **identity.options)
         else:
             backbone = reload_backbone(identity, weights=backbone_weights)
-        model = _build(backbone, architecture)
-        load_trained_state(model, artifact.tensors)
+        return cls._of(opened, backbone, identity, device=device, precision=precision)
+
+    @classmethod
+    def _of(
+        cls,
+        opened: RecognizerFile,
+        backbone: nn.Module,
+        identity: BackboneIdentity,
+        *,
+        device: str,
+        precision: Precision,
+    ) -> "Recognizer":
+        model = opened.build(backbone)
+        load_trained_state(model, opened.file.tensors())
         return cls(
             model,
-            LabelMap(tuple(contract["labels"]), tuple(contract["ids"])),
-            SamplingConfig.from_json(contract["sampling"]),
+            opened.labels(),
+            opened.contract.sampling,
             backbone=identity,
-            views=_views(contract),
-            multi_label=contract["multi_label"],
+            views=opened.contract.views,
+            multi_label=opened.contract.multi_label,
             device=device,
             precision=precision,
-            provenance=artifact.provenance,
-            scores=artifact.scores,
+            provenance=opened.file.provenance,
+            scores=opened.file.scores,
         )
 
     @classmethod
@@ -219,28 +231,16 @@ class Recognizer:
         Raises:
             ModelMismatch: the other one stands on another backbone, or trained its own.
         """
-        artifact = load_artifact(find_model(name_or_path, built_in=BUILT_IN, task=TASK), task=TASK)
-        architecture, contract = artifact.architecture, artifact.contract
-        theirs = contract["backbone"]
-        if architecture["method"] == "full" or self.model.train_backbone or theirs["hash"] != self.backbone.hash:
+        opened = RecognizerFile.open(name_or_path)
+        theirs = opened.backbone
+        if opened.trains_backbone or self.model.train_backbone or theirs.hash != self.backbone.hash:
             raise ModelMismatch(
-                f"{name_or_path} stands on backbone {theirs['name']!r} of hash {theirs['hash'][:12]}, not on this "
-                f"one's {self.backbone.name!r} of hash {self.backbone.hash[:12]}. Load it with from_pretrained"
+                f"{name_or_path} stands on backbone {printable(theirs.name)!r} of hash {printable(theirs.hash[:12])}"
+                f", not on this one's {self.backbone.name!r} of hash {self.backbone.hash[:12]}. Load it with "
+                "from_pretrained"
             )
-        model = _build(self.model.backbone, architecture)
-        load_trained_state(model, artifact.tensors)
-        return Recognizer(
-            model,
-            LabelMap(tuple(contract["labels"]), tuple(contract["ids"])),
-            SamplingConfig.from_json(contract["sampling"]),
-            backbone=self.backbone,
-            views=_views(contract),
-            multi_label=contract["multi_label"],
-            device=str(self.device),
-            precision=self.precision,
-            provenance=artifact.provenance,
-            scores=artifact.scores,
-        )
+        opened.check(weights=Path(self.backbone.name))  # an address, if it is one, was named for this one
+        return self._of(opened, self.model.backbone, self.backbone, device=str(self.device), precision=self.precision)
 
     def save(self, path: str | Path) -> None:
         """Write the model file, whole or not at all: trained tensors, labels, sampling, identity of the backbone."""
@@ -438,22 +438,3 @@ def _moved(model: VideoViT, device: torch.device) -> VideoViT:
         if any(tensor.device != device for tensor in (*part.parameters(), *part.buffers())):
             part.to(device)
     return model
-
-
-def _views(contract: Mapping[str, Any]) -> ViewConfig:
-    return ViewConfig(**contract.get("views", {}))  # files from before there was a choice have one view
-
-
-def _build(backbone: torch.nn.Module, architecture: Mapping[str, Any]) -> VideoViT:
-    numbers = architecture["adapters"]
-    adapters = None
-    if numbers is not None:
-        lists = {"kernel": tuple(numbers["kernel"]), "frequency_scales": tuple(numbers["frequency_scales"])}
-        adapters = replace(AdapterConfig(), **{**numbers, **lists})
-    return VideoViT(
-        backbone,
-        architecture["num_classes"],
-        adapters=adapters,
-        readout=cast(Readout, architecture["readout"]),
-        train_backbone=architecture["method"] == "full",
-    )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from muybridge.artifacts import Artifact, check_model_file, find_model, load_artifact
+from muybridge.artifacts import check_model_file
 from muybridge.data.clips.dataset import ClipDataset, check_clips
 from muybridge.data.clips.lists import ClipEntry, ClipList, read_clip_list
 from muybridge.data.clips.painting import PaintedClips
@@ -27,7 +27,7 @@ from muybridge.evaluation.report_page import Facts, Part, Text, write_report_pag
 from muybridge.models.backbones import fuse_attention
 from muybridge.models.st_adapter.config import Readout
 from muybridge.models.st_adapter.sets import load_trained_state
-from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
+from muybridge.models.st_adapter.video_vit import VideoViT
 from muybridge.options import configuration
 from muybridge.pretrained import BackboneIdentity
 from muybridge.progress import progress_line
@@ -38,6 +38,7 @@ from muybridge.recognize.evaluate import (
     evaluate_views,
     indicator,
 )
+from muybridge.recognize.model_file import RecognizerFile
 from muybridge.recognize.objective import (
     RecognizerObjective,
     balance_classes,
@@ -47,11 +48,12 @@ from muybridge.recognize.objective import (
     sampling_for,
 )
 from muybridge.recognize.options import ClipData, RecognizerConfig, TrainingPlan
-from muybridge.recognize.recognizer import BUILT_IN, TASK, Recognizer
+from muybridge.recognize.recognizer import Recognizer
 from muybridge.recognize.report import curve_parts, score_parts
 from muybridge.stylize.clip_painter import load_clip_painter, parse_augment
 from muybridge.training.fit import FitConfig, FitResult, Validation, fit, is_main_process
 from muybridge.training.history import read_history
+from muybridge.weight_files import printable
 
 # Held-out clips are read once and kept where they take no more than this.
 _KEPT_BYTES = 1 << 29
@@ -103,7 +105,7 @@ def train(
     """
     check_model_file(out)
     painting = parse_augment(plan.augment)
-    start = None if plan.initialize is None else _read_start(plan.initialize)
+    start = None if plan.initialize is None else RecognizerFile.open(plan.initialize)
     if start is not None:
         plan = replace(plan, model=_as_in(start, plan.model))
     tell = tell if is_main_process() else _say_nothing
@@ -299,29 +301,24 @@ def _require_clips_of_each_class(clips: ClipList, source: Path) -> None:
         )
 
 
-def _read_start(recognizer: str | Path) -> Artifact:
-    return load_artifact(find_model(recognizer, built_in=BUILT_IN, task=TASK), task=TASK)
-
-
-def _as_in(start: Artifact, model: RecognizerConfig) -> RecognizerConfig:
+def _as_in(start: RecognizerFile, model: RecognizerConfig) -> RecognizerConfig:
     """The adapters of the file, and what they were read by, where the plan leaves both open."""
-    numbers = start.architecture["adapters"]
-    if model.method != "adapters" or model.adapters is not None or numbers is None:
+    adapters = start.architecture.adapters
+    if model.method != "adapters" or model.adapters is not None or adapters is None:
         return model
-    tuples = {name: tuple(numbers[name]) for name in ("kernel", "frequency_scales")}  # JSON made lists of them
-    own: dict[str, Any] = {**numbers, **tuples}
-    readout = start.architecture["readout"] if model.readout == "auto" else model.readout
-    return replace(model, adapters=AdapterConfig(**own), readout=readout)
+    readout = start.architecture.readout if model.readout == "auto" else model.readout
+    return replace(model, adapters=adapters, readout=readout)
 
 
-def _start_from(start: Artifact, network: VideoViT, identity: BackboneIdentity) -> None:
-    theirs = start.contract["backbone"]
-    if start.architecture["method"] != "full" and theirs["hash"] != identity.hash:
+def _start_from(start: RecognizerFile, network: VideoViT, identity: BackboneIdentity) -> None:
+    theirs = start.backbone
+    if not start.trains_backbone and theirs.hash != identity.hash:
         raise ModelMismatch(
-            f"the recognizer to start from stands on backbone {theirs['name']!r} of hash {theirs['hash'][:12]}, not "
-            f"on {identity.name!r} of hash {identity.hash[:12]}. Choose the same --backbone"
+            f"the recognizer to start from stands on backbone {printable(theirs.name)!r} of hash "
+            f"{printable(theirs.hash[:12])}, not on {identity.name!r} of hash {identity.hash[:12]}. Choose the same "
+            "--backbone"
         )
-    load_trained_state(network, start.tensors, head="keep")
+    load_trained_state(network, start.file.tensors(), head="keep")
 
 
 def _validation(network: VideoViT, sampling: SamplingConfig, views: ClipViews, config: FitConfig) -> Validation:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from muybridge.artifacts import Artifact, find_model, load_artifact, push_to_hub
+from muybridge.artifacts import Artifact, find_model, open_model, push_to_hub
 from muybridge.devices import choose_device
 from muybridge.errors import MissingInput, ModelError, ModelMismatch, OptionError
 from muybridge.media.masks import Mask, MaskTrack, TimedMask, fit_mask
@@ -23,7 +23,6 @@ from muybridge.media.video_reader import Frame
 from muybridge.models.avatar_net.network import (
     STRIDE,
     AvatarNet,
-    AvatarNetConfig,
     Decoration,
     Projection,
     StyleCode,
@@ -33,13 +32,12 @@ from muybridge.models.avatar_net.network import (
     recolour,
     swap,
 )
-from muybridge.pretrained import VGG19, avatar_net_with_vgg19, encoder_fingerprint
+from muybridge.stylize.model_file import TASK, load_network, load_style, style_differences
 from muybridge.stylize.options import StylizeConfig, TemporalConfig
 from muybridge.stylize.pictures import RGB, as_rgb, keep_colors, padded, scaled, sized
 from muybridge.stylize.styles import BUILT_IN_STYLES, built_in_style
 from muybridge.stylize.temporal import TemporalCarry
 
-TASK = "stylize"
 BUILT_IN = {"builtin": "stylizer.safetensors"}
 
 # Above this many bytes for one full-resolution feature map the network works in tiles.
@@ -72,11 +70,7 @@ class Style:
     @classmethod
     def load(cls, path: str | Path) -> "Style":
         """Read what `save` wrote."""
-        artifact = load_artifact(path, task="style")
-        t, contract = artifact.tensors, artifact.contract
-        s3, s2, s1 = ((t[f"statistics.{i}.mean"], t[f"statistics.{i}.deviation"]) for i in range(3))
-        code = StyleCode(t["whitened"], t["mean"], t["colour"], (s3, s2, s1), contract["projection"])
-        return cls(contract["name"], code, contract["model"])
+        return cls(*load_style(path))
 
 
 class Stylizer:
@@ -100,19 +94,23 @@ class Stylizer:
         return next(self.network.parameters()).device
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | Path = "builtin", *, device: str = "auto") -> "Stylizer":
+    def from_pretrained(
+        cls, name_or_path: str | Path = "builtin", *, device: str = "auto", encoder_weights: Path | None = None
+    ) -> "Stylizer":
         """Load a model.
 
         Args:
             name_or_path: "builtin", a .safetensors file, or OWNER/NAME on the Hugging Face hub.
+            encoder_weights: for a model trained on torchvision's VGG-19: that encoder's file, or the word "vgg19" to
+                fetch it. Without it, it must have been fetched before.
             device: auto, cpu, cuda, cuda:1, mps.
 
         Raises:
             MissingInput, UnsafeModelFile, ModelMismatch, ModelError: see `muybridge.errors`.
         """
-        path = find_model(name_or_path, built_in=BUILT_IN, task=TASK)
-        artifact = load_artifact(path, task=TASK)
-        network = _network(artifact, path)
+        file = open_model(find_model(name_or_path, built_in=BUILT_IN, task=TASK), task=TASK)
+        network = load_network(file, encoder_weights=encoder_weights)
+        artifact = file.artifact()
         return cls(network.to(choose_device(device)), fingerprint=_fingerprint(artifact), artifact=artifact)
 
     def save(self, path: str | Path) -> None:
@@ -153,6 +151,9 @@ class Stylizer:
                 raise ModelMismatch(
                     f"the style {style.name!r} was made with another model. Make it anew from its picture"
                 )
+            problems = style_differences(style.code, self.network)
+            if problems:
+                raise ModelMismatch(f"the style {style.name!r} is not this model's: {problems}. Make it anew")
             return Style(style.name, style.code.to(self.device), style.model)
         if isinstance(style, str) and style in BUILT_IN_STYLES and not Path(style).exists():
             name, style = name or style, built_in_style(style, size=size)
@@ -312,28 +313,6 @@ class Stylizer:
     def _tensor(self, rgb: RGB) -> Tensor:
         tensor = torch.from_numpy(np.array(rgb, copy=True)).permute(2, 0, 1)[None]
         return tensor.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
-
-
-def _network(artifact: Artifact, path: Path) -> AvatarNet:
-    """The network of a model file. A frozen public encoder is named there, not copied: it is fetched and checked."""
-    encoder = artifact.contract.get("encoder")
-    if encoder:
-        if encoder["source"] != VGG19:
-            raise ModelMismatch(f"{path} needs the encoder {encoder['source']}, which this version does not know")
-        network = avatar_net_with_vgg19()
-        if encoder_fingerprint(network.encoder) != encoder["sha256"]:
-            raise ModelMismatch(f"{path} was trained on another {VGG19} than the one found here: the weights differ")
-        expected: torch.nn.Module = network.decoder
-    else:
-        network = AvatarNet(AvatarNetConfig(**{key: tuple(value) for key, value in artifact.architecture.items()}))
-        expected = network
-    prefix = "decoder." if encoder else ""
-    tensors = {name.removeprefix(prefix): tensor.float() for name, tensor in artifact.tensors.items()}
-    try:
-        expected.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ModelMismatch(f"{path} does not hold the network its header describes: {error}") from error
-    return network
 
 
 def _configured(config: StylizeConfig | None, options: dict[str, Any]) -> StylizeConfig:

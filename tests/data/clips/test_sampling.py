@@ -31,7 +31,7 @@ def test_normalisation_matches_the_formula():
 
 def test_the_contract_survives_json():
     config = SamplingConfig(frames=3, mode="segments", size=(96, 128), stride=None)
-    assert SamplingConfig.from_json(json.loads(json.dumps(asdict(config)))) == config
+    assert SamplingConfig(**json.loads(json.dumps(asdict(config)))) == config
 
 
 @pytest.mark.parametrize(

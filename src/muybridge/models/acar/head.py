@@ -97,6 +97,14 @@ class FirstOrder(NamedTuple):
     inside: Tensor | None
 
 
+def _require_places(grid: tuple[int, int]) -> None:
+    if min(grid) < MIN_CONTEXT_SIDE:
+        raise OptionError(
+            f"The context map is {grid[0]} x {grid[1]}; the head needs {MIN_CONTEXT_SIDE} x {MIN_CONTEXT_SIDE}. "
+            "Use larger frames."
+        )
+
+
 class ACARHead(nn.Module):
     """Logits for every actor from the context map and all actors of its clip."""
 
@@ -118,7 +126,12 @@ class ACARHead(nn.Module):
 
     @staticmethod
     def map_grid(grid: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns of the first-order maps for a context map of `grid` rows and columns."""
+        """Rows and columns of the first-order maps for a context map of `grid` rows and columns.
+
+        Raises:
+            OptionError: the context map is smaller than 3x3.
+        """
+        _require_places(grid)
         return (grid[0] - 1) // 2, (grid[1] - 1) // 2
 
     def forward(self, context: ContextMap, actors: Actors, bank: BankWindow | None = None) -> Tensor:
@@ -148,12 +161,7 @@ class ACARHead(nn.Module):
 
     def first_order(self, context: ContextMap, actors: Actors) -> FirstOrder:
         """Actor vectors and first-order actor-context maps (sections 3.2 and 3.3 of the paper)."""
-        grid = context.features.shape[-2:]
-        if min(grid) < MIN_CONTEXT_SIDE:
-            raise OptionError(
-                f"The context map is {grid[0]} x {grid[1]}; the head needs {MIN_CONTEXT_SIDE} x {MIN_CONTEXT_SIDE}. "
-                "Use larger frames."
-            )
+        _require_places((context.features.shape[-2], context.features.shape[-1]))
         clips = actors.groups.clips
         reduced = self.reduce(context.features.contiguous(memory_format=torch.channels_last))
         vectors = actor_vectors(reduced, actors, self.config.roi_size)

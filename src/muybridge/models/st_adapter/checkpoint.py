@@ -17,11 +17,12 @@ from timm.layers import QuickGELU
 from torch import Tensor
 
 from muybridge.errors import ModelMismatch
-from muybridge.models.backbones import describe_differences, is_openai_clip, openai_clip_name, openai_clip_to_timm
+from muybridge.models.backbones import is_openai_clip, openai_clip_name, openai_clip_to_timm
 from muybridge.models.st_adapter.config import AdapterConfig, Placement
 from muybridge.models.st_adapter.sets import load_trained_state
 from muybridge.models.st_adapter.temporal_conv import Kernel
 from muybridge.models.st_adapter.video_vit import VideoViT
+from muybridge.weight_files import describe_differences
 
 _ADAPTER = re.compile(r"transformer\.resblocks\.(\d+)\.adapter_pre_(attn|mlp)\.(fc1|conv|fc2)\.(weight|bias)")
 _PLACES = {"attn": "attention", "mlp": "mlp"}

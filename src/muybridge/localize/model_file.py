@@ -1,0 +1,138 @@
+"""A localizer's model file: what may stand in it, checked before anything is built."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from torch import nn
+
+from muybridge.artifacts import ModelFile, find_model, open_model
+from muybridge.data.label_maps import LabelMap
+from muybridge.data.localization import BankSpan, KeyFrameSampling
+from muybridge.errors import ModelError, MuybridgeError, OptionError
+from muybridge.localize.objective import NetworkConfig, localizer_state
+from muybridge.models.acar.head import ACARNet
+from muybridge.models.backbones import checked_options
+from muybridge.pretrained import BackboneIdentity, sketch_of
+from muybridge.schema import Fields, Within, build
+
+TASK = "localize"
+BUILT_IN = {"people_actions": "localizer.safetensors"}
+
+_SAMPLING_LIMITS = Fields(
+    frames=Within(1, 4096),
+    rate=Within(0.001, 1000),
+    short_side=Within(8, 4096),
+    multiple=Within(1, 1024),
+    mean=Within(-1000, 1000),
+    std=Within(1e-4, 1000),
+)
+# Pixels of one clip, were it square. Nothing published comes near.
+_LARGEST_CLIP = 1 << 25
+
+
+@dataclass(frozen=True)
+class _Bank:
+    model: str
+    before: Annotated[float, Within(0, 3600)]
+    after: Annotated[float, Within(0, 3600)]
+
+
+@dataclass(frozen=True)
+class _Backbone:
+    name: str
+    source: str
+    hash: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Contract:
+    labels: tuple[str, ...]
+    ids: tuple[Annotated[int, Within(0, 1 << 31)], ...]
+    exclusive: tuple[tuple[Annotated[int, Within(0, 1 << 20)], ...], ...]
+    sampling: Annotated[KeyFrameSampling, _SAMPLING_LIMITS]
+    backbone: _Backbone | None
+    bank: _Bank | None
+
+    def __post_init__(self) -> None:
+        frames, side = self.sampling.frames, self.sampling.short_side
+        if frames * side * side > _LARGEST_CLIP:
+            raise OptionError(f"clips of {frames} frames of a short side of {side} pixels are too large")
+
+
+@dataclass(frozen=True)
+class LocalizerFile:
+    """A localizer's file. Its header is sound; its tensors are still on disk.
+
+    Attributes:
+        file: where they are.
+        config: rebuilds the network.
+        sampling: what it is shown.
+        backbone: the image model that it stands on; None for SlowFast.
+        bank_span: what is read of a feature bank; None for a model that reads none.
+        bank_model: who writes it.
+    """
+
+    file: ModelFile
+    config: NetworkConfig
+    sampling: KeyFrameSampling
+    backbone: BackboneIdentity | None
+    bank_span: BankSpan | None
+    bank_model: str
+    _contract: _Contract
+
+    @classmethod
+    def open(cls, name_or_path: str | Path) -> "LocalizerFile":
+        """The file of a name, as `muybridge.artifacts.find_model` takes it. Raises as `open_model`."""
+        file = open_model(find_model(name_or_path, built_in=BUILT_IN, task=TASK), task=TASK)
+        source = str(file.path)
+        config = NetworkConfig.from_json(file.architecture, source=source)
+        contract = build(_Contract, file.contract, source=source, at="contract")
+        classes = config.head.num_classes
+        if not len(contract.labels) == len(contract.ids) == classes:
+            raise ModelError(
+                f"{source} has {len(contract.labels)} labels and {len(contract.ids)} ids for {classes} classes. Copy "
+                "or download it again"
+            )
+        about, bank = contract.backbone, contract.bank
+        if (about is None) == (config.slowfast is None):
+            raise ModelError(f"{source} names {'no trunk' if about is None else 'two trunks'}. Copy it again")
+        identity = None
+        if about is not None:
+            options = checked_options(about.options, source=source)
+            identity = BackboneIdentity(about.name, about.source, about.hash, options)
+        span = None if bank is None else BankSpan(bank.before, bank.after)
+        return cls(file, config, contract.sampling, identity, span, "" if bank is None else bank.model, contract)
+
+    def labels(self) -> LabelMap:
+        """The classes. Worth asking for only when the file was found to fit its head."""
+        try:
+            return LabelMap(self._contract.labels, self._contract.ids, self._contract.exclusive)
+        except MuybridgeError as error:
+            raise ModelError(f"{self.file.path}: {error}") from error
+
+    def check(self, *, weights: Path | None = None) -> None:
+        """Hold the tensors against the network that the header describes, before memory is taken for it.
+
+        Args:
+            weights: what the user says of the image model, as for `muybridge.pretrained.reload_backbone`.
+
+        Raises:
+            ModelError, ModelMismatch: they do not fit, or there is no such network.
+        """
+        sketch = None
+        if self.backbone is not None:
+            sketch = sketch_of(self.backbone, source=self.file.path, weights=weights)
+        with torch.device("meta"):
+            network = self.build(sketch)
+        self.file.require_fit(localizer_state(network), what="the localizer")
+
+    def build(self, backbone: nn.Module | None) -> ACARNet:
+        """The network, its trained part at random."""
+        try:
+            return self.config.build(backbone)
+        except MuybridgeError as error:
+            raise ModelError(f"{self.file.path}: {error}") from error

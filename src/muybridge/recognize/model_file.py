@@ -1,0 +1,165 @@
+"""A recognizer's model file: what may stand in it, checked before anything is built."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import nn
+
+from muybridge.artifacts import ModelFile, find_model, open_model
+from muybridge.data.clips.sampling import SamplingConfig, ViewConfig
+from muybridge.data.label_maps import LabelMap
+from muybridge.errors import ModelError, MuybridgeError, OptionError
+from muybridge.models.backbones import checked_options
+from muybridge.models.st_adapter.config import AdapterConfig
+from muybridge.models.st_adapter.sets import ADAPTER_LIMITS, trained_state
+from muybridge.models.st_adapter.video_vit import VideoViT
+from muybridge.pretrained import BackboneIdentity, sketch_of
+from muybridge.schema import Fields, Within, build
+
+TASK = "recognize"
+BUILT_IN = {"camera": "camera.safetensors", "stage_actions": "stage_actions.safetensors"}
+
+_SAMPLING_LIMITS = Fields(
+    frames=Within(1, 4096),
+    rate=Within(0.001, 1000),
+    stride=Within(1, 10_000),
+    size=Within(8, 4096),
+    resize_short_side=Within(8, 8192),
+    mean=Within(-1000, 1000),
+    std=Within(1e-4, 1000),
+)
+_VIEW_LIMITS = Fields(temporal=Within(1, 100), spatial=Within(1, 3))
+# Pixels: of one clip as the model sees it, and of all views of a clip. Nothing published comes near.
+_LARGEST_CLIP, _LARGEST_VIEWS = 1 << 25, 1 << 27
+
+
+@dataclass(frozen=True)
+class _BackboneName:
+    name: str
+    source: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The numbers that rebuild the network.
+
+    Attributes:
+        backbone: its name.
+        backbone_options: what it was built with beyond its name.
+        method: what was trained: adapters and head, the head, or all.
+        adapters: their numbers, where there are any.
+        readout: what of a frame is read.
+        num_classes: outputs of the head.
+    """
+
+    backbone: str
+    backbone_options: Mapping[str, Any]
+    method: Literal["adapters", "head", "full"]
+    adapters: Annotated[AdapterConfig, ADAPTER_LIMITS] | None
+    readout: Literal["class_token", "patch_mean"]
+    num_classes: Annotated[int, Within(1, 1 << 20)]
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What else a recognizer needs.
+
+    Attributes:
+        labels, ids: of the classes.
+        multi_label: whether a clip may have several.
+        sampling, views: what it is shown.
+        backbone: which frozen image model it stands on.
+    """
+
+    labels: tuple[str, ...]
+    ids: tuple[Annotated[int, Within(0, 1 << 31)], ...]
+    multi_label: bool
+    sampling: Annotated[SamplingConfig, _SAMPLING_LIMITS]
+    backbone: _BackboneName
+    views: Annotated[ViewConfig, _VIEW_LIMITS] = field(default_factory=ViewConfig)
+
+    def __post_init__(self) -> None:
+        height, width = self.sampling.size
+        clip = self.sampling.frames * height * width
+        if clip > _LARGEST_CLIP or clip * self.views.temporal * self.views.spatial > _LARGEST_VIEWS:
+            raise OptionError(f"clips of {self.sampling.frames} frames of {width} x {height} pixels are too large")
+
+
+@dataclass(frozen=True)
+class RecognizerFile:
+    """A recognizer's file. Its header is sound; its tensors are still on disk.
+
+    Attributes:
+        file: where they are.
+        architecture, contract: what it says.
+    """
+
+    file: ModelFile
+    architecture: Architecture
+    contract: Contract
+
+    @classmethod
+    def open(cls, name_or_path: str | Path) -> "RecognizerFile":
+        """The file of a name, as `muybridge.artifacts.find_model` takes it. Raises as `open_model`."""
+        file = open_model(find_model(name_or_path, built_in=BUILT_IN, task=TASK), task=TASK)
+        source = str(file.path)
+        # Files from before there was a choice have one view.
+        contract = build(Contract, file.contract, source=source, at="contract", fields=Fields(later=("views",)))
+        opened = cls(file, build(Architecture, file.architecture, source=source, at="architecture"), contract)
+        checked_options(opened.architecture.backbone_options, source=source)
+        if not len(contract.labels) == len(contract.ids) == opened.architecture.num_classes:
+            raise ModelError(
+                f"{source} has {len(contract.labels)} labels and {len(contract.ids)} ids for "
+                f"{opened.architecture.num_classes} classes. Copy or download it again"
+            )
+        return opened
+
+    @property
+    def backbone(self) -> BackboneIdentity:
+        """The image model that it stands on."""
+        about = self.contract.backbone
+        return BackboneIdentity(about.name, about.source, about.hash, self.architecture.backbone_options)
+
+    @property
+    def trains_backbone(self) -> bool:
+        """Whether the image model's own weights are in the file."""
+        return self.architecture.method == "full"
+
+    def labels(self) -> LabelMap:
+        """The classes. Worth asking for only when the file was found to fit its head."""
+        try:
+            return LabelMap(self.contract.labels, self.contract.ids)
+        except MuybridgeError as error:
+            raise ModelError(f"{self.file.path}: {error}") from error
+
+    def check(self, *, weights: Path | None = None) -> None:
+        """Hold the tensors against the network that the header describes, before memory is taken for it.
+
+        Args:
+            weights: what the user says of the image model, as for `muybridge.pretrained.reload_backbone`.
+
+        Raises:
+            ModelError, ModelMismatch: they do not fit, or there is no such network.
+        """
+        backbone = sketch_of(self.backbone, source=self.file.path, weights=weights)
+        with torch.device("meta"):
+            network = self.build(backbone)
+        self.file.require_fit(trained_state(network), what="the recognizer")
+
+    def build(self, backbone: nn.Module) -> VideoViT:
+        """The network, its trained part at random."""
+        about = self.architecture
+        try:
+            return VideoViT(
+                backbone,
+                about.num_classes,
+                adapters=about.adapters,
+                readout=about.readout,
+                train_backbone=self.trains_backbone,
+            )
+        except MuybridgeError as error:
+            raise ModelError(f"{self.file.path}: {error}") from error

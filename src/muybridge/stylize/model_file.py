@@ -1,0 +1,119 @@
+"""A stylizer's model file and a saved style: what may stand in them, checked before anything is built."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from muybridge.artifacts import ModelFile, open_model
+from muybridge.errors import ModelMismatch
+from muybridge.models.avatar_net.network import AvatarNet, AvatarNetConfig, Projection, StyleCode
+from muybridge.pretrained import FETCH_VGG19, VGG19, avatar_net_with_vgg19, encoder_fingerprint
+from muybridge.schema import Fields, Within, build
+from muybridge.weight_files import describe_differences, printable
+
+TASK = "stylize"
+_LIMITS = Fields(widths=Within(1, 4096), mean=Within(-1000, 1000))
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    source: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Contract:
+    encoder: _Encoder | None = None
+
+
+@dataclass(frozen=True)
+class _StyleContract:
+    name: str
+    model: str
+    projection: Projection
+
+
+@dataclass(frozen=True)
+class _Nothing:
+    pass
+
+
+def load_network(file: ModelFile, *, encoder_weights: Path | None = None) -> AvatarNet:
+    """The network of a model file. A frozen public encoder is named there, not copied: it must be had and is checked.
+
+    Args:
+        encoder_weights: where that encoder is: a file, or the word "vgg19" to fetch it. Without it, it must have
+            been fetched before.
+
+    Raises:
+        ModelError, ModelMismatch: the file does not hold the network that it describes, or stands on another encoder.
+    """
+    source = str(file.path)
+    encoder = build(_Contract, file.contract, source=source, at="contract", fields=Fields(later=("encoder",))).encoder
+    if encoder is None:
+        config = build(AvatarNetConfig, file.architecture, source=source, at="architecture", fields=_LIMITS)
+        with torch.device("meta"):
+            file.require_fit(AvatarNet(config).state_dict(), what="the network")
+        network = AvatarNet(config)
+        network.load_state_dict({name: tensor.float() for name, tensor in file.tensors().items()})
+        return network
+    if encoder.source != VGG19:
+        raise ModelMismatch(
+            f"{source} needs the encoder {printable(encoder.source)}, which this version does not know"
+        )
+    prefix = "decoder."
+    with torch.device("meta"):
+        sketch = AvatarNet(AvatarNetConfig()).decoder.state_dict()
+    file.require_fit({prefix + name: tensor for name, tensor in sketch.items()}, what="the decoder")
+    fetch = str(encoder_weights) == FETCH_VGG19
+    network = avatar_net_with_vgg19(None if fetch else encoder_weights, fetch=fetch)
+    if encoder_fingerprint(network.encoder) != encoder.sha256:
+        raise ModelMismatch(f"{source} was trained on another {VGG19} than the one found here: the weights differ")
+    tensors = {name.removeprefix(prefix): tensor.float() for name, tensor in file.tensors().items()}
+    network.decoder.load_state_dict(tensors)
+    return network
+
+
+def load_style(path: str | Path) -> tuple[str, StyleCode, str]:
+    """A saved style: its name, its code, and the fingerprint of the network that made it.
+
+    Raises:
+        MissingInput, UnsafeModelFile, ModelMismatch, ModelError: as `muybridge.artifacts.open_model`, or the file's
+            tensors are no style's.
+    """
+    file = open_model(path, task="style")
+    source = str(file.path)
+    build(_Nothing, file.architecture, source=source, at="architecture")
+    contract = build(_StyleContract, file.contract, source=source, at="contract")
+    file.require_fit(_style_shapes(file), what="the style")
+    tensors = {name: tensor.float() for name, tensor in file.tensors().items()}
+    s3, s2, s1 = ((tensors[f"statistics.{i}.mean"], tensors[f"statistics.{i}.deviation"]) for i in range(3))
+    code = StyleCode(tensors["whitened"], tensors["mean"], tensors["colour"], (s3, s2, s1), contract.projection)
+    return contract.name, code, contract.model
+
+
+def _style_shapes(file: ModelFile) -> dict[str, torch.Tensor]:
+    """What a style's tensors would be like, were its own free numbers right: (C, h, w), and one width a level."""
+
+    def sizes(name: str, axes: int) -> tuple[int, ...]:
+        shape = tuple(file.layout[name].shape) if name in file.layout else ()
+        return shape if len(shape) == axes and min(shape) > 0 else (1,) * axes
+
+    channels, height, width = sizes("whitened", 3)
+    shapes = {"whitened": (channels, height, width), "mean": (channels,), "colour": (channels, channels)}
+    for level in range(3):
+        wide = (1, sizes(f"statistics.{level}.mean", 4)[1], 1, 1)
+        shapes |= {f"statistics.{level}.mean": wide, f"statistics.{level}.deviation": wide}
+    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+
+
+def style_differences(code: StyleCode, network: AvatarNet) -> str:
+    """How a style's widths differ from a network's, in one line; empty where they do not."""
+    w1, w2, w3, w4 = network.config.widths
+    wanted = {"whitened": torch.empty(w4, *code.whitened.shape[1:], device="meta")}
+    given = {"whitened": code.whitened}
+    for level, ((mean, _), width) in enumerate(zip(code.statistics, (w3, w2, w1), strict=True)):
+        wanted[f"statistics.{level}.mean"] = torch.empty(1, width, 1, 1, device="meta")
+        given[f"statistics.{level}.mean"] = mean
+    return describe_differences(wanted, given)
