@@ -23,6 +23,8 @@ from muybridge.media.video_reader import Frame
 from muybridge.people.sightings import PeopleSource
 
 Answer = Callable[[float, Tensor, People], NDArray[np.float32]]
+# No film has more frames than one in so many seconds.
+_LEAST_SECONDS = 0.001
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,10 @@ class LocalizeConfig:
 
     def __post_init__(self) -> None:
         for name in ("every", "look_every"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise OptionError(f"{name}={getattr(self, name)} is no number of seconds. Choose one above 0, as 1.")
+            if not _LEAST_SECONDS <= getattr(self, name) < float("inf"):
+                raise OptionError(
+                    f"{name}={getattr(self, name)} must be {_LEAST_SECONDS} s or more. Choose such as 1."
+                )
         for name in ("min_score", "threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise OptionError(f"{name}={getattr(self, name)} is out of range. Choose 0 to 1.")

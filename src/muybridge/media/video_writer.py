@@ -21,7 +21,9 @@ from muybridge.media.outputs import atomic_output, output_error
 from muybridge.media.sound import REFUSED, KeptTracks
 from muybridge.media.video_reader import COLOR_CONVERSION, DEFAULT_RATE, VideoInfo, ffmpeg_address
 
-VIDEO_SUFFIXES_WRITTEN = (".mp4", ".mov", ".mkv", ".gif")
+# What is written, and the longest side in pixels that x264, or a GIF, holds.
+_MOST_SIDE = {".mp4": 16_384, ".mov": 16_384, ".mkv": 16_384, ".gif": 65_535}
+VIDEO_SUFFIXES_WRITTEN = tuple(_MOST_SIDE)
 # Timestamps that come from seconds alone are kept in this unit, as most cameras and editors do.
 _FINE_TIME_BASE = Fraction(1, 90_000)
 
@@ -34,6 +36,17 @@ def check_video_suffix(path: Path) -> None:
     """
     if path.suffix.lower() not in VIDEO_SUFFIXES_WRITTEN:
         raise OptionError(f"cannot write a video as {path.name!r}: use one of {', '.join(VIDEO_SUFFIXES_WRITTEN)}")
+
+
+def check_video_size(path: Path, width: int, height: int) -> None:
+    """Refuse a size in pixels that no such video has.
+
+    Raises:
+        OptionError: a side is below 1, or longer than the format holds.
+    """
+    most = _MOST_SIDE.get(path.suffix.lower(), _MOST_SIDE[".mp4"])
+    if not 1 <= min(width, height) <= max(width, height) <= most:
+        raise OptionError(f"{path.name} cannot hold {width}x{height} pixels: a side has 1 to {most}. Scale it down")
 
 
 def exact_time_base(source: Fraction) -> Fraction | None:
@@ -79,7 +92,7 @@ class VideoWriter:
         end_seconds: when the last frame ends, to be set before the body ends; None for a frame's nominal time.
 
     Raises:
-        OptionError: another suffix, or a rate or size that is not positive.
+        OptionError: another suffix, or a rate or size that is not positive, or a size that the format cannot hold.
         OutputError: the file cannot be written.
     """
 
@@ -99,10 +112,9 @@ class VideoWriter:
     ) -> None:
         self.path = Path(path)
         check_video_suffix(self.path)
-        if rate <= 0 or width < 1 or height < 1:
-            raise OptionError(
-                f"a video of {width}x{height} at {rate} frames/s cannot be written: all must be positive"
-            )
+        check_video_size(self.path, width, height)
+        if rate <= 0:
+            raise OptionError(f"a video at {rate} frames/s cannot be written: choose a rate above 0")
         self.width, self.height, self.rate = width, height, Fraction(rate)
         self.end_seconds: Fraction | None = None
         self._time_base = time_base or _FINE_TIME_BASE

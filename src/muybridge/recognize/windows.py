@@ -21,6 +21,8 @@ from muybridge.recognize.recognizer import Prediction, Recognizer
 
 # A rest of a video shorter than this share of a window is not looked at on its own.
 _SHORTEST_REST = 0.25
+# No film has more frames than one in so many seconds.
+_LEAST_SECONDS = 0.001
 # Times nearer than this are the same, in seconds.
 _TOUCHING = 1e-6
 
@@ -40,8 +42,8 @@ class WindowConfig:
     def __post_init__(self) -> None:
         for name in ("window_seconds", "step_seconds"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < inf:
-                raise OptionError(f"{name}={value} must be above 0 and finite, such as 2")
+            if value is not None and not _LEAST_SECONDS <= value < inf:
+                raise OptionError(f"{name}={value} must be {_LEAST_SECONDS} or more and finite, such as 2")
         if self.window_seconds and self.step_seconds and self.step_seconds > self.window_seconds:
             raise OptionError(
                 f"step_seconds={self.step_seconds} passes over what lies between windows of {self.window_seconds} s. "
