@@ -46,9 +46,7 @@ class LocalizeConfig:
     def __post_init__(self) -> None:
         for name in ("every", "look_every"):
             if not _LEAST_SECONDS <= getattr(self, name) < float("inf"):
-                raise OptionError(
-                    f"{name}={getattr(self, name)} must be {_LEAST_SECONDS} s or more. Choose such as 1."
-                )
+                raise OptionError(f"{name}={getattr(self, name)} must be {_LEAST_SECONDS} s or more, such as 1.")
         for name in ("min_score", "threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise OptionError(f"{name}={getattr(self, name)} is out of range. Choose 0 to 1.")

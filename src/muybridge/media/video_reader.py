@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, cast
@@ -27,10 +28,8 @@ from numpy.typing import NDArray
 
 from muybridge.errors import BrokenMedia, OptionError
 from muybridge.media.clock import ContinuousClock
-from muybridge.media.colour import COLOR_CONVERSION as COLOR_CONVERSION
 from muybridge.media.colour import HDR_TRANSFERS, RgbConverter, has_transparency
 from muybridge.media.container import MOST_PIXELS, end_of, open_video, start_of
-from muybridge.media.container import ffmpeg_address as ffmpeg_address
 from muybridge.media.geometry import Orientation, check_size, orientation_of, scaled_size, shown_size
 from muybridge.media.interlacing import deinterlaced
 from muybridge.media.truncation import is_cut_short
@@ -129,6 +128,7 @@ class VideoReader:
         # Only these find a wanted time in their index; others guess, and lose frames after the guess.
         self._has_index = self._container.format.name.startswith(("mov", "matroska", "avi", "gif"))
         self._can_seek_to_start = True
+        self._begun: Iterator[VideoFrame] | None = None  # of a live source, from the frame that told the size
         self._start = start_of(self._container)
         self._converter = RgbConverter()
         self._undecodable = 0
@@ -250,19 +250,24 @@ class VideoReader:
         self._clock = ContinuousClock(self._container)
 
     def _first_frame(self) -> VideoFrame:
-        start = next((packet.pos for packet in self._packets()), None)
-        self._rewind()
-        # Matroska's index may leave out what lies before the film's zero, without which the start cannot be decoded.
-        if self._has_index and next((packet.pos for packet in self._packets()), None) != start:
-            self._can_seek_to_start = False
-        self._rewind()
-        first = next(self._decode(), None)
+        if self._has_index:
+            start = next((packet.pos for packet in self._packets()), None)
+            self._rewind()
+            # Matroska's index may leave out what lies before the film's zero, without which the start cannot be
+            # decoded.
+            self._can_seek_to_start = next((packet.pos for packet in self._packets()), None) == start
+            self._rewind()
+        decoding = self._decode()
+        first = next(decoding, None)
         if first is None:
             raise BrokenMedia(
                 f"{self.source} holds no frame that can be decoded. It is damaged, or no video, or its frames have "
                 f"more than {MOST_PIXELS / 1e6:.0f} million pixels"
             )
-        self._rewind()
+        if self._can_rewind:
+            self._rewind()
+        else:
+            self._begun = chain([first], decoding)
         return first
 
     def _scaled_size(self, short_side: int | None) -> tuple[int, int]:
@@ -317,11 +322,16 @@ class VideoReader:
         if sentence not in self._notes:
             self._notes.append(sentence)
 
+    @property
+    def _can_rewind(self) -> bool:
+        """Whether the start can be had again; a server's film that has an end can be asked for once more."""
+        return self._has_index or Path(self.source).is_file() or self._container.duration is not None
+
     def _rewind(self) -> None:
-        """Back to the start; a live source stays where it is, its first frame told the size and is given up."""
+        """Back to the start; a live source stays where it is."""
         if self._has_index and self._can_seek_to_start:
             self._seek(Fraction(0))
-        elif not self._closed and Path(self.source).is_file():
+        elif not self._closed and self._can_rewind:
             self._container.close()
             self._open()
 
@@ -346,7 +356,8 @@ class VideoReader:
             listed = self.timestamps() if self._times == "decoding" else ()
         interval = 1 / self._rate()
         seconds = -interval
-        for index, frame in enumerate(self._decode()):
+        frames, self._begun = self._begun or self._decode(), None
+        for index, frame in enumerate(frames):
             if self._times == "display" and frame.pts is not None:
                 seconds = self._seconds(frame.pts)
             elif self._times == "display" and seconds < 0:  # it lies before the film's zero, and is not shown

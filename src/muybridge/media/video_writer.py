@@ -16,10 +16,12 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from muybridge.errors import InputError, OptionError, OutputError
+from muybridge.media.colour import COLOR_CONVERSION
+from muybridge.media.container import ffmpeg_address
 from muybridge.media.gif import GifPictures, gif_loops, gif_options, set_last_delay
 from muybridge.media.outputs import atomic_output, output_error
 from muybridge.media.sound import REFUSED, KeptTracks
-from muybridge.media.video_reader import COLOR_CONVERSION, DEFAULT_RATE, VideoInfo, ffmpeg_address
+from muybridge.media.video_reader import DEFAULT_RATE, VideoInfo
 
 # What is written, and the longest side in pixels that x264, or a GIF, holds.
 _MOST_SIDE = {".mp4": 16_384, ".mov": 16_384, ".mkv": 16_384, ".gif": 65_535}
@@ -88,9 +90,6 @@ class VideoWriter:
         reproducible: the same frames give the same bytes; somewhat larger files. x264's macroblock tree is left out
             for it, which at some small sizes (160x120) depends on memory that nobody wrote.
 
-    Attributes:
-        end_seconds: when the last frame ends, to be set before the body ends; None for a frame's nominal time.
-
     Raises:
         OptionError: another suffix, or a rate or size that is not positive, or a size that the format cannot hold.
         OutputError: the file cannot be written.
@@ -116,7 +115,7 @@ class VideoWriter:
         if rate <= 0:
             raise OptionError(f"a video at {rate} frames/s cannot be written: choose a rate above 0")
         self.width, self.height, self.rate = width, height, Fraction(rate)
-        self.end_seconds: Fraction | None = None
+        self._end: Fraction | None = None
         self._time_base = time_base or _FINE_TIME_BASE
         self._tracks_from, self._loops = tracks_from, loops
         self._options: dict[str, object] = {"crf": str(crf), "preset": preset}
@@ -172,12 +171,18 @@ class VideoWriter:
             return GifPictures(container, self.width, self.height)
         return _H264Pictures(container, self.width, self.height, self.rate, self._time_base, self._options)
 
-    def write(self, image: NDArray[np.uint8], pts_seconds: Fraction | None = None) -> None:
+    def write(
+        self,
+        image: NDArray[np.uint8],
+        pts_seconds: Fraction | None = None,
+        duration_seconds: Fraction | None = None,
+    ) -> None:
         """Append one frame.
 
         Args:
             image: (height, width, 3) uint8 RGB.
             pts_seconds: when it is shown; later than the frame before. None follows at the nominal rate.
+            duration_seconds: for how long, which counts for the last frame; None for the nominal rate's interval.
 
         Raises:
             InputError: another shape or dtype.
@@ -188,6 +193,7 @@ class VideoWriter:
                 f"a frame must be ({self.height}, {self.width}, 3) uint8, got {image.shape} {image.dtype}"
             )
         seconds = (self._count + self._left_out) / self.rate if pts_seconds is None else pts_seconds
+        self._end = None if duration_seconds is None else seconds + duration_seconds
         pts = round(seconds / self._pictures.time_base)
         if self._last_pts is not None and pts < self._last_pts + self._pictures.least_gap:
             if self.is_gif:
@@ -244,7 +250,7 @@ class VideoWriter:
 
     def _finish(self) -> None:
         base, last = self._pictures.time_base, self._last_pts or 0
-        end = round(self.end_seconds / base) if self.end_seconds is not None else None
+        end = None if self._end is None else round(self._end / base)
         packets = list(self._encoded(None))
         if end is not None and end > last:
             self._lengthen(packets, end)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from muybridge.errors import InputError, OptionError
@@ -236,7 +236,7 @@ def write_overlay(
         writer = stack.enter_context(rewriting(target, source.location, info, size=(info.width, info.height)))
 
         def write(frame: Frame) -> None:
-            writer.write(frame.image, frame.pts_seconds)
+            writer.write(frame.image, frame.pts_seconds, frame.duration_seconds)
             line.advance()
 
         output = stack.enter_context(BackgroundWriter(write, depth=2))
@@ -249,7 +249,7 @@ def write_overlay(
                 position += 1
             scores = windows[position].prediction.top(top) if windows else []
             image = draw_scores(frame.image, scores, title=f"{seconds:.1f} s")
-            output.put(Frame(image, frame.pts_seconds, frame.index))
+            output.put(replace(frame, image=image))
     return writer.notes
 
 

@@ -126,7 +126,7 @@ def _paint_video(job: PaintJob, source: Source, target: Path, *, quiet: bool) ->
         stack.enter_context(writer)
 
         def write(frame: Frame) -> None:
-            writer.write(frame.image, frame.pts_seconds)
+            writer.write(frame.image, frame.pts_seconds, frame.duration_seconds)
             line.advance()
 
         background = stack.enter_context(BackgroundWriter(write, depth=2))

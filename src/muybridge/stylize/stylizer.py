@@ -4,7 +4,7 @@ path or uint8 RGB ── pad ── encode ── per style: match, swap, recolo
 """
 
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -293,7 +293,7 @@ class Stylizer:
             result = self._compose(rgb, painted, tracks, frame.pts_seconds)
             if config.keep_colors:
                 result = keep_colors(result, rgb)
-            yield Frame(_to_uint8(result), frame.pts_seconds, frame.index)
+            yield replace(frame, image=_to_uint8(result))
 
     def _weighted_styles(
         self, styles: Any, weights: Sequence[float] | None, config: StylizeConfig
