@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from muybridge.errors import BrokenMedia, OptionError
 from muybridge.media.clock import ContinuousClock
 from muybridge.media.colour import HDR_TRANSFERS, RgbConverter, has_transparency
-from muybridge.media.container import MOST_PIXELS, end_of, open_video, start_of
+from muybridge.media.container import MOST_PIXELS, end_of, has_end, open_video, start_of
 from muybridge.media.geometry import Orientation, check_size, orientation_of, scaled_size, shown_size
 from muybridge.media.interlacing import deinterlaced
 from muybridge.media.truncation import is_cut_short
@@ -57,6 +57,7 @@ class VideoInfo:
         has_audio: whether there is at least one sound track.
         rotation_degrees: counter-clockwise turn that the reader applies.
         is_mirrored: whether the reader swaps left and right before it turns.
+        is_live: whether it goes on for as long as somebody looks, and cannot be read twice.
     """
 
     width: int
@@ -68,6 +69,7 @@ class VideoInfo:
     has_audio: bool
     rotation_degrees: int
     is_mirrored: bool = False
+    is_live: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +136,8 @@ class VideoReader:
         self._undecodable = 0
         try:
             first = self._first_frame()
-            self._info, self._orientation = _describe(self._container, self._stream, first)
+            is_live = not has_end(self._container, self.source)
+            self._info, self._orientation = _describe(self._container, self._stream, first, is_live=is_live)
             self._size = size or self._scaled_size(short_side)
         except BrokenMedia:
             self._container.close()
@@ -325,7 +328,7 @@ class VideoReader:
     @property
     def _can_rewind(self) -> bool:
         """Whether the start can be had again; a server's film that has an end can be asked for once more."""
-        return self._has_index or Path(self.source).is_file() or self._container.duration is not None
+        return self._has_index or has_end(self._container, self.source)
 
     def _rewind(self) -> None:
         """Back to the start; a live source stays where it is."""
@@ -449,7 +452,9 @@ def _rate_of(stream: VideoStream) -> Fraction | None:
     return stream.average_rate or stream.guessed_rate
 
 
-def _describe(container: InputContainer, stream: VideoStream, first: VideoFrame) -> tuple[VideoInfo, Orientation]:
+def _describe(
+    container: InputContainer, stream: VideoStream, first: VideoFrame, *, is_live: bool
+) -> tuple[VideoInfo, Orientation]:
     matrix = first.side_data.get(Type.DISPLAYMATRIX)  # pyright: ignore[reportCallIssue, reportArgumentType]
     orientation = Orientation() if matrix is None else orientation_of(np.frombuffer(matrix, np.int32).tolist())
     width, height = shown_size(first.width, first.height, stream.sample_aspect_ratio, orientation)
@@ -466,6 +471,7 @@ def _describe(container: InputContainer, stream: VideoStream, first: VideoFrame)
         has_audio=bool(container.streams.audio),
         rotation_degrees=orientation.quarter_turns * 90,
         is_mirrored=orientation.mirrored,
+        is_live=is_live,
     )
     return info, orientation
 

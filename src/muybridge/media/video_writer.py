@@ -294,18 +294,17 @@ def rewriting(
         size: (width, height) of the new pictures.
         silent: leave sound and subtitles out.
     """
-    endless = info.duration_seconds is None
     writer = VideoWriter(
         target,
         width=size[0],
         height=size[1],
         rate=info.average_rate or DEFAULT_RATE,
         time_base=exact_time_base(info.time_base),
-        tracks_from=None if silent or endless or Path(source).is_dir() else source,
+        tracks_from=None if silent or info.is_live or Path(source).is_dir() else source,
         loops=gif_loops(source),
     )
-    if info.has_audio and not silent and (endless or writer.is_gif):
-        why = "a GIF has none" if writer.is_gif else "nobody knows its end"
+    if info.has_audio and not silent and (info.is_live or writer.is_gif):
+        why = "a GIF has none" if writer.is_gif else "it is live"
         writer.add_note(f"{source}: its sound is left out, since {why}")
     return writer
 
