@@ -5,6 +5,7 @@ import sys
 import torch
 
 from muybridge.errors import OptionError
+from muybridge.memory import main_memory_bytes
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -40,6 +41,13 @@ class PeopleMemory:
                 f"a clip with {self._people} people does not fit into the memory of {self._device}. "
                 "Raise --min-score for fewer people, or choose --device cpu"
             ) from error
+
+
+def memory_bytes(device: torch.device) -> int | None:
+    """All memory that tensors on a device may take; None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return main_memory_bytes()
 
 
 def peak_memory_bytes(device: torch.device) -> int | None:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 # A class that no seed gives must end in a message, not in an endless search.
 _SEEDS_A_SCENE = 500
+_MOST_SCENES = 1_000_000
+# Measured while scenes are drawn.
+_BYTES_A_PIXEL = 60
 
 
 def stage(
@@ -64,11 +67,20 @@ def stage(
         Figures of which a smaller share can be seen are not annotated.
     """
     from muybridge.media.images import read_image
+    from muybridge.media.video_writer import check_video_size
+    from muybridge.memory import check_fits, main_memory_bytes
     from muybridge.progress import progress_line
     from muybridge.stage.export import export_class_folders, export_scenes
 
     kind = scenario or ("general" if layout == "boxes" else "action")
     first = replace(scene, scenario=kind, actors=(actors or [3])[0])
+    check_fits(
+        f"--width {scene.width} --height {scene.height}: a scene",
+        needed=scene.width * scene.height * _BYTES_A_PIXEL,
+        available=main_memory_bytes(),
+        remedy="Choose less, such as 1920 and 1080",
+    )
+    check_video_size(out / "scene.mp4", scene.width, scene.height)
     specs = _choose(first, scenes, actors or [3], only or [], siblings=siblings, balanced=layout == "classes")
     photographs = [read_image(source.path).rgb for source in _pictures(photos)] if photos else []
     with progress_line("stage", total=len(specs), unit="scenes") as line:
@@ -110,8 +122,8 @@ def _choose(
     first: SceneSpec, scenes: int, actors: list[int], only: list[str], *, siblings: bool, balanced: bool
 ) -> list[SceneSpec]:
     """The scenes to write: consecutive seeds, or those among them whose class is still wanted."""
-    if scenes < 1:
-        raise OptionError(f"--scenes {scenes}: write at least one")
+    if not 1 <= scenes <= _MOST_SCENES:
+        raise OptionError(f"--scenes {scenes}: write at least one, and at most {_MOST_SCENES:,} at a time")
     classes = clip_labels(first.scenario)
     unknown = [name for name in only if name not in classes]
     if unknown:

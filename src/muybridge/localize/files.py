@@ -97,7 +97,7 @@ def localize_file(job: LocalizeJob, source: Source, target: Path, *, quiet: bool
             _keep_thumbnails(thumbnails, localized)
             if writer is not None:
                 image = draw_localized(localized, job.localizer.labels, threshold=job.config.threshold)
-                writer.write(image, localized.frame.pts_seconds)
+                writer.write(image, localized.frame.pts_seconds, localized.frame.duration_seconds)
             line.advance()
 
         with BackgroundWriter(finish, depth=2) as background:

@@ -20,7 +20,7 @@ from muybridge.data.annotations.table import Annotations
 from muybridge.data.feature_bank import FeatureBankReader, FeatureBankWriter, StreamFeatureBank
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.localization import BankSpan, KeyFrameSampling, normalize_clips
-from muybridge.devices import PeopleMemory, choose_device
+from muybridge.devices import PeopleMemory, choose_device, memory_bytes
 from muybridge.errors import ModelMismatch, OptionError
 from muybridge.localize.model_file import TASK, LocalizerFile
 from muybridge.localize.objective import (
@@ -36,6 +36,7 @@ from muybridge.localize.stream import Answer, LocalizeConfig, LocalizeRun, confi
 from muybridge.localize.video_localizer import VideoLocalizer
 from muybridge.localize.views import largest, resized, views_of_clip
 from muybridge.media.video_reader import VideoReader
+from muybridge.memory import check_fits
 from muybridge.models.acar.actors import Actors
 from muybridge.models.acar.checkpoint import convert_checkpoint, infer_configs
 from muybridge.models.acar.head import ACARHead, ACARNet
@@ -46,6 +47,8 @@ from muybridge.pretrained import BackboneIdentity, reload_backbone
 from muybridge.weight_files import read_torch_file
 
 Precision = Literal["float32", "bfloat16"]
+# Of a clip's pixels alone, as numbers of 32 bits.
+_BYTES_A_VALUE = 4
 
 
 class Localizer(VideoLocalizer):
@@ -99,6 +102,13 @@ class Localizer(VideoLocalizer):
                 f"this localizer reads banks of model {bank_model}, but the one given writes those of "
                 f"{bank_writer.fingerprint}. Give the model that wrote the banks of its training"
             )
+        largest = views.largest(sampling)
+        check_fits(
+            f"scales={largest.short_side}: a clip of {largest.frames} frames",
+            needed=largest.frames * 3 * largest.short_side**2 * _BYTES_A_VALUE,
+            available=memory_bytes(self.device),
+            remedy="Choose such as 224 256 320",
+        )
         self.precision = precision
         self.provenance, self.scores = dict(provenance or {}), dict(scores or {})
 

@@ -11,7 +11,19 @@ from muybridge.data.options import BankSpan, BoxAugmentation
 from muybridge.errors import OptionError
 from muybridge.models.acar.slowfast_config import SLOWFAST_R50, SLOWFAST_R101, SLOWFAST_SMALL, SlowFastConfig
 from muybridge.models.st_adapter.config import AdapterConfig
-from muybridge.options import AUGMENTATION, BASIC, DATA, FLAT, HIDDEN, LIST, NETWORK, PLAIN, TRAINING, Seconds
+from muybridge.options import (
+    AUGMENTATION,
+    BASIC,
+    DATA,
+    FLAT,
+    HIDDEN,
+    LEAST_SECONDS,
+    LIST,
+    NETWORK,
+    PLAIN,
+    TRAINING,
+    Seconds,
+)
 from muybridge.training.fit_config import ClipFitConfig
 
 SLOWFAST_TRUNKS = {"slowfast": SLOWFAST_SMALL, "slowfast_r50": SLOWFAST_R50, "slowfast_r101": SLOWFAST_R101}
@@ -161,8 +173,8 @@ class LocalizeConfig:
 
     def __post_init__(self) -> None:
         for name in ("every", "look_every"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise OptionError(f"{name}={getattr(self, name)} is no number of seconds. Choose one above 0, as 1.")
+            if not LEAST_SECONDS <= getattr(self, name) < float("inf"):
+                raise OptionError(f"{name}={getattr(self, name)} must be {LEAST_SECONDS} s or more, such as 1.")
         for name in ("min_score", "threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise OptionError(f"{name}={getattr(self, name)} is out of range. Choose 0 to 1.")

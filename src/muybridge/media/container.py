@@ -115,6 +115,16 @@ def start_of(container: InputContainer) -> Fraction:
     return min(starts, default=Fraction(0))
 
 
+def has_end(container: InputContainer, source: str) -> bool:
+    """Whether this is a whole film, which may be asked for again from its start, and no live source.
+
+    A server that hands over no parts of a file lets nobody look up the end of a transport stream, but tells its size.
+    """
+    if Path(source).is_file() or container.duration is not None:
+        return True
+    return container.format.name in ("mpegts", "mpeg") and container.size > 0
+
+
 def end_of(container: InputContainer, track: VideoStream) -> Fraction | None:
     """When the last picture ends, as the file states it, on the clock that starts with `start_of`."""
     start = start_of(container)

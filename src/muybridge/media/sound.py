@@ -19,13 +19,13 @@ from av.audio.layout import AudioLayout
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.codec.codec import Properties
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
 from av.stream import Stream
 from av.subtitles.codeccontext import SubtitleCodecContext
 from av.subtitles.stream import SubtitleStream
 
-from muybridge.errors import BrokenMedia, MissingInput
-from muybridge.media.video_reader import ffmpeg_address, start_of
+from muybridge.media.clock import ContinuousClock
+from muybridge.media.container import open_container, start_of
 
 # Sound that an mp4 may hold as it is. Anything else is encoded anew, as AAC.
 _COPIED_IN_MP4 = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
@@ -75,15 +75,17 @@ class KeptTracks:
 
     def __init__(self, source: str | Path, output: OutputContainer) -> None:
         self._source, self._output = str(source), output
-        self._input = _opened(source)
-        self._start = start_of(self._input)
+        self._input = open_container(self._source)
+        self._start, self._clock = start_of(self._input), ContinuousClock(self._input)
         self._notes: list[str] = []
         self._spoilt = 0
         self._tracks: dict[int, _Track] = {}
         for kind, tracks in (("sound", self._input.streams.audio), ("subtitle", self._input.streams.subtitles)):
             for number, track in enumerate(tracks, 1):
                 self._add(track, f"{kind} track {number}" if len(tracks) > 1 else f"{kind} track")
-        wanted = [self._input.streams[index] for index in self._tracks]
+        wanted = {self._input.streams[index] for index in self._tracks}
+        if wanted and self._clock.is_needed:
+            wanted |= set(self._clock.tracks)
         self._packets = self._input.demux(*wanted) if wanted else iter(())
         self._time = Fraction(-1)
         self._latest: dict[int, tuple[int | None, int]] = {}  # stated time, and what follows it from the film's start
@@ -123,10 +125,14 @@ class KeptTracks:
                 break
             if packet.size == 0:  # the marker at the end of each track
                 continue
-            place = packet.stream.index
+            if packet.stream in self._clock.tracks:
+                self._clock.set_right(packet)
+            track = self._tracks.get(packet.stream_index)
+            if track is None:  # a picture, read for the clock alone
+                continue
             self._set_times(packet)
             try:
-                self._write(self._tracks[place].converted(packet))
+                self._write(track.converted(packet))
             except _DamagedError:
                 self._spoilt += 1
 
@@ -156,7 +162,7 @@ class KeptTracks:
 
     def _set_times(self, packet: "av.Packet[Any]") -> None:
         """Count a packet's times from the film's start. Sound without a time of its own follows what came before."""
-        place = packet.stream.index
+        place = packet.stream_index
         stated = packet.dts if packet.dts is not None else packet.pts
         before, follows = self._latest.get(place, (None, 0))
         if stated is None or (stated == before and packet.stream.type == "audio"):
@@ -167,15 +173,6 @@ class KeptTracks:
             packet.dts = stated - shift
         self._latest[place] = (stated, packet.dts + (packet.duration or 0))
         self._time = packet.dts * packet.time_base
-
-
-def _opened(source: str | Path) -> InputContainer:
-    try:
-        return av.open(ffmpeg_address(source), metadata_errors="replace")
-    except av.error.FileNotFoundError as error:
-        raise MissingInput(f"there is no file {source} to take the sound from") from error
-    except av.error.FFmpegError as error:
-        raise BrokenMedia(f"the sound of {source} cannot be read: {error.strerror}") from error
 
 
 def _described(track: Stream) -> str:

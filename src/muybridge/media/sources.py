@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from muybridge.errors import MissingInput, OptionError
 from muybridge.media.images import IMAGE_SUFFIXES, READABLE_SUFFIXES, count_pictures
@@ -56,6 +58,9 @@ def expand_sources(inputs: Iterable[str]) -> list[Source]:
 
 
 def _named(name: str) -> list[Source]:
+    if name.startswith("file://"):
+        literal = Path(name.removeprefix("file://"))
+        name = str(literal if literal.exists() else url2pathname(urlsplit(name).path))
     path = Path(name).expanduser()
     if "://" in name or name.startswith("/dev/video"):
         return [Source(name, "stream", Path(re.sub(r"\W+", "_", name).strip("_") or "stream"))]

@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, cast
@@ -27,10 +28,8 @@ from numpy.typing import NDArray
 
 from muybridge.errors import BrokenMedia, OptionError
 from muybridge.media.clock import ContinuousClock
-from muybridge.media.colour import COLOR_CONVERSION as COLOR_CONVERSION
 from muybridge.media.colour import HDR_TRANSFERS, RgbConverter, has_transparency
-from muybridge.media.container import MOST_PIXELS, end_of, open_video, start_of
-from muybridge.media.container import ffmpeg_address as ffmpeg_address
+from muybridge.media.container import MOST_PIXELS, end_of, has_end, open_video, start_of
 from muybridge.media.geometry import Orientation, check_size, orientation_of, scaled_size, shown_size
 from muybridge.media.interlacing import deinterlaced
 from muybridge.media.truncation import is_cut_short
@@ -58,6 +57,7 @@ class VideoInfo:
         has_audio: whether there is at least one sound track.
         rotation_degrees: counter-clockwise turn that the reader applies.
         is_mirrored: whether the reader swaps left and right before it turns.
+        is_live: whether it goes on for as long as somebody looks, and cannot be read twice.
     """
 
     width: int
@@ -69,6 +69,7 @@ class VideoInfo:
     has_audio: bool
     rotation_degrees: int
     is_mirrored: bool = False
+    is_live: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,12 +130,14 @@ class VideoReader:
         # Only these find a wanted time in their index; others guess, and lose frames after the guess.
         self._has_index = self._container.format.name.startswith(("mov", "matroska", "avi", "gif"))
         self._can_seek_to_start = True
+        self._begun: Iterator[VideoFrame] | None = None  # of a live source, from the frame that told the size
         self._start = start_of(self._container)
         self._converter = RgbConverter()
         self._undecodable = 0
         try:
             first = self._first_frame()
-            self._info, self._orientation = _describe(self._container, self._stream, first)
+            is_live = not has_end(self._container, self.source)
+            self._info, self._orientation = _describe(self._container, self._stream, first, is_live=is_live)
             self._size = size or self._scaled_size(short_side)
         except BrokenMedia:
             self._container.close()
@@ -250,19 +253,24 @@ class VideoReader:
         self._clock = ContinuousClock(self._container)
 
     def _first_frame(self) -> VideoFrame:
-        start = next((packet.pos for packet in self._packets()), None)
-        self._rewind()
-        # Matroska's index may leave out what lies before the film's zero, without which the start cannot be decoded.
-        if self._has_index and next((packet.pos for packet in self._packets()), None) != start:
-            self._can_seek_to_start = False
-        self._rewind()
-        first = next(self._decode(), None)
+        if self._has_index:
+            start = next((packet.pos for packet in self._packets()), None)
+            self._rewind()
+            # Matroska's index may leave out what lies before the film's zero, without which the start cannot be
+            # decoded.
+            self._can_seek_to_start = next((packet.pos for packet in self._packets()), None) == start
+            self._rewind()
+        decoding = self._decode()
+        first = next(decoding, None)
         if first is None:
             raise BrokenMedia(
                 f"{self.source} holds no frame that can be decoded. It is damaged, or no video, or its frames have "
                 f"more than {MOST_PIXELS / 1e6:.0f} million pixels"
             )
-        self._rewind()
+        if self._can_rewind:
+            self._rewind()
+        else:
+            self._begun = chain([first], decoding)
         return first
 
     def _scaled_size(self, short_side: int | None) -> tuple[int, int]:
@@ -317,11 +325,16 @@ class VideoReader:
         if sentence not in self._notes:
             self._notes.append(sentence)
 
+    @property
+    def _can_rewind(self) -> bool:
+        """Whether the start can be had again; a server's film that has an end can be asked for once more."""
+        return self._has_index or has_end(self._container, self.source)
+
     def _rewind(self) -> None:
-        """Back to the start; a live source stays where it is, its first frame told the size and is given up."""
+        """Back to the start; a live source stays where it is."""
         if self._has_index and self._can_seek_to_start:
             self._seek(Fraction(0))
-        elif not self._closed and Path(self.source).is_file():
+        elif not self._closed and self._can_rewind:
             self._container.close()
             self._open()
 
@@ -346,7 +359,8 @@ class VideoReader:
             listed = self.timestamps() if self._times == "decoding" else ()
         interval = 1 / self._rate()
         seconds = -interval
-        for index, frame in enumerate(self._decode()):
+        frames, self._begun = self._begun or self._decode(), None
+        for index, frame in enumerate(frames):
             if self._times == "display" and frame.pts is not None:
                 seconds = self._seconds(frame.pts)
             elif self._times == "display" and seconds < 0:  # it lies before the film's zero, and is not shown
@@ -438,7 +452,9 @@ def _rate_of(stream: VideoStream) -> Fraction | None:
     return stream.average_rate or stream.guessed_rate
 
 
-def _describe(container: InputContainer, stream: VideoStream, first: VideoFrame) -> tuple[VideoInfo, Orientation]:
+def _describe(
+    container: InputContainer, stream: VideoStream, first: VideoFrame, *, is_live: bool
+) -> tuple[VideoInfo, Orientation]:
     matrix = first.side_data.get(Type.DISPLAYMATRIX)  # pyright: ignore[reportCallIssue, reportArgumentType]
     orientation = Orientation() if matrix is None else orientation_of(np.frombuffer(matrix, np.int32).tolist())
     width, height = shown_size(first.width, first.height, stream.sample_aspect_ratio, orientation)
@@ -455,6 +471,7 @@ def _describe(container: InputContainer, stream: VideoStream, first: VideoFrame)
         has_audio=bool(container.streams.audio),
         rotation_degrees=orientation.quarter_turns * 90,
         is_mirrored=orientation.mirrored,
+        is_live=is_live,
     )
     return info, orientation
 

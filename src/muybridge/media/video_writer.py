@@ -16,12 +16,16 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 from muybridge.errors import InputError, OptionError, OutputError
+from muybridge.media.colour import COLOR_CONVERSION
+from muybridge.media.container import ffmpeg_address
 from muybridge.media.gif import GifPictures, gif_loops, gif_options, set_last_delay
 from muybridge.media.outputs import atomic_output, output_error
 from muybridge.media.sound import REFUSED, KeptTracks
-from muybridge.media.video_reader import COLOR_CONVERSION, DEFAULT_RATE, VideoInfo, ffmpeg_address
+from muybridge.media.video_reader import DEFAULT_RATE, VideoInfo
 
-VIDEO_SUFFIXES_WRITTEN = (".mp4", ".mov", ".mkv", ".gif")
+# What is written, and the longest side in pixels that x264, or a GIF, holds.
+_MOST_SIDE = {".mp4": 16_384, ".mov": 16_384, ".mkv": 16_384, ".gif": 65_535}
+VIDEO_SUFFIXES_WRITTEN = tuple(_MOST_SIDE)
 # Timestamps that come from seconds alone are kept in this unit, as most cameras and editors do.
 _FINE_TIME_BASE = Fraction(1, 90_000)
 
@@ -34,6 +38,17 @@ def check_video_suffix(path: Path) -> None:
     """
     if path.suffix.lower() not in VIDEO_SUFFIXES_WRITTEN:
         raise OptionError(f"cannot write a video as {path.name!r}: use one of {', '.join(VIDEO_SUFFIXES_WRITTEN)}")
+
+
+def check_video_size(path: Path, width: int, height: int) -> None:
+    """Refuse a size in pixels that no such video has.
+
+    Raises:
+        OptionError: a side is below 1, or longer than the format holds.
+    """
+    most = _MOST_SIDE.get(path.suffix.lower(), _MOST_SIDE[".mp4"])
+    if not 1 <= min(width, height) <= max(width, height) <= most:
+        raise OptionError(f"{path.name} cannot hold {width}x{height} pixels: a side has 1 to {most}. Scale it down")
 
 
 def exact_time_base(source: Fraction) -> Fraction | None:
@@ -75,11 +90,8 @@ class VideoWriter:
         reproducible: the same frames give the same bytes; somewhat larger files. x264's macroblock tree is left out
             for it, which at some small sizes (160x120) depends on memory that nobody wrote.
 
-    Attributes:
-        end_seconds: when the last frame ends, to be set before the body ends; None for a frame's nominal time.
-
     Raises:
-        OptionError: another suffix, or a rate or size that is not positive.
+        OptionError: another suffix, or a rate or size that is not positive, or a size that the format cannot hold.
         OutputError: the file cannot be written.
     """
 
@@ -99,12 +111,11 @@ class VideoWriter:
     ) -> None:
         self.path = Path(path)
         check_video_suffix(self.path)
-        if rate <= 0 or width < 1 or height < 1:
-            raise OptionError(
-                f"a video of {width}x{height} at {rate} frames/s cannot be written: all must be positive"
-            )
+        check_video_size(self.path, width, height)
+        if rate <= 0:
+            raise OptionError(f"a video at {rate} frames/s cannot be written: choose a rate above 0")
         self.width, self.height, self.rate = width, height, Fraction(rate)
-        self.end_seconds: Fraction | None = None
+        self._end: Fraction | None = None
         self._time_base = time_base or _FINE_TIME_BASE
         self._tracks_from, self._loops = tracks_from, loops
         self._options: dict[str, object] = {"crf": str(crf), "preset": preset}
@@ -160,12 +171,18 @@ class VideoWriter:
             return GifPictures(container, self.width, self.height)
         return _H264Pictures(container, self.width, self.height, self.rate, self._time_base, self._options)
 
-    def write(self, image: NDArray[np.uint8], pts_seconds: Fraction | None = None) -> None:
+    def write(
+        self,
+        image: NDArray[np.uint8],
+        pts_seconds: Fraction | None = None,
+        duration_seconds: Fraction | None = None,
+    ) -> None:
         """Append one frame.
 
         Args:
             image: (height, width, 3) uint8 RGB.
             pts_seconds: when it is shown; later than the frame before. None follows at the nominal rate.
+            duration_seconds: for how long, which counts for the last frame; None for the nominal rate's interval.
 
         Raises:
             InputError: another shape or dtype.
@@ -176,6 +193,7 @@ class VideoWriter:
                 f"a frame must be ({self.height}, {self.width}, 3) uint8, got {image.shape} {image.dtype}"
             )
         seconds = (self._count + self._left_out) / self.rate if pts_seconds is None else pts_seconds
+        self._end = None if duration_seconds is None else seconds + duration_seconds
         pts = round(seconds / self._pictures.time_base)
         if self._last_pts is not None and pts < self._last_pts + self._pictures.least_gap:
             if self.is_gif:
@@ -232,7 +250,7 @@ class VideoWriter:
 
     def _finish(self) -> None:
         base, last = self._pictures.time_base, self._last_pts or 0
-        end = round(self.end_seconds / base) if self.end_seconds is not None else None
+        end = None if self._end is None else round(self._end / base)
         packets = list(self._encoded(None))
         if end is not None and end > last:
             self._lengthen(packets, end)
@@ -276,18 +294,17 @@ def rewriting(
         size: (width, height) of the new pictures.
         silent: leave sound and subtitles out.
     """
-    endless = info.duration_seconds is None
     writer = VideoWriter(
         target,
         width=size[0],
         height=size[1],
         rate=info.average_rate or DEFAULT_RATE,
         time_base=exact_time_base(info.time_base),
-        tracks_from=None if silent or endless or Path(source).is_dir() else source,
+        tracks_from=None if silent or info.is_live or Path(source).is_dir() else source,
         loops=gif_loops(source),
     )
-    if info.has_audio and not silent and (endless or writer.is_gif):
-        why = "a GIF has none" if writer.is_gif else "nobody knows its end"
+    if info.has_audio and not silent and (info.is_live or writer.is_gif):
+        why = "a GIF has none" if writer.is_gif else "it is live"
         writer.add_note(f"{source}: its sound is left out, since {why}")
     return writer
 

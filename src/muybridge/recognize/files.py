@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from muybridge.errors import InputError, OptionError
@@ -14,6 +14,7 @@ from muybridge.media.shots import SHORT_SIDE, ShotDetector
 from muybridge.media.sources import Source, expand_sources, natural_order
 from muybridge.media.video_reader import Frame, VideoReader
 from muybridge.media.video_writer import check_video_suffix, rewriting
+from muybridge.memory import check_fits, main_memory_bytes
 from muybridge.progress import ProgressLine, progress_line
 from muybridge.recognize.recognizer import Recognizer
 from muybridge.recognize.windows import (
@@ -23,6 +24,9 @@ from muybridge.recognize.windows import (
     iter_spans,
     window_predictions,
 )
+
+# A batch's pixels alone: as bytes, and as numbers of 32 bits on their way into the model.
+_BYTES_A_VALUE = 1 + 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +54,15 @@ class RecognizeJob:
                 raise OptionError(f"{name}={getattr(self, name)} must be 1 or more")
         if not 0 <= self.threshold <= 1:
             raise OptionError(f"threshold={self.threshold} is no probability. Choose 0 (all spans) to 1")
+        sampling = self.recognizer.sampling
+        clip = sampling.frames * 3 * sampling.size[0] * sampling.size[1] * _BYTES_A_VALUE
+        available = main_memory_bytes()
+        check_fits(
+            f"batch_size={self.batch_size} windows at once",
+            needed=self.batch_size * clip,
+            available=available,
+            remedy=f"Choose much less than {(available or 0) // clip}, such as 8",
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,7 +236,7 @@ def write_overlay(
         writer = stack.enter_context(rewriting(target, source.location, info, size=(info.width, info.height)))
 
         def write(frame: Frame) -> None:
-            writer.write(frame.image, frame.pts_seconds)
+            writer.write(frame.image, frame.pts_seconds, frame.duration_seconds)
             line.advance()
 
         output = stack.enter_context(BackgroundWriter(write, depth=2))
@@ -236,7 +249,7 @@ def write_overlay(
                 position += 1
             scores = windows[position].prediction.top(top) if windows else []
             image = draw_scores(frame.image, scores, title=f"{seconds:.1f} s")
-            output.put(Frame(image, frame.pts_seconds, frame.index))
+            output.put(replace(frame, image=image))
     return writer.notes
 
 

@@ -11,7 +11,19 @@ from cyclopts import Parameter
 from muybridge.data.options import AugmentationConfig, FrameChoice, SamplingConfig
 from muybridge.errors import OptionError
 from muybridge.models.st_adapter.config import AdapterConfig, Readout
-from muybridge.options import AUGMENTATION, BASIC, DATA, FLAT, LIST, NETWORK, PLAIN, RUN, TIME, TRAINING
+from muybridge.options import (
+    AUGMENTATION,
+    BASIC,
+    DATA,
+    FLAT,
+    LEAST_SECONDS,
+    LIST,
+    NETWORK,
+    PLAIN,
+    RUN,
+    TIME,
+    TRAINING,
+)
 from muybridge.training.fit_config import ClipFitConfig, learning_rate_of_batch
 
 Method = Literal["adapters", "head", "full"]
@@ -187,8 +199,8 @@ class WindowConfig:
     def __post_init__(self) -> None:
         for name in ("window_seconds", "step_seconds"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < inf:
-                raise OptionError(f"{name}={value} must be above 0 and finite, such as 2")
+            if value is not None and not LEAST_SECONDS <= value < inf:
+                raise OptionError(f"{name}={value} must be {LEAST_SECONDS} or more and finite, such as 2")
         if self.window_seconds and self.step_seconds and self.step_seconds > self.window_seconds:
             raise OptionError(
                 f"step_seconds={self.step_seconds} passes over what lies between windows of {self.window_seconds} s. "

@@ -112,6 +112,7 @@ def _paint_video(job: PaintJob, source: Source, target: Path, *, quiet: bool) ->
         total = info.num_frames if source.kind == "video" else None
         line = stack.enter_context(progress_line(source.relative.name, total=total, unit="frames", quiet=quiet))
         size = info.width, info.height
+        job.stylizer.check_size(*size, size=job.config.size)
         if job.config.size:
             size = scaled(*size, job.config.size, even=target.suffix.lower() != ".gif")
         frames = prefetch(_scaled(reader, size), depth=2)
@@ -120,11 +121,12 @@ def _paint_video(job: PaintJob, source: Source, target: Path, *, quiet: bool) ->
         painted = job.stylizer.stream(
             frames, list(job.styles), weights=job.weights, masks=masks, config=config, temporal=job.temporal
         )
+        writer = rewriting(target, source.location, info, size=size)
         first = next(painted)
-        writer = stack.enter_context(rewriting(target, source.location, info, size=size))
+        stack.enter_context(writer)
 
         def write(frame: Frame) -> None:
-            writer.write(frame.image, frame.pts_seconds)
+            writer.write(frame.image, frame.pts_seconds, frame.duration_seconds)
             line.advance()
 
         background = stack.enter_context(BackgroundWriter(write, depth=2))

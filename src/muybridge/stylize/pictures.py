@@ -1,19 +1,25 @@
 """Pictures on their way into the stylizer's network and out of it: sizes, padding, kept colours."""
 
+import math
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from muybridge.errors import InputError
+from muybridge.devices import memory_bytes
+from muybridge.errors import InputError, OptionError
 from muybridge.media.images import Picture, read_image
+from muybridge.memory import check_fits
 from muybridge.models.avatar_net.config import MIN_SIDE, STRIDE
 
 RGB = NDArray[np.uint8]
+# Measured with pictures of 4 to 9 million pixels; smaller ones take more each, and less in all.
+_BYTES_A_PIXEL, _BYTES_AT_REST = 260, 1_200_000_000
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as in JPEG and PNG viewers
 
 
@@ -37,6 +43,28 @@ def scaled(width: int, height: int, short_side: int, *, even: bool = False) -> t
     if width == height:
         return short_side, short_side
     return (longer, short_side) if width > height else (short_side, longer)
+
+
+def check_fits_memory(width: int, height: int, device: torch.device, *, option: str = "") -> None:
+    """Refuse a size in pixels that the network cannot paint on a device.
+
+    Args:
+        option: what asks for it, such as "size=9000"; empty for an input's own size.
+
+    Raises:
+        OptionError: the option asks for too much.
+        InputError: the input is too large.
+    """
+    available = memory_bytes(device)
+    most = max(available - _BYTES_AT_REST, 0) // _BYTES_A_PIXEL if available is not None else 0
+    side = math.isqrt(most * min(width, height) // max(width, height))
+    check_fits(
+        f"{option or 'the input'}: a painting of {width}x{height}",
+        needed=width * height * _BYTES_A_PIXEL + _BYTES_AT_REST,
+        available=available,
+        remedy=f"Choose a short side of at most {side}" if option else f"Add --size, at most {side}",
+        error=OptionError if option else InputError,
+    )
 
 
 def sized(rgb: RGB, size: int) -> RGB:

@@ -4,7 +4,7 @@ path or uint8 RGB ── pad ── encode ── per style: match, swap, recolo
 """
 
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +34,7 @@ from muybridge.models.avatar_net.network import (
 )
 from muybridge.stylize.model_file import TASK, load_network, load_style, style_differences
 from muybridge.stylize.options import StylizeConfig, TemporalConfig
-from muybridge.stylize.pictures import RGB, as_rgb, keep_colors, padded, scaled, sized
+from muybridge.stylize.pictures import RGB, as_rgb, check_fits_memory, keep_colors, padded, scaled, sized
 from muybridge.stylize.styles import BUILT_IN_STYLES, built_in_style
 from muybridge.stylize.temporal import TemporalCarry
 
@@ -155,6 +155,7 @@ class Stylizer:
             if problems:
                 raise ModelMismatch(f"the style {style.name!r} is not this model's: {problems}. Make it anew")
             return Style(style.name, style.code.to(self.device), style.model)
+        check_fits_memory(size, size, self.device, option=f"style_size={size}")
         if isinstance(style, str) and style in BUILT_IN_STYLES and not Path(style).exists():
             name, style = name or style, built_in_style(style, size=size)
         if isinstance(style, (str, Path)) and not Path(style).is_file():
@@ -164,6 +165,7 @@ class Stylizer:
         name = name or (Path(style).stem if isinstance(style, (str, Path)) else "style")
         rgb = as_rgb(style)
         width, height = scaled(rgb.shape[1], rgb.shape[0], size)
+        check_fits_memory(min(width, 4 * size), min(height, 4 * size), self.device, option=f"style_size={size}")
         # A very long picture would make the match table as long; its middle tells the style as well.
         image = Image.fromarray(rgb).resize((width, height), Image.Resampling.LANCZOS)
         left, top = max(0, (width - 4 * size) // 2), max(0, (height - 4 * size) // 2)
@@ -172,6 +174,15 @@ class Stylizer:
             levels = self.network.encoder(padded(self._tensor(np.asarray(image))))
             _check_finite(levels[3])
             return Style(name, encode_style(levels, projection), self.fingerprint)
+
+    def check_size(self, width: int, height: int, *, size: int) -> None:
+        """Refuse to paint an input of this size, scaled to the short side `size` unless that is 0.
+
+        Raises:
+            OptionError, InputError: the machine's memory is too small for it.
+        """
+        shown = scaled(width, height, size) if size else (width, height)
+        check_fits_memory(*shown, self.device, option=f"size={size}" if size else "")
 
     def __call__(
         self,
@@ -232,6 +243,7 @@ class Stylizer:
         layers = [[pair] for pair in _unweighted(weighted)] if len(tracks) > 1 else [weighted]
         carries = [_carry(temporal) for _ in layers]
         for frame in frames:
+            self.check_size(*frame.image.shape[1::-1], size=config.size)
             rgb = sized(frame.image, config.size)
             content = self._tensor(rgb)
             painted = [
@@ -240,7 +252,7 @@ class Stylizer:
             result = self._compose(rgb, painted, tracks, frame.pts_seconds)
             if config.keep_colors:
                 result = keep_colors(result, rgb)
-            yield Frame(_to_uint8(result), frame.pts_seconds, frame.index)
+            yield replace(frame, image=_to_uint8(result))
 
     def _weighted_styles(
         self, styles: Any, weights: Sequence[float] | None, config: StylizeConfig

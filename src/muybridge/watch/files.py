@@ -221,6 +221,6 @@ def _background_writer(
     writer = stack.enter_context(rewriting(out, source, reader.info, size=size, silent=True))
 
     def write(frame: Frame) -> None:
-        writer.write(frame.image, frame.pts_seconds)
+        writer.write(frame.image, frame.pts_seconds, frame.duration_seconds)
 
     return BackgroundWriter(write, depth=1)

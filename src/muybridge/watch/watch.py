@@ -22,7 +22,7 @@ the result does not depend on the machine.
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from muybridge.data.label_maps import LabelMap
@@ -120,7 +120,7 @@ class Overlay:
         if config.top:
             scores = self._label.top(config.top) if self._label else []
             image = draw_scores(image, scores, title=f"{seconds:.1f} s" if config.clock else "")
-        drawn = Frame(image, frame.pts_seconds, frame.index)
+        drawn = replace(frame, image=image)
         return WatchedFrame(drawn, people, self._looked_at, self._label, delay)
 
 
