@@ -102,10 +102,10 @@ class Localizer(VideoLocalizer):
                 f"this localizer reads banks of model {bank_model}, but the one given writes those of "
                 f"{bank_writer.fingerprint}. Give the model that wrote the banks of its training"
             )
-        largest = views.largest(sampling)
+        most = largest(views, sampling)
         check_fits(
-            f"scales={largest.short_side}: a clip of {largest.frames} frames",
-            needed=largest.frames * 3 * largest.short_side**2 * _BYTES_A_VALUE,
+            f"scales={most.short_side}: a clip of {most.frames} frames",
+            needed=most.frames * 3 * most.short_side**2 * _BYTES_A_VALUE,
             available=memory_bytes(self.device),
             remedy="Choose such as 224 256 320",
         )
