@@ -206,7 +206,7 @@ def test_ctrl_c_ends_a_live_source_without_a_fuss(run, monkeypatch):
         (["empty"], "no pictures and no videos"),
         (["text.mp4"], "text.mp4"),
         (["still.png"], "is a picture"),
-        (["clip.mp4", "--window", "soon"], "--window 'soon'"),
+        (["clip.mp4", "--window", "soon"], "--window: 'soon' is no length of time"),
         (["clip.mp4", "--window", "1s", "--step", "2s"], "passes over"),
         (["clip.mp4", "--top", "0"], "top=0"),
         (["clip.mp4", "--threshold", "3"], "threshold=3"),

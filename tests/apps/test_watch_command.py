@@ -72,7 +72,7 @@ def test_a_localizer_of_ones_own_and_a_style(run):
         (["clip.mp4", "--no-show"], "nobody to watch"),
         (["clip.mp4", "-o", "out.mp4", "--speed", "0"], "speed=0"),
         (["clip.mp4", "-o", "out.mp4", "--speed", "2", "--every-frame"], "Leave --speed out"),
-        (["clip.mp4", "-o", "out.mp4", "--seconds", "soon"], "--seconds 'soon'"),
+        (["clip.mp4", "-o", "out.mp4", "--seconds", "soon"], "--seconds: 'soon' is no length of time"),
         (["clip.mp4", "-o", "out.mp4", "--size", "-5"], "size=-5"),
         (["clip.mp4", "-o", "out.mp4", "--strength", "3"], "strength=3"),
         (["clip.mp4", "-o", "out.mp4", "--top", "-1"], "top=-1"),

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from muybridge.escapes import printable, printable_lines
+from muybridge.evaluation.ava import DEFAULT_AVA_PROTOCOL, AvaProtocolName
 from muybridge.localize.options import EvaluateConfig as LocalizerEvaluation
-from muybridge.localize.options import Protocol
 from muybridge.options import FLAT, PLAIN
 from muybridge.recognize.options import EvaluateConfig as RecognizerEvaluation
 
@@ -80,7 +80,7 @@ def evaluate_ava(
     predictions: Path,
     labels: Path,
     excluded: Path | None = None,
-    protocol: Protocol = "ava-2019",
+    protocol: AvaProtocolName = DEFAULT_AVA_PROTOCOL,
     json: Annotated[bool, PLAIN] = False,
     config: Config = None,
 ) -> None:

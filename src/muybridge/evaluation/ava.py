@@ -78,7 +78,8 @@ AVA_PROTOCOLS = {
         AvaProtocol("mmaction2", None, 0.002, True, "ignored", "file"),
     )
 }
-DEFAULT_AVA_PROTOCOL = "ava-2019"
+AvaProtocolName = Literal["ava-2019", "activitynet-2020", "slowfast", "mmaction2"]
+DEFAULT_AVA_PROTOCOL: AvaProtocolName = "ava-2019"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from muybridge.data.options import BankSpan, BoxAugmentation
 from muybridge.errors import OptionError
+from muybridge.evaluation.ava import DEFAULT_AVA_PROTOCOL, AvaProtocolName
 from muybridge.models.acar.slowfast_config import SLOWFAST_R50, SLOWFAST_R101, SLOWFAST_SMALL, SlowFastConfig
 from muybridge.models.st_adapter.config import AdapterConfig
 from muybridge.options import (
@@ -208,7 +209,6 @@ class TestViews:
 
 
 ONE_VIEW = TestViews()
-Protocol = Literal["ava-2019", "activitynet-2020", "slowfast", "mmaction2"]
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ class EvaluateConfig:
     boxes: Path | None = None
     min_score: float = 0.85
     every_seconds: Annotated[Seconds, Parameter(name="--every")] = 0.0
-    protocol: Protocol = "ava-2019"
+    protocol: AvaProtocolName = DEFAULT_AVA_PROTOCOL
     banks: Path | None = None
     bank_writer: Annotated[str | None, HIDDEN] = None
     batch_size: int = 4
