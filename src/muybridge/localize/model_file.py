@@ -30,7 +30,7 @@ _SAMPLING_LIMITS = Fields(
     std=Within(1e-4, 1000),
 )
 # Pixels of one clip, were it square. Nothing published comes near.
-_LARGEST_CLIP = 1 << 25
+_LARGEST_CLIP = 1 << 24
 
 
 @dataclass(frozen=True)

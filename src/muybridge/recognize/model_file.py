@@ -33,7 +33,7 @@ _SAMPLING_LIMITS = Fields(
 )
 _VIEW_LIMITS = Fields(temporal=Within(1, 100), spatial=Within(1, 3))
 # Pixels: of one clip as the model sees it, and of all views of a clip. Nothing published comes near.
-_LARGEST_CLIP, _LARGEST_VIEWS = 1 << 25, 1 << 27
+_LARGEST_CLIP, _LARGEST_VIEWS = 1 << 24, 1 << 27
 
 
 @dataclass(frozen=True)
