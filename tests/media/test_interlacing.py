@@ -47,6 +47,7 @@ def test_combs_are_gone_and_said_to_be(tmp_path: Path) -> None:
         at_times = reader.frames_at_seconds([Fraction(3, 25), Fraction(9, 25)])
         notes = reader.notes
     assert [frame.pts_seconds for frame in frames] == [Fraction(n, 25) for n in range(COUNT)]
+    assert {frame.duration_seconds for frame in frames} == {Fraction(1, 25)}
     assert len(notes) == 1
     assert "woven.mp4 is interlaced" in notes[0]
     raw = field(6)

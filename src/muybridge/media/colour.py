@@ -26,6 +26,9 @@ _PEAK_NITS = 1000.0
 # Up to this share of reference white nothing changes; above, highlights up to the peak are compressed.
 _KNEE = 0.8
 _DISPLAY_GAMMA = 2.4  # ITU-R BT.1886
+_TABLE = 1 << 16
+# As much as stays in a processor's cache, which is about twice as fast as whole pictures.
+_ROWS_AT_ONCE = 16
 _LUMINANCE_2020 = np.array([0.2627, 0.6780, 0.0593], np.float32)
 # ITU-R BT.2087, the inverse of its equation M2: linear BT.2020 to linear BT.709.
 _TO_709 = np.array(
@@ -74,15 +77,30 @@ def _source_colorspace(frame: VideoFrame) -> Colorspace:
 
 def _to_sdr(signal: NDArray[np.uint16], transfer: str) -> UInt8:
     """(H, W, 3) BT.2020 of either transfer to BT.709: white of 203 nits stays white, up to the knee all is exact."""
-    light = _light_of(transfer)[signal]
-    if transfer == "HLG":
-        # BT.2100: the system gamma of 1.2 works on luminance.
-        light *= ((light @ _LUMINANCE_2020)[..., None] + 1e-9) ** np.float32(0.2)
-    light *= np.float32(_PEAK_NITS / _REFERENCE_WHITE_NITS)
-    shown = np.clip(light @ _TO_709.T, 0, None)
-    brightest = shown.max(axis=2, keepdims=True)
-    shown *= _compressed(brightest) / np.maximum(brightest, np.float32(1e-6))
-    return (np.clip(shown, 0, 1) ** np.float32(1 / _DISPLAY_GAMMA) * 255 + np.float32(0.5)).astype(np.uint8)
+    out = np.empty(signal.shape, np.uint8)
+    for top in range(0, len(signal), _ROWS_AT_ONCE):
+        rows = slice(top, top + _ROWS_AT_ONCE)
+        red, green, blue = (_light_of(transfer)[signal[rows, :, channel]] for channel in range(3))
+        factor: Floats | np.float32 = np.float32(_PEAK_NITS / _REFERENCE_WHITE_NITS)
+        if transfer == "HLG":  # BT.2100: the system gamma of 1.2 works on luminance
+            luminance = _LUMINANCE_2020[0] * red + _LUMINANCE_2020[1] * green + _LUMINANCE_2020[2] * blue
+            factor = factor * _power(luminance, 0.2)
+        shown = [np.maximum((a * red + b * green + c * blue) * factor, 0) for a, b, c in _TO_709]
+        brightest = np.maximum(np.maximum(shown[0], shown[1]), shown[2])
+        softer = _compressed(brightest) / np.maximum(brightest, np.float32(1e-6))
+        for channel, light in enumerate(shown):
+            out[rows, :, channel] = _power(np.minimum(light * softer, 1), 1 / _DISPLAY_GAMMA) * 255 + np.float32(0.5)
+    return out
+
+
+def _power(values: Floats, exponent: float) -> Floats:
+    """Of values in [0, 1], from a table that is dense enough near 0 for the steepest of the curves here."""
+    return _powers(exponent)[(np.sqrt(values) * np.float32(_TABLE - 1) + np.float32(0.5)).astype(np.intp)]
+
+
+@cache
+def _powers(exponent: float) -> Floats:
+    return ((np.arange(_TABLE) / (_TABLE - 1)) ** (2 * exponent)).astype(np.float32)
 
 
 def _compressed(light: Floats) -> Floats:
@@ -90,8 +108,9 @@ def _compressed(light: Floats) -> Floats:
     peak = _PEAK_NITS / _REFERENCE_WHITE_NITS
     a = -(_KNEE**2) * (peak - 1) / (_KNEE**2 - 2 * _KNEE + peak)
     b = (_KNEE**2 - 2 * _KNEE * peak + peak) / (peak - 1)
-    bent = (b * b + 2 * b * _KNEE + _KNEE**2) / (b - a) * (light + a) / np.maximum(light + b, np.float32(1e-6))
-    return np.where(light <= _KNEE, light, bent).astype(np.float32)
+    scale = (b * b + 2 * b * _KNEE + _KNEE**2) / (b - a)
+    bent = np.float32(scale) * (light + np.float32(a)) / np.maximum(light + np.float32(b), np.float32(1e-6))
+    return np.where(light <= _KNEE, light, bent)
 
 
 @cache

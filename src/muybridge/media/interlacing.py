@@ -60,5 +60,5 @@ class _Weaving:
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
             woven = self._waiting.popleft()
-            whole.pts, whole.time_base = woven.pts, woven.time_base
+            whole.pts, whole.time_base, whole.duration = woven.pts, woven.time_base, woven.duration
             yield whole

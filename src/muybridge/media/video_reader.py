@@ -129,7 +129,6 @@ class VideoReader:
         self._open()
         # Only these find a wanted time in their index; others guess, and lose frames after the guess.
         self._has_index = self._container.format.name.startswith(("mov", "matroska", "avi", "gif"))
-        self._can_seek_to_start = True
         self._begun: Iterator[VideoFrame] | None = None  # of a live source, from the frame that told the size
         self._start = start_of(self._container)
         self._converter = RgbConverter()
@@ -186,8 +185,11 @@ class VideoReader:
             yield frame
             count, before = count + 1, seconds
             end = seconds + (frame.duration_seconds or 1 / self._rate())
-        if not self._closed:
-            self._note_damage(count, end)
+        if self._closed:
+            return
+        if count == 0:
+            raise BrokenMedia(f"{self.source} holds no frame that is to be shown")
+        self._note_damage(count, end)
 
     def timestamps(self) -> list[Fraction]:
         """Display times of all frames in seconds, from the packets where these tell, else by decoding."""
@@ -253,13 +255,7 @@ class VideoReader:
         self._clock = ContinuousClock(self._container)
 
     def _first_frame(self) -> VideoFrame:
-        if self._has_index:
-            start = next((packet.pos for packet in self._packets()), None)
-            self._rewind()
-            # Matroska's index may leave out what lies before the film's zero, without which the start cannot be
-            # decoded.
-            self._can_seek_to_start = next((packet.pos for packet in self._packets()), None) == start
-            self._rewind()
+        self._can_seek_to_start = self._finds_start_by_seeking()
         decoding = self._decode()
         first = next(decoding, None)
         if first is None:
@@ -272,6 +268,18 @@ class VideoReader:
         else:
             self._begun = chain([first], decoding)
         return first
+
+    def _finds_start_by_seeking(self) -> bool:
+        """Matroska's index may leave out what lies before the film's zero, without which the start is not decoded."""
+        if not (self._container.format.name.startswith("matroska") and Path(self.source).is_file()):
+            return True
+        places = list[int | None]()
+        for _ in range(2):
+            places.append(next((packet.pos for packet in self._packets()), None))
+            self._seek(Fraction(0))
+        self._container.close()
+        self._open()
+        return places[0] == places[1]
 
     def _scaled_size(self, short_side: int | None) -> tuple[int, int]:
         width, height = scaled_size(self._info.width, self._info.height, short_side)
