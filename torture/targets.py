@@ -4,10 +4,11 @@
 
 Take the seeds from `seeds.py` and the mutators from `mutators.py`: `BYTES` for any file, `MODEL` for safetensors
 files of muybridge, or functions of your own, of (bytes, random.Random) to bytes. Films and pictures have both in
-`media.py`.
+`media.py`; annotations, lists and what a training goes on from have theirs in `annotations.py`.
 """
 
 from torture import media, seeds
+from torture.annotations import ANNOTATION_TARGETS
 from torture.harness import MB, Target
 from torture.mutators import BYTES, MODEL
 
@@ -25,6 +26,7 @@ _SMALL = ("--style-size", "32", "--patch-size", "3", "--size", "32")
 _BREAK_MEDIA = (*BYTES, *media.MEDIA)
 
 TARGETS = (
+    *ANNOTATION_TARGETS,
     Target("recognizer", _RECOGNIZERS, MODEL, (*_RECOGNIZE, "--model", "{file}"), memory=500 * MB),
     Target("localizer", _LOCALIZERS, MODEL, (*_LOCALIZE, *_BOXES, "--model", "{file}"), memory=500 * MB),
     Target(

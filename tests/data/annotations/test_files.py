@@ -202,3 +202,13 @@ def test_pixels_in_avas_format_are_refused(tmp_path):
         read_boxes(path, [])
     path.write_text("film,1,-0.1,0.2,1.3,0.9,1,0.5\n")
     assert len(read_boxes(path, [])) == 1
+
+
+def test_boxes_after_the_end_of_every_film_are_refused(tmp_path, films):
+    """As AVA's, which count from the start of a whole film, over a clip of it."""
+    path = tmp_path / "a.csv"
+    path.write_text("slow,902,0.1,0.1,0.5,0.5,1,0.5\nslow,1798,0.1,0.1,0.5,0.5,1,0.5\n")
+    with pytest.raises(AnnotationError, match=r"the boxes of 'slow' are at 902 to 1798 s, but .*slow\.mp4 lasts 4 s"):
+        read_boxes(path, [films / "slow.mp4"])
+    path.write_text(path.read_text() + "phone,1,0.1,0.1,0.5,0.5,1,0.5\n")
+    assert len(read_boxes(path, sorted(films.iterdir()))) == 3

@@ -228,7 +228,7 @@ def test_given_files_of_the_dark_clips(real_data):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,label\n" + "x" * 5000 + ".mp4,a\n", "line 2: '.*x.mp4' can be no path"),
+        ("path,label\n" + "x" * 5000 + ".mp4,a\n", "line 2: .* can be no path"),
         ("path,label\na\0b.mp4,a\n", "line 2: .*can be no path|line 2: not CSV"),
         ("path,label\na.mp4," + "x" * 200_000 + "\n", "line 2: not CSV: field larger than field limit"),
         ("path,label,start\na.mp4,a," + "9" * 5000 + "\n", "line 2: start '999"),

@@ -1,5 +1,6 @@
 """Annotations of any format that this package reads, told by what is in the file."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +11,14 @@ import numpy as np
 from muybridge.data.annotations.ava import read_ava
 from muybridge.data.annotations.coco import read_coco
 from muybridge.data.annotations.cvat import read_cvat
-from muybridge.data.annotations.frame_clock import FilmClock, FilmsByName, FrameClock
+from muybridge.data.annotations.frame_clock import SLACK_SECONDS, FilmClock, FilmsByName, FrameClock
 from muybridge.data.annotations.mot import read_mot
 from muybridge.data.annotations.table import NO_LABEL, NO_PERSON, Annotations, look_like_pixels
 from muybridge.data.annotations.tubes import read_tubes
 from muybridge.data.annotations.via import read_via
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.text_files import csv_rows, exists, parse_json, read_text, shown
-from muybridge.data.video_files import VideoFile, VideoFolder, find_videos
+from muybridge.data.video_files import VideoFile, VideoFolder, find_videos, video_file
 from muybridge.errors import AnnotationError, InputError, MissingInput
 from muybridge.media.frame_times import FrameTimes
 
@@ -54,17 +55,35 @@ def read_boxes(path: Path, videos: Sequence[Path], *, rename_lone: bool = False)
 
     Raises:
         MissingInput: no such file.
-        AnnotationError: a file breaks its format.
+        AnnotationError: a file breaks its format, or all boxes lie after the ends of their videos.
     """
     films = _Films(None, videos)
     parts = [_read(file, None, films) for file in _files(path)]
     joined = join_annotations(parts)
+    _check_times(path, joined, films)
     if rename_lone and len(videos) == 1 and len(joined.videos) <= 1:
         name = videos[0].stem
         joined = replace(
             joined, videos=(name,), frame_sizes=dict(zip([name], joined.frame_sizes.values(), strict=False))
         )
     return replace(joined, label=np.full(len(joined), NO_LABEL, np.int64))
+
+
+def _check_times(path: Path, boxes: Annotations, films: "_Films") -> None:
+    """Refuse boxes of which none is of a moment that its video has; the first video that has one is enough."""
+    said = ""
+    for index in np.unique(boxes.video).tolist():
+        name, times = boxes.videos[index], boxes.time_seconds[boxes.video == index]
+        with contextlib.suppress(AnnotationError, InputError):  # of videos not given or broken others tell
+            film = video_file(films.path_of(name))
+            if film.duration_seconds is None or times.min() <= film.duration_seconds + SLACK_SECONDS:
+                return
+            said = said or (
+                f"{path}: the boxes of {name!r} are at {times.min():g} to {times.max():g} s, but {film.path} lasts "
+                f"{film.duration_seconds:g} s. Count seconds from its start, or give the video that was annotated."
+            )
+    if said:
+        raise AnnotationError(said)
 
 
 def _files(path: Path) -> list[Path]:
@@ -84,7 +103,7 @@ class _Films:
     def __init__(self, folder: Path | None, videos: Sequence[Path] = ()) -> None:
         self._folder = None if folder is None else VideoFolder(folder)
         self._videos = list(videos)
-        self._times = FilmsByName(self._path_of)
+        self._times = FilmsByName(self.path_of)
 
     def clock(self, source: Path) -> FrameClock:
         """For the frame numbers in an annotation file."""
@@ -97,7 +116,8 @@ class _Films:
 
         return FilmClock(times_of)
 
-    def _path_of(self, name: str) -> Path:
+    def path_of(self, name: str) -> Path:
+        """Where a video lies, or AnnotationError."""
         if self._folder is not None:
             return self._folder.paths([name])[name]
         matching = [

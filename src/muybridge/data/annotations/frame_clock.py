@@ -14,7 +14,7 @@ from muybridge.media.frame_times import FrameTimes
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 # Decoders differ by a few frames at the end of a film; what lies further out belongs to another one.
-_SLACK_SECONDS = 1.0
+SLACK_SECONDS = 1.0
 
 
 class FrameClock(Protocol):
@@ -80,9 +80,9 @@ class FilmClock:
         """When the film shows these frames."""
         times, wanted = self._times_of(video), np.asarray(frames, np.int64)
         count = len(times)
-        step = float(times.seconds[-1] - times.seconds[0]) / (count - 1) if count > 1 else _SLACK_SECONDS
+        step = float(times.seconds[-1] - times.seconds[0]) / (count - 1) if count > 1 else SLACK_SECONDS
         beyond = wanted - (count - 1)
-        wrong = wanted[(wanted < 0) | (beyond * step > _SLACK_SECONDS)]
+        wrong = wanted[(wanted < 0) | (beyond * step > SLACK_SECONDS)]
         if len(wrong):
             raise AnnotationError(
                 f"frame {wrong[0]} of {video!r} is annotated, but {times.path} has {count} frames, 0 to {count - 1}."
