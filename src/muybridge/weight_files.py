@@ -18,6 +18,7 @@ from torch import Tensor
 
 from muybridge.errors import MissingInput, ModelError, UnsafeModelFile
 from muybridge.schema import parse_json
+from muybridge.torchscript import is_torchscript, read_torchscript
 
 LONGEST_HEADER = 8 << 20
 """Bytes. A header of ours is some thousands; one of many millions would take hundreds of megabytes as objects."""
@@ -101,6 +102,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def read_torch_file(path: str | Path) -> dict[str, Any]:
     """What others saved by `torch.save`: tensors and plain containers. Anything else is refused, not executed.
 
+    Of a TorchScript archive, the tensors of its modules; its code is not looked at.
+
     Raises:
         MissingInput: there is no such file.
         UnsafeModelFile: it holds more than tensors.
@@ -109,6 +112,8 @@ def read_torch_file(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise MissingInput(f"there is no checkpoint {path}")
+    if is_torchscript(path):
+        return dict(read_torchscript(path))
     size = path.stat().st_size
     try:
         with warnings.catch_warnings():

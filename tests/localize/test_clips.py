@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from muybridge.data.localization import KeyFrameSampling
-from muybridge.localize.clips import KeyClips, scaled_picture
+from muybridge.data.localization import KeyFrameSampling, scaled_picture
+from muybridge.localize.clips import KeyClips
 from tests.media.numbered_clips import HEIGHT, WIDTH, number_in, picture_of
 
 

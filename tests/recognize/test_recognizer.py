@@ -15,7 +15,7 @@ from muybridge.artifacts import Artifact
 from muybridge.data.clips.dataset import load_views
 from muybridge.data.clips.sampling import SamplingConfig, ViewConfig, normalize
 from muybridge.data.label_maps import LabelMap
-from muybridge.errors import InputError, MissingInput, ModelError, ModelMismatch, OptionError, UnsafeModelFile
+from muybridge.errors import InputError, ModelError, ModelMismatch, OptionError
 from muybridge.media.sources import Source
 from muybridge.media.video_reader import Frame, VideoReader
 from muybridge.models.st_adapter.sets import trained_state
@@ -31,7 +31,6 @@ from muybridge.recognize.windows import (
     window_predictions,
 )
 from tests.media.numbered_clips import number_in, write_clip
-from tests.models.st_adapter.test_checkpoint import PlainModel
 
 SAMPLING = SamplingConfig(frames=4, rate=5.0, size=(32, 48))
 
@@ -423,65 +422,3 @@ def test_windows_must_make_sense():
     for wrong in ({"window_seconds": 0.0}, {"step_seconds": -1.0}, {"window_seconds": 1.0, "step_seconds": 2.0}):
         with pytest.raises(OptionError):
             WindowConfig(**wrong)
-
-
-# ---- the authors' checkpoints ----
-
-
-def test_a_checkpoint_that_would_execute_code_is_refused(tmp_path):
-    torch.save({"model": {"weight": torch.zeros(1), "hook": print}}, tmp_path / "evil.pth")
-    with pytest.raises(UnsafeModelFile, match="execute code"):
-        Recognizer.from_authors_checkpoint(tmp_path / "evil.pth", LabelMap(("a",), (0,)))
-
-
-OPTIONS = {"depth": 3, "embed_dim": 64, "num_heads": 1, "img_size": 48}
-
-
-def test_a_checkpoint_of_the_authors_becomes_a_model_file(tmp_path, film):
-    theirs = PlainModel(blocks=3, attention=False, kernel=(3, 1, 1)).eval()
-    names = [f"class {number}" for number in range(5)]
-    torch.save({"model": theirs.state_dict()}, tmp_path / "whole.pth")
-    sampling = SamplingConfig(stride=16, size=(48, 48))
-    ours = Recognizer.from_authors_checkpoint(
-        tmp_path / "whole.pth", names, sampling=sampling, device="cpu", **OPTIONS
-    )
-    with torch.no_grad():
-        wanted = theirs(normalize(load_views(film, ours.sampling), ours.sampling)).softmax(-1)[0]
-    torch.testing.assert_close(ours(film).probabilities, wanted, rtol=0, atol=1e-4)
-
-    # The usual file: trained tensors only, beside CLIP's own.
-    state = theirs.state_dict()
-    trained = {name: tensor for name, tensor in state.items() if "adapter" in name or name.startswith("fc.")}
-    torch.save(trained, tmp_path / "trained.pth")
-    torch.save({f"visual.{n}": t for n, t in state.items() if n not in trained}, tmp_path / "clip.pth")
-    apart = Recognizer.from_authors_checkpoint(
-        tmp_path / "trained.pth",
-        names,
-        clip_weights=tmp_path / "clip.pth",
-        sampling=sampling,
-        device="cpu",
-        **OPTIONS,
-    )
-    torch.testing.assert_close(apart(film).probabilities, wanted, rtol=0, atol=1e-4)
-    apart.save(tmp_path / "model.safetensors")
-    again = Recognizer.from_pretrained(
-        tmp_path / "model.safetensors", backbone_weights=tmp_path / "clip.pth", device="cpu"
-    )
-    torch.testing.assert_close(again(film).probabilities, apart(film).probabilities, rtol=0, atol=0)
-
-
-def test_the_authors_recipe_is_the_default_of_their_checkpoints(tmp_path):
-    torch.save(PlainModel(blocks=3, attention=False, kernel=(3, 1, 1)).state_dict(), tmp_path / "whole.pth")
-    sampling = Recognizer.from_authors_checkpoint(tmp_path / "whole.pth", list("abcde"), **OPTIONS).sampling
-    assert (sampling.frames, sampling.stride, sampling.size, sampling.interpolation) == (8, 16, (224, 224), "bicubic")
-    assert sampling.mean == pytest.approx((0.48145466, 0.4578275, 0.40821073))  # OpenAI CLIP's
-    assert sampling.std == pytest.approx((0.26862954, 0.26130258, 0.27577711))
-
-
-def test_labels_of_an_authors_checkpoint_must_be_as_many_as_its_classes(tmp_path):
-    theirs = PlainModel(blocks=3, attention=False, kernel=(3, 1, 1))
-    torch.save(theirs.state_dict(), tmp_path / "whole.pth")
-    with pytest.raises(ModelMismatch, match="5 classes, but 2 labels"):
-        Recognizer.from_authors_checkpoint(tmp_path / "whole.pth", ["a", "b"], **OPTIONS)
-    with pytest.raises(MissingInput, match=r"nowhere\.pth"):
-        Recognizer.from_authors_checkpoint(tmp_path / "nowhere.pth", ["a", "b"])

@@ -14,13 +14,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as pictures
 
 from muybridge.data.annotations.table import NO_LABEL, Annotations
 from muybridge.data.feature_bank import FeatureBank
 from muybridge.data.label_maps import LabelMap
-from muybridge.data.options import BankSpan, BoxAugmentation
+from muybridge.data.options import BankSpan, BoxAugmentation, Preprocessing
 from muybridge.data.sampling import Draw
 from muybridge.data.video_files import VideoFile
 from muybridge.errors import AnnotationError, OptionError
@@ -29,6 +32,8 @@ from muybridge.models.boxes import clip_boxes_xyxy, flip_boxes_xyxy, has_area_xy
 
 Floats = NDArray[np.float32]
 RGB = tuple[float, float, float]
+# Frames a second that the authors' code brings every film to.
+AUTHORS_RATE = 30.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,9 @@ class KeyFrameSampling:
         multiple: both sides are rounded to a multiple of this many pixels, which image transformers need.
         mean: subtracted from RGB in [0, 1].
         std: RGB is divided by it afterwards.
+        preprocessing: "own", or "authors": the arithmetic of the code that ACAR-Net's authors released, for models
+            that were trained by it. Films are brought to 30 frames a second, each frame to the nearest place, and
+            pictures scaled by Pillow's bilinear filter, the longer side rounded down.
     """
 
     frames: int = 32
@@ -50,6 +58,7 @@ class KeyFrameSampling:
     multiple: int = 1
     mean: RGB = (0.45, 0.45, 0.45)
     std: RGB = (0.225, 0.225, 0.225)
+    preprocessing: Preprocessing = "own"
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):  # JSON hands lists back
@@ -59,21 +68,53 @@ class KeyFrameSampling:
                 raise OptionError(f"{name}={getattr(self, name)} is too small. Choose 1 or more.")
         if not self.rate > 0:
             raise OptionError(f"rate={self.rate} is no number of frames a second. Choose one above 0, such as 15.")
+        if self.preprocessing not in ("own", "authors"):
+            raise OptionError(f"preprocessing={self.preprocessing!r} is unknown. Choose one of: own, authors.")
+
+    @property
+    def as_authors(self) -> bool:
+        """Whether the arithmetic is that of the authors' code."""
+        return self.preprocessing == "authors"
 
     @property
     def seconds_ahead(self) -> float:
         """How far a clip reaches beyond its key frame."""
-        return (self.frames - 1 - self.frames // 2) / self.rate
+        later = 0.5 / AUTHORS_RATE if self.as_authors else 0.0
+        return (self.frames - 1 - self.frames // 2) / self.rate + later
 
     def seconds(self, key_seconds: float) -> NDArray[np.float64]:
         """Times (T,) of the frames around a key frame; those before the start or after the end repeat the edge."""
-        return key_seconds + (np.arange(self.frames) - self.frames // 2) / self.rate
+        around = (np.arange(self.frames) - self.frames // 2) / self.rate
+        if not self.as_authors:
+            return key_seconds + around
+        places = np.round((key_seconds + around) * AUTHORS_RATE)
+        # A place shows the last frame that is nearer to it than to the next: the one on display just before midway.
+        return (places + 0.5) / AUTHORS_RATE - 1e-5
 
     def size(self, width: int, height: int, *, scale: float = 1.0) -> tuple[int, int]:
         """(width, height) that frames of this size are scaled to."""
-        factor = self.short_side * scale / min(width, height)
         step = self.multiple
+        if self.as_authors:
+            short = round(self.short_side * scale)
+            columns, rows = (side * short // min(width, height) // step * step for side in (width, height))
+            return max(step, columns), max(step, rows)
+        factor = self.short_side * scale / min(width, height)
         return max(step, round(width * factor / step) * step), max(step, round(height * factor / step) * step)
+
+
+def scaled_picture(
+    image: NDArray[np.uint8], size: tuple[int, int], *, preprocessing: Preprocessing = "own"
+) -> Tensor:
+    """(H, W, 3) uint8 to (3, height, width) uint8 of `size`, (width, height)."""
+    same = (image.shape[1], image.shape[0]) == size
+    if preprocessing == "authors" and not same:
+        # A copy, since torch takes no array that may not be written.
+        image = np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+        same = True
+    picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    if same:
+        return picture
+    return pictures.resize(picture, [size[1], size[0]], InterpolationMode.BICUBIC, antialias=True)
 
 
 def normalize_clips(frames_BT3HW: Tensor, sampling: KeyFrameSampling, sizes: Sequence[tuple[int, int]]) -> Tensor:
@@ -270,19 +311,22 @@ def why_none_detected(frames: Sequence[KeyFrame], detections: Annotations, *, mi
     )
 
 
-def read_key_clip(file: VideoFile, seconds: NDArray[np.float64], size: tuple[int, int]) -> Tensor:
+def read_key_clip(
+    file: VideoFile, seconds: NDArray[np.float64], size: tuple[int, int], *, preprocessing: Preprocessing = "own"
+) -> Tensor:
     """Frames (T, 3, height, width) uint8 RGB on display at these times.
 
     Args:
         size: (width, height) to scale to.
+        preprocessing: "own" scales while reading, which is the quickest; see `KeyFrameSampling`.
 
     Raises:
         InputError: the file cannot be read.
     """
-    with VideoReader(file.path, size=size) as reader:
-        wanted = [Fraction(s).limit_denominator(1_000_000) for s in seconds.tolist()]
+    wanted = [Fraction(s).limit_denominator(1_000_000) for s in seconds.tolist()]
+    with VideoReader(file.path, size=None if preprocessing == "authors" else size) as reader:
         frames = [frame.image for frame in reader.frames_at_seconds(wanted)]
-    return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
+    return torch.stack([scaled_picture(image, size, preprocessing=preprocessing) for image in frames])
 
 
 NO_AUGMENTATION = BoxAugmentation(jitter=0.0, flip=False, scales=(1.0, 1.0))
@@ -328,7 +372,8 @@ class BoxesDataset(Dataset[dict[str, Tensor]]):
         random = np.random.default_rng(draw.seed)
         scale = float(random.uniform(*how.scales))
         size = self.sampling.size(frame.file.width, frame.file.height, scale=scale)
-        clip = read_key_clip(frame.file, self.sampling.seconds(frame.seconds), size)
+        times = self.sampling.seconds(frame.seconds)
+        clip = read_key_clip(frame.file, times, size, preprocessing=self.sampling.preprocessing)
         boxes = torch.from_numpy(frame.boxes)
         if how.jitter:
             generator = torch.Generator().manual_seed(int(random.integers(2**62)))

@@ -10,6 +10,7 @@ from muybridge.errors import OptionError
 from muybridge.options import HIDDEN, PLAIN, Seconds
 
 Range = tuple[float, float]
+Preprocessing = Literal["own", "authors"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ class SamplingConfig(FrameChoice):
         interpolation: how pictures are scaled: nearest, bilinear or bicubic.
         mean: subtracted from RGB in [0, 1].
         std: RGB is divided by it afterwards.
+        preprocessing: "own", or "authors": the arithmetic of the code that ST-Adapter's authors released, for models
+            that were trained by it. Pictures are scaled without antialiasing and not rounded to whole numbers, sides
+            and places of crops are rounded down, and segments are counted in frames of the file.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -57,6 +61,7 @@ class SamplingConfig(FrameChoice):
     interpolation: str = "bicubic"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    preprocessing: Preprocessing = "own"
 
     def __post_init__(self) -> None:
         for name in ("size", "mean", "std"):  # JSON hands lists back
@@ -73,6 +78,18 @@ class SamplingConfig(FrameChoice):
             raise OptionError(
                 f"interpolation={self.interpolation!r} is unknown. Choose one of: nearest, bilinear, bicubic."
             )
+        if self.preprocessing not in ("own", "authors"):
+            raise OptionError(f"preprocessing={self.preprocessing!r} is unknown. Choose one of: own, authors.")
+
+    @property
+    def as_authors(self) -> bool:
+        """Whether the arithmetic is that of the authors' code."""
+        return self.preprocessing == "authors"
+
+    @property
+    def counts_frames(self) -> bool:
+        """Whether a file's frames are chosen by their numbers, and not by time."""
+        return self.as_authors if self.mode == "segments" else self.stride is not None
 
     @property
     def span_seconds(self) -> float | None:

@@ -8,20 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as pictures
 
-from muybridge.data.localization import KeyFrameSampling
+from muybridge.data.localization import KeyFrameSampling, scaled_picture
 
 RGB = NDArray[np.uint8]
-
-
-def scaled_picture(image: RGB, size: tuple[int, int]) -> Tensor:
-    """(H, W, 3) uint8 to (3, height, width) uint8 of `size`, (width, height)."""
-    picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-    if (image.shape[1], image.shape[0]) == size:
-        return picture
-    return pictures.resize(picture, [size[1], size[0]], InterpolationMode.BICUBIC, antialias=True)
 
 
 @dataclass(eq=False)
@@ -95,7 +85,7 @@ class KeyClips:
         for clip in self._waiting:
             while len(clip.pictures) < len(clip.wanted) and clip.wanted[len(clip.pictures)] < until - 1e-9:
                 if picture is None:
-                    picture = scaled_picture(self._shown, self._size)
+                    picture = scaled_picture(self._shown, self._size, preprocessing=self.sampling.preprocessing)
                 clip.pictures.append(picture)
         complete: list[KeyClip] = []
         while self._waiting and len(self._waiting[0].pictures) == len(self._waiting[0].wanted):

@@ -4,8 +4,9 @@ frames ── people (a detector and a tracker, or boxes from a file) ── cli
 """
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from torch import Tensor
 from muybridge.artifacts import Artifact, push_to_hub
 from muybridge.data.annotations.table import Annotations
 from muybridge.data.feature_bank import FeatureBankReader, FeatureBankWriter, StreamFeatureBank
-from muybridge.data.label_maps import LabelMap
+from muybridge.data.label_maps import AVA_POSES, LabelMap
 from muybridge.data.localization import BankSpan, KeyFrameSampling, normalize_clips
 from muybridge.devices import PeopleMemory, choose_device, memory_bytes
 from muybridge.errors import ModelMismatch, OptionError
@@ -49,6 +50,10 @@ from muybridge.weight_files import read_torch_file
 Precision = Literal["float32", "bfloat16"]
 # Of a clip's pixels alone, as numbers of 32 bits.
 _BYTES_A_VALUE = 4
+# ACAR-Net's authors show their network detections scored so high, and nobody else.
+_AUTHORS_SCORE = 0.85
+# Outputs of a network for AVA: the evaluated classes, or all of them.
+_AVA_CLASSES = (60, 80)
 
 
 class Localizer(VideoLocalizer):
@@ -69,6 +74,8 @@ class Localizer(VideoLocalizer):
         bank_span: what is read of a feature bank; None for a model that reads none.
         bank_writer: the localizer that writes this one's banks.
         views: how often and how each clip is seen.
+        actor_score: people found with a lower score are not shown to the network: nothing is related to them, and
+            their own actions stay unknown, NaN.
         provenance: data, steps and plan of the training.
         scores: measured figures by name.
     """
@@ -88,6 +95,7 @@ class Localizer(VideoLocalizer):
         device: str = "auto",
         precision: Precision = "float32",
         views: TestViews = ONE_VIEW,
+        actor_score: float = 0.0,
         provenance: Mapping[str, Any] | None = None,
         scores: Mapping[str, Any] | None = None,
     ) -> None:
@@ -109,7 +117,7 @@ class Localizer(VideoLocalizer):
             available=memory_bytes(self.device),
             remedy="Choose such as 224 256 320",
         )
-        self.precision = precision
+        self.precision, self.actor_score = precision, actor_score
         self.provenance, self.scores = dict(provenance or {}), dict(scores or {})
 
     # ---- making one ----
@@ -162,6 +170,7 @@ class Localizer(VideoLocalizer):
             device=device,
             precision=precision,
             views=views,
+            actor_score=opened.actor_score,
             provenance=opened.file.provenance,
             scores=opened.file.scores,
         )
@@ -173,6 +182,8 @@ class Localizer(VideoLocalizer):
         labels: LabelMap | Sequence[str],
         *,
         detector: str | Path | Detector | None = None,
+        sampling: KeyFrameSampling | None = None,
+        actor_score: float = _AUTHORS_SCORE,
         device: str = "auto",
         precision: Precision = "float32",
     ) -> "Localizer":
@@ -183,7 +194,10 @@ class Localizer(VideoLocalizer):
 
         Args:
             labels: the classes in the order of the checkpoint's outputs. Which exclude each other decides how logits
-                become probabilities: AVA's 13 poses do, which a bare list of names does not say.
+                become probabilities. A bare list of names does not say it; among AVA's 60 or 80, those that are
+                AVA's poses are taken to, and a warning is given where none is.
+            sampling: by default the authors', with their arithmetic (see `KeyFrameSampling.preprocessing`).
+            actor_score: by default the authors' too.
 
         Raises:
             MissingInput: there is no such file.
@@ -203,8 +217,9 @@ class Localizer(VideoLocalizer):
         return cls(
             network,
             config,
-            labels if isinstance(labels, LabelMap) else LabelMap(tuple(labels), tuple(range(len(labels)))),
-            slowfast_sampling(slowfast),
+            labels if isinstance(labels, LabelMap) else _with_poses(labels),
+            sampling or replace(slowfast_sampling(slowfast), preprocessing="authors"),
+            actor_score=actor_score,
             detector=detector,
             device=device,
             precision=precision,
@@ -221,6 +236,7 @@ class Localizer(VideoLocalizer):
             "sampling": asdict(self.sampling),
             "backbone": None if self.backbone is None else asdict(self.backbone),
             "bank": bank,
+            "actor_score": self.actor_score,
         }
         tensors = localizer_state(self.network)
         Artifact(TASK, self.config.to_json(), tensors, self.provenance, self.scores, contract).save(path)
@@ -342,8 +358,9 @@ class Localizer(VideoLocalizer):
 
             def append(seconds: float, clip: Tensor, people: People) -> NDArray[np.float32]:
                 nonlocal count
-                writer.append(seconds, self.first_order(clip, people.boxes), torch.from_numpy(people.boxes))
-                count += len(people)
+                boxes = people.boxes[self._is_shown(people)]
+                writer.append(seconds, self.first_order(clip, boxes), torch.from_numpy(boxes))
+                count += len(boxes)
                 return people.actions
 
             source = self.people(boxes, config)
@@ -354,7 +371,17 @@ class Localizer(VideoLocalizer):
 
     def _answer(self, seconds: float, clip: Tensor, people: People) -> NDArray[np.float32]:
         del seconds
-        return self.actions(clip, people.boxes)
+        return self.actions_of(people, clip)
+
+    def _is_shown(self, people: People) -> NDArray[np.bool_]:
+        return people.scores >= self.actor_score
+
+    def actions_of(self, people: People, clip_T3HW: Tensor, bank_maps: Tensor | None = None) -> NDArray[np.float32]:
+        """`actions` (n, K) of people found in a clip; NaN for those scored too low to be shown to the network."""
+        shown = self._is_shown(people)
+        actions = np.full((len(people), len(self.labels)), np.nan, np.float32)
+        actions[shown] = self.actions(clip_T3HW, people.boxes[shown], bank_maps)
+        return actions
 
     def _answer_with(self, bank: FeatureBankReader, ring: StreamFeatureBank | None) -> Answer:
         """Answers that read a bank's window; a stream's own entry comes into the ring first."""
@@ -363,9 +390,10 @@ class Localizer(VideoLocalizer):
         def answer(seconds: float, clip: Tensor, people: People) -> NDArray[np.float32]:
             if ring is not None and self.bank_writer is not None:
                 seen = resized(clip, self.bank_writer.sampling) if self.views.scales else clip
-                ring.append(seconds, self.bank_writer.first_order(seen, people.boxes), torch.from_numpy(people.boxes))
+                boxes = people.boxes[self.bank_writer._is_shown(people)]
+                ring.append(seconds, self.bank_writer.first_order(seen, boxes), torch.from_numpy(boxes))
             entries = bank.window(seconds, before=span.before, after=span.after)
-            return self.actions(clip, people.boxes, entries.maps)
+            return self.actions_of(people, clip, entries.maps)
 
         return answer
 
@@ -381,3 +409,18 @@ class Localizer(VideoLocalizer):
 
     def _memory(self, people: int) -> PeopleMemory:
         return PeopleMemory(people, self.device)
+
+
+def _with_poses(names: Sequence[str]) -> LabelMap:
+    """Bare names, numbered from 0; of AVA's classes the poses exclude each other."""
+    poses = tuple(column for column, name in enumerate(names) if name in AVA_POSES.values())
+    is_ava = len(names) in _AVA_CLASSES
+    known = is_ava and len(poses) >= len(AVA_POSES) - 1  # the evaluated classes lack one of them
+    if is_ava and not known:
+        warnings.warn(
+            f"{len(names)} classes speak of AVA, whose poses exclude each other, but these names are not AVA's: "
+            "every class is taken for itself. Give a LabelMap that says which exclude each other, such as "
+            "read_label_map(AVA's list)",
+            stacklevel=3,
+        )
+    return LabelMap(tuple(names), tuple(range(len(names))), (poses,) if known else ())

@@ -22,6 +22,7 @@ TASK = "localize"
 BUILT_IN = {"people_actions": "localizer.safetensors"}
 
 _SAMPLING_LIMITS = Fields(
+    later=("preprocessing",),
     frames=Within(1, 4096),
     rate=Within(0.001, 1000),
     short_side=Within(8, 4096),
@@ -56,6 +57,7 @@ class _Contract:
     sampling: Annotated[KeyFrameSampling, _SAMPLING_LIMITS]
     backbone: _Backbone | None
     bank: _Bank | None
+    actor_score: Annotated[float, Within(0, 1)] = 0.0  # files from before there was a choice show everybody
 
     def __post_init__(self) -> None:
         frames, side = self.sampling.frames, self.sampling.short_side
@@ -74,6 +76,7 @@ class LocalizerFile:
         backbone: the image model that it stands on; None for SlowFast.
         bank_span: what is read of a feature bank; None for a model that reads none.
         bank_model: who writes it.
+        actor_score: the least score of people that the network is shown.
     """
 
     file: ModelFile
@@ -82,6 +85,7 @@ class LocalizerFile:
     backbone: BackboneIdentity | None
     bank_span: BankSpan | None
     bank_model: str
+    actor_score: float
     _contract: _Contract
 
     @classmethod
@@ -90,7 +94,9 @@ class LocalizerFile:
         file = open_model(find_model(name_or_path, built_in=BUILT_IN, task=TASK), task=TASK)
         source = str(file.path)
         config = NetworkConfig.from_json(file.architecture, source=source)
-        contract = build(_Contract, file.contract, source=source, at="contract")
+        contract = build(
+            _Contract, file.contract, source=source, at="contract", fields=Fields(later=("actor_score",))
+        )
         classes = config.head.num_classes
         if not len(contract.labels) == len(contract.ids) == classes:
             raise ModelError(
@@ -105,7 +111,8 @@ class LocalizerFile:
             options = checked_options(about.options, source=source)
             identity = BackboneIdentity(about.name, about.source, about.hash, options)
         span = None if bank is None else BankSpan(bank.before, bank.after)
-        return cls(file, config, contract.sampling, identity, span, "" if bank is None else bank.model, contract)
+        writer = "" if bank is None else bank.model
+        return cls(file, config, contract.sampling, identity, span, writer, contract.actor_score, contract)
 
     def labels(self) -> LabelMap:
         """The classes. Worth asking for only when the file was found to fit its head."""

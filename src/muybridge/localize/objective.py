@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from muybridge.data.localization import KeyFrameSampling, normalize_clips
+from muybridge.data.localization import AUTHORS_RATE, KeyFrameSampling, normalize_clips
 from muybridge.errors import ModelError, ModelMismatch, OptionError
 from muybridge.localize.options import SLOWFAST_TRUNKS, LocalizerConfig
 from muybridge.models.acar.actors import Actors, BankWindow, ContextMap, Grouping
@@ -26,7 +26,6 @@ from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 from muybridge.pretrained import BackboneIdentity, load_backbone
 from muybridge.schema import Fields, Within, build
 
-_SOURCE_RATE = 30.0  # frames a second that SlowFast's frame_step counts
 _LARGEST_WEIGHT = 20.0
 # Channels of a head by those of its trunk, from so many on; the first as published.
 _REDUCED = ((2048, 1024), (512, 256), (0, 128))
@@ -216,7 +215,7 @@ def slowfast_sampling(slowfast: SlowFastConfig) -> KeyFrameSampling:
     """What a SlowFast trunk is shown around a key frame."""
     return KeyFrameSampling(
         frames=slowfast.frames,
-        rate=_SOURCE_RATE / slowfast.frame_step,
+        rate=AUTHORS_RATE / slowfast.frame_step,
         short_side=slowfast.short_side,
         mean=_shares(slowfast.mean),
         std=_shares(slowfast.std),

@@ -139,7 +139,7 @@ class PeopleSearch:
     def _doing(self, result: LocalizeResult) -> list[str]:
         columns = [result.labels.names.index(action) for action in self.choice.actions]
         most = max(
-            (float(np.nanmax(key.people.actions[:, columns])) for key in result.key_frames if len(key.people)),
+            (float(np.nan_to_num(key.people.actions[:, columns]).max(initial=0.0)) for key in result.key_frames),
             default=0.0,
         )
         if not columns or most >= self.choice.threshold:

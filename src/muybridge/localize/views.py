@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+import torch
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as pictures
 
-from muybridge.data.localization import KeyFrameSampling
+from muybridge.data.localization import KeyFrameSampling, scaled_picture
 from muybridge.localize.options import TestViews
 from muybridge.models.boxes import flip_boxes_xyxy
 
@@ -51,4 +50,6 @@ def resized(clip_T3HW: Tensor, sampling: KeyFrameSampling) -> Tensor:
     columns, rows = sampling.size(width, height)
     if (rows, columns) == (height, width):
         return clip_T3HW
-    return pictures.resize(clip_T3HW, [rows, columns], InterpolationMode.BICUBIC, antialias=True)
+    images = clip_T3HW.permute(0, 2, 3, 1).cpu().numpy()
+    how = sampling.preprocessing
+    return torch.stack([scaled_picture(image, (columns, rows), preprocessing=how) for image in images])

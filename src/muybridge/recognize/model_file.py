@@ -23,6 +23,7 @@ TASK = "recognize"
 BUILT_IN = {"camera": "camera.safetensors", "stage_actions": "stage_actions.safetensors"}
 
 _SAMPLING_LIMITS = Fields(
+    later=("preprocessing",),
     frames=Within(1, 4096),
     rate=Within(0.001, 1000),
     stride=Within(1, 10_000),

@@ -4,9 +4,10 @@ path or uint8 RGB ── sample T frames ── crops (views) ── normalise �
 """
 
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -32,11 +33,24 @@ from muybridge.pretrained import BackboneIdentity, load_backbone, reload_backbon
 from muybridge.recognize.model_file import TASK, RecognizerFile
 from muybridge.weight_files import printable, read_torch_file
 
-CLIP_TOWER = "vit_base_patch16_clip_quickgelu_224"
+# OpenAI's CLIP by the channels of its image tower. Without the tag, the names stand for other weights of that shape.
+CLIP_TOWERS = {768: "vit_base_patch16_clip_quickgelu_224.openai", 1024: "vit_large_patch14_clip_quickgelu_224.openai"}
 
 RGB = NDArray[np.uint8]
 Clip = str | Path | RGB | Tensor
 Precision = Literal["float32", "bfloat16"]
+Recipe = Literal["kinetics", "something-something"]
+
+_CLASSES_OF_RECIPES: dict[int, Recipe] = {400: "kinetics", 174: "something-something"}
+
+
+def recipe_of_authors(recipe: Recipe) -> tuple[SamplingConfig, ViewConfig]:
+    """How ST-Adapter's authors test (arXiv 2206.13559, section 4), but for size, mean and deviation."""
+    if recipe == "kinetics":
+        return SamplingConfig(frames=8, stride=16, preprocessing="authors"), ViewConfig(temporal=3, spatial=1)
+    if recipe == "something-something":
+        return SamplingConfig(frames=8, mode="segments", preprocessing="authors"), ViewConfig(temporal=1, spatial=3)
+    raise OptionError(f"recipe={recipe!r} is unknown. Choose one of: kinetics, something-something.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,9 +196,11 @@ class Recognizer:
         path: str | Path,
         labels: LabelMap | Sequence[str],
         *,
-        backbone: str = CLIP_TOWER,
-        clip_weights: Path | None = None,
+        backbone: str | None = None,
+        clip_weights: str | Path | None = None,
+        recipe: Recipe | None = None,
         sampling: SamplingConfig | None = None,
+        views: ViewConfig | None = None,
         device: str = "auto",
         **backbone_options: Any,
     ) -> "Recognizer":
@@ -192,10 +208,15 @@ class Recognizer:
 
         Args:
             labels: the classes in the order of the checkpoint's training, which does not name them.
-            backbone: timm's name of the CLIP tower; its "quickgelu" form is the one the authors used.
-            clip_weights: OpenAI CLIP's state dict, where the checkpoint holds trained tensors only. Without it, and
-                without a tower in the checkpoint, timm's weights of the name are taken.
-            sampling: by default 8 frames, every 16th of the file, as the authors' recipe for Kinetics.
+            backbone: timm's name of the image tower; by default OpenAI's ViT-B/16 or L/14, by the adapters' width.
+            clip_weights: OpenAI CLIP as its authors publish it (a TorchScript archive, of which no code is run) or
+                its state dict, where the checkpoint holds trained tensors only. Without it, and without a tower in
+                the checkpoint, timm's weights of the name are taken.
+            recipe: how the authors trained and tested it: "kinetics" (8 frames, every 16th of the file, 3 stretches
+                of time) or "something-something" (one frame of each of 8 parts, 3 crops). None takes the one whose
+                number of classes it is, 400 or 174, else "kinetics". A warning tells what was assumed, or that the
+                number of classes speaks for the other one.
+            sampling, views: in place of the recipe's, for a checkpoint of 16 or 32 frames for instance.
             backbone_options: handed to timm.
 
         Raises:
@@ -210,6 +231,8 @@ class Recognizer:
         )
         if len(labels) != imported.num_classes:
             raise ModelMismatch(f"{path} has {imported.num_classes} classes, but {len(labels)} labels were given")
+        recipe = _chosen_recipe(recipe, imported.num_classes, says=sampling is None)
+        backbone = _openai_tower(backbone, imported.state)
         if imported.backbone:
             tower = create_backbone(backbone, pretrained=False, **backbone_options)
             load_backbone_state(tower, imported.backbone, source=str(clip_weights or path))
@@ -220,9 +243,16 @@ class Recognizer:
         model = VideoViT(tower, imported.num_classes, adapters=imported.config, readout="class_token")
         load_imported(model, imported)
         seen = backbone_input(tower)
-        sampling = sampling or SamplingConfig(stride=16, size=(seen.height, seen.width), mean=seen.mean, std=seen.std)
+        theirs, their_views = recipe_of_authors(recipe)
+        theirs = replace(theirs, size=(seen.height, seen.width), mean=seen.mean, std=seen.std)
         return cls(
-            model, labels, sampling, backbone=identity, device=device, provenance={"imported_from": Path(path).name}
+            model,
+            labels,
+            sampling or theirs,
+            views=views or (ViewConfig() if sampling else their_views),
+            backbone=identity,
+            device=device,
+            provenance={"imported_from": Path(path).name} | ({} if sampling else {"recipe": recipe}),
         )
 
     def with_adapters(self, name_or_path: str | Path) -> "Recognizer":
@@ -438,3 +468,36 @@ def _moved(model: VideoViT, device: torch.device) -> VideoViT:
         if any(tensor.device != device for tensor in (*part.parameters(), *part.buffers())):
             part.to(device)
     return model
+
+
+def _chosen_recipe(recipe: Recipe | None, num_classes: int, *, says: bool) -> Recipe:
+    """The recipe of a checkpoint; where it decides anything, a warning tells what was assumed or speaks against."""
+    likely = _CLASSES_OF_RECIPES.get(num_classes)
+    chosen = recipe or likely or "kinetics"
+    sampling, views = recipe_of_authors(chosen)
+    if says and recipe is None:
+        described = f"{sampling.frames} frames, " + (
+            "one of each equal part" if sampling.mode == "segments" else f"every {sampling.stride}-th of the file"
+        )
+        warnings.warn(
+            f"the recipe of {chosen} was assumed for these {num_classes} classes: {described}, {views.temporal} "
+            f"views in time, {views.spatial} in space. If that is right, say recipe={chosen!r}; else give sampling "
+            "and views",
+            stacklevel=3,
+        )
+    elif says and likely not in (None, chosen):
+        warnings.warn(
+            f"{num_classes} classes are those of {likely}, but the recipe of {chosen} was asked for. Frames would be "
+            "chosen otherwise than in the checkpoint's training",
+            stacklevel=3,
+        )
+    return chosen
+
+
+def _openai_tower(name: str | None, adapters: Mapping[str, Tensor]) -> str:
+    """The tower's name with the tag of OpenAI's weights, where none is given."""
+    if name is None:
+        width = next(tensor for key, tensor in adapters.items() if key.endswith(".down.weight")).shape[1]
+        return CLIP_TOWERS.get(width, CLIP_TOWERS[768])
+    tagged = f"{name}.openai"
+    return tagged if tagged in CLIP_TOWERS.values() else name

@@ -18,8 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from muybridge.data.localization import scaled_picture
 from muybridge.errors import OptionError
-from muybridge.localize.clips import scaled_picture
 from muybridge.localize.localizer import Localizer
 from muybridge.localize.results import Moment, People, between
 from muybridge.media.images import resize_image
@@ -232,9 +232,9 @@ class ActionPart:
         clip: list[torch.Tensor] = []
         for shown in self._history.at(sampling.seconds(key).tolist()):
             if id(shown) not in scaled:  # a slow film shows one frame at several of the moments
-                scaled[id(shown)] = scaled_picture(shown.image, size)
+                scaled[id(shown)] = scaled_picture(shown.image, size, preprocessing=sampling.preprocessing)
             clip.append(scaled[id(shown)])
-        actions = self._localizer.actions(torch.stack(clip), people.boxes)
+        actions = self._localizer.actions_of(people, torch.stack(clip))
         return Moment(key, People(people.boxes, people.ids, people.scores, actions))
 
 

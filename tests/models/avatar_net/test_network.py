@@ -104,7 +104,41 @@ def test_statistics_are_of_the_population():
     mean, deviation = channel_statistics(features)
     reference = features.numpy().astype(np.float64)
     np.testing.assert_allclose(mean[..., 0, 0], reference.mean((2, 3)), atol=1e-6)
-    np.testing.assert_allclose(deviation[..., 0, 0], np.sqrt(reference.var((2, 3)) + 1e-5), atol=1e-6)
+    np.testing.assert_allclose(deviation[..., 0, 0], reference.std((2, 3)), atol=1e-6)
+
+
+def test_fusions_have_the_authors_epsilons_at_channels_that_hardly_change():
+    """1e-10 beside the content's variance, nothing beside the style's; 1e-7 in the decorator's per-channel form."""
+    random = np.random.default_rng(0)
+    content = (3 + random.standard_normal((1, 4, 6, 7)) * np.array([1, 1e-3, 2e-5, 0])[:, None, None]).astype(
+        np.float32
+    )
+    style = (5 + random.standard_normal((1, 4, 5, 4)) * np.array([2, 1e-3, 1e-2, 0])[:, None, None]).astype(
+        np.float32
+    )
+    x, s = content.astype(np.float64), style.astype(np.float64)
+    x_mean, x_variance = x.mean((2, 3), keepdims=True), x.var((2, 3), keepdims=True)
+    expected = (x - x_mean) / np.sqrt(x_variance + 1e-10) * s.std((2, 3), keepdims=True) + s.mean(
+        (2, 3), keepdims=True
+    )
+    found = impose_statistics(torch.from_numpy(content), channel_statistics(torch.from_numpy(style), 0.0))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-4)
+    whitening = fit_whitening(torch.from_numpy(x[0]), "adain")
+    np.testing.assert_allclose(
+        whitening.forward(torch.from_numpy(x[0])),
+        ((x - x_mean) / np.sqrt(x_variance + 1e-7))[0],
+        rtol=1e-9,
+        atol=1e-12,
+    )
+    np.testing.assert_allclose(whitening.colour.diagonal(), x.std((2, 3))[0], rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 123.4567])
+def test_a_channel_that_never_changes_stays_so(value):
+    """Its mean's last digit, divided by a deviation of nothing, would be noise."""
+    features = torch.full((1, 1, 37, 53), value)
+    imposed = impose_statistics(features, (torch.tensor(7.0), torch.tensor(40.0)))
+    assert torch.equal(imposed, torch.full_like(imposed, 7.0))
 
 
 def test_imposed_statistics_are_the_targets():

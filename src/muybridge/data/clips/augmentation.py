@@ -21,6 +21,7 @@ def augment(
     """A clip (T, 3, H, W) uint8 augmented and at the model's size, and whether it was mirrored."""
     if config.crop == "center":
         clip = crop_views(frames, sampling)[0]
+        clip = clip.round().clamp(0, 255).to(torch.uint8) if clip.is_floating_point() else clip
     elif config.crop == "random_resized":
         clip = _resized_crop(frames, config, sampling, random)
     else:
@@ -67,4 +68,6 @@ def _resized_crop(
         w, h = min(width, round(height * target)), min(height, round(width / target))
     top, left = int(random.integers(0, height - h + 1)), int(random.integers(0, width - w + 1))
     interpolation = InterpolationMode(sampling.interpolation)
-    return pictures.resized_crop(frames, top, left, h, w, list(sampling.size), interpolation, antialias=True)
+    return pictures.resized_crop(
+        frames, top, left, h, w, list(sampling.size), interpolation, antialias=not sampling.as_authors
+    )

@@ -69,8 +69,8 @@ def read_clip(
     reader = open_clip(path)
     try:
         first, last = _bounds(reader, path, start, end)
-        if config.mode == "dense" and config.stride is not None:
-            frames = _by_stride(reader, config, first, last, random, view)
+        if config.counts_frames:
+            frames = _by_number(reader, config, first, last, random, view)
         else:
             seconds = sample_seconds(config, first, last, random=random, view=view)
             frames = [frame.image for frame in reader.frames_at_seconds([float(s) for s in seconds])]
@@ -112,7 +112,7 @@ def _readable_until(reader: FrameSource, duration: float) -> float:
     return there if lacks_both else duration
 
 
-def _by_stride(
+def _by_number(
     reader: FrameSource,
     config: SamplingConfig,
     first: float,
@@ -138,7 +138,8 @@ def load_views(
     start: float | None = None,
     end: float | None = None,
 ) -> Tensor:
-    """What a test sees of a clip: (temporal * spatial, T, 3, height, width) uint8, the same at every call.
+    """What a test sees of a clip: (temporal * spatial, T, 3, height, width) uint8, the same at every call; float32
+    with the authors' preprocessing, see `crop_views`.
 
     Args:
         source: a video file, a folder of frames, or frames (N, H, W, 3) uint8, which are taken to be evenly spread
@@ -150,7 +151,7 @@ def load_views(
     """
     views = views or ViewConfig()
     found: list[Tensor] = []
-    for place in temporal_views(views.temporal):
+    for place in temporal_views(views.temporal, preprocessing=config.preprocessing):
         if isinstance(source, str | Path):
             frames = read_clip(Path(source), config, start=start, end=end, view=place)
         else:
@@ -162,9 +163,11 @@ def load_views(
 def _pick(source: Pictures | Tensor, config: SamplingConfig, view: float) -> Tensor:
     frames = as_frames(source)
     count = len(frames)
-    if count <= config.frames:
+    if config.as_authors and config.counts_frames:
+        chosen = sample_indices(config, 0, count, view=view)
+    elif count <= config.frames:
         chosen = np.minimum(np.arange(config.frames), count - 1)
-    elif config.mode == "dense" and config.stride is not None:
+    elif config.counts_frames:
         chosen = sample_indices(config, 0, count, view=view)
     else:
         chosen = ((np.arange(config.frames) + view * 0.999) * count / config.frames).astype(np.int64)

@@ -72,7 +72,7 @@ class PrefixCache:
         if identity.dtype not in _STORED:
             raise OptionError(f"{identity.dtype} cannot be cached. Choose float32, float16 or bfloat16.")
         self.folder, self.identity = folder, identity
-        self.places = temporal_views(views)
+        self.places = temporal_views(views, preprocessing=identity.sampling.preprocessing)
         described = asdict(identity) | {"dtype": _STORED[identity.dtype]}
         self._common = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
         self._of_file: dict[Path, str] = {}

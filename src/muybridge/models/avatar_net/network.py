@@ -27,7 +27,9 @@ VGG19_WIDTHS = (64, 128, 256, 512)
 Statistics = tuple[Tensor, Tensor]  # mean and standard deviation, each (C,) or (B, C, 1, 1)
 
 _EIGENVALUE_FLOOR = 1e-5
-_VARIANCE_EPSILON = 1e-5
+# As in the authors' code: added to the variance of what is normalised, not to that of what gives the statistics.
+_VARIANCE_EPSILON = 1e-10
+_ADAIN_EPSILON = 1e-7
 # How far beyond an output location a stage sees, in its input's locations. The encoder: 2 convolutions and a pooling
 # at stride 1, the same at stride 2, 4 convolutions at stride 4, one at stride 8, rounded up to whole strides.
 _ENCODER_HALO = 40
@@ -150,10 +152,12 @@ def _upsampling() -> nn.Upsample:
 # --- statistics and projections ---
 
 
-def channel_statistics(features_BCHW: Tensor) -> Statistics:
-    """Mean and population standard deviation over space, in float32, each (B, C, 1, 1)."""
-    variance, mean = torch.var_mean(features_BCHW.float(), dim=(2, 3), correction=0, keepdim=True)
-    return mean, (variance + _VARIANCE_EPSILON).sqrt()
+def channel_statistics(features_BCHW: Tensor, epsilon: float = _VARIANCE_EPSILON) -> Statistics:
+    """Mean and root of (population variance + epsilon) over space, in float32, each (B, C, 1, 1)."""
+    first = features_BCHW[:, :, :1, :1].float()
+    # Counted from one of the values: a channel that never changes then has exactly that mean and no deviation.
+    variance, mean = torch.var_mean(features_BCHW.float() - first, dim=(2, 3), correction=0, keepdim=True)
+    return first + mean, (variance + epsilon).sqrt()
 
 
 def impose_statistics(features_BCHW: Tensor, target: Statistics, own: Statistics | None = None) -> Tensor:
@@ -162,8 +166,8 @@ def impose_statistics(features_BCHW: Tensor, target: Statistics, own: Statistics
     `own` are the statistics of the whole map where `features_BCHW` is only a tile of it.
     """
     mean, deviation = own if own is not None else channel_statistics(features_BCHW)
-    gain = target[1] / deviation
-    return (features_BCHW * gain + (target[0] - mean * gain)).to(features_BCHW.dtype)
+    # The mean is taken out first: the gain of a channel that hardly changes is large.
+    return ((features_BCHW - mean) * (target[1] / deviation) + target[0]).to(features_BCHW.dtype)
 
 
 def blend_statistics(parts: Sequence[tuple[float, Statistics]]) -> Statistics:
@@ -180,7 +184,7 @@ class Whitening:
     Attributes:
         mean: (C,).
         whiten: (C, C), symmetric; zero on the directions that were dropped.
-        colour: (C, C), its pseudo-inverse.
+        colour: (C, C), its pseudo-inverse, to a hair.
     """
 
     mean: Tensor
@@ -206,16 +210,15 @@ def fit_whitening(features_Chw: Tensor, projection: Projection = "zca") -> White
 
     Args:
         features_Chw: (C, h, w) float32 or float64.
-        projection: "zca" for U diag(s^-1/2) U^T, "adain" for the per-channel deviation alone.
+        projection: "zca" for U diag(s^-1/2) U^T, "adain" for the per-channel deviation alone, of every channel
+            however little it changes.
     """
     flat = features_Chw.flatten(1).double()
     mean = flat.mean(1)
     centred = flat - mean[:, None]
     if projection == "adain":
         variance = centred.square().mean(1)
-        kept = variance > _EIGENVALUE_FLOOR
-        deviation = torch.where(kept, variance, 1).sqrt()
-        whiten, colour = torch.diag(kept / deviation), torch.diag(kept * deviation)
+        whiten, colour = torch.diag((variance + _ADAIN_EPSILON).rsqrt()), torch.diag(variance.sqrt())
     else:
         values, vectors = torch.linalg.eigh(centred @ centred.T / flat.shape[1])
         kept = values > _EIGENVALUE_FLOOR
@@ -261,7 +264,7 @@ def encode_style(levels: Sequence[Tensor], projection: Projection = "zca") -> St
     """The style's side from the encoder's four levels of one picture, each (1, C, H, W)."""
     z = levels[3][0].float()
     whitening = fit_whitening(z, projection)
-    s1, s2, s3 = (channel_statistics(level) for level in levels[:3])
+    s1, s2, s3 = (channel_statistics(level, 0.0) for level in levels[:3])
     return StyleCode(whitening.forward(z), whitening.mean, whitening.colour, (s3, s2, s1), projection)
 
 
@@ -383,7 +386,7 @@ class AvatarNet(nn.Module):
         """
         if tile is None:
             levels = self.encoder(picture_13HW)
-            return Encoded(levels[3][0].float(), [channel_statistics(level) for level in levels[:3]], levels)
+            return Encoded(levels[3][0].float(), [channel_statistics(level, 0.0) for level in levels[:3]], levels)
         running = [RunningStatistics() for _ in range(3)]
         z = picture_13HW.new_empty((self.config.widths[3], *(side // STRIDE for side in picture_13HW.shape[2:])))
         for part in tiles(picture_13HW.shape[2], picture_13HW.shape[3], tile):
@@ -396,7 +399,7 @@ class AvatarNet(nn.Module):
             z[:, part.top // STRIDE : part.bottom // STRIDE, part.left // STRIDE : part.right // STRIDE] = levels[3][
                 0
             ]
-        return Encoded(z.float(), [statistics.result(_VARIANCE_EPSILON) for statistics in running], None)
+        return Encoded(z.float(), [statistics.result() for statistics in running], None)
 
     @torch.inference_mode()
     def decode(self, z_Chw: Tensor, targets: Sequence[Statistics], *, tile: int | None = None) -> Tensor:
