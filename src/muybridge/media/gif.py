@@ -71,8 +71,8 @@ def _palette_graph(width: int, height: int) -> Graph:
     source = graph.add_buffer(width=width, height=height, format=VideoFormat("rgb24"), time_base=TIME_BASE)
     split, sink = graph.add("split"), graph.add("buffersink")
     palette = graph.add("palettegen", stats_mode="single", reserve_transparent="0")
-    # An ordered pattern lies still where the picture does; diffused errors would crawl from frame to frame.
-    used = graph.add("paletteuse", new="1", dither="bayer", bayer_scale="3")
+    # A faint ordered pattern lies still where the picture does; diffused errors would crawl from frame to frame.
+    used = graph.add("paletteuse", new="1", dither="bayer", bayer_scale="5")
     source.link_to(split)
     split.link_to(palette, 0, 0)
     split.link_to(used, 1, 0)

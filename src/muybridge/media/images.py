@@ -27,7 +27,9 @@ IMAGE_SUFFIXES = frozenset(
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 HEIF_BRANDS = frozenset({"heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1"})
 READABLE_SUFFIXES = IMAGE_SUFFIXES | HEIF_SUFFIXES
-_ALPHA_SUFFIXES = frozenset({".png", ".webp", ".tif", ".tiff", ".tga", ".avif"})
+# A gif may be a film, which is why it is no picture's suffix; one frame is written as one.
+_WRITTEN_SUFFIXES = IMAGE_SUFFIXES | {".gif"}
+_ALPHA_SUFFIXES = frozenset({".png", ".webp", ".tif", ".tiff", ".tga", ".avif", ".gif"})
 # Pillow promises OSError alone, but its readers raise what their parsers stumble over in a damaged file.
 _READER_ERRORS = (
     OSError,
@@ -165,8 +167,9 @@ def write_image(
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in IMAGE_SUFFIXES:
-        raise OptionError(f"cannot write a picture as {path.name!r}: use one of {', '.join(sorted(IMAGE_SUFFIXES))}")
+    if suffix not in _WRITTEN_SUFFIXES:
+        known = ", ".join(sorted(_WRITTEN_SUFFIXES))
+        raise OptionError(f"cannot write a picture as {path.name!r}: use one of {known}")
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise InputError(f"a picture must be (H, W, 3) uint8, got {rgb.shape} {rgb.dtype}")
     if alpha is not None and suffix not in _ALPHA_SUFFIXES:

@@ -297,14 +297,12 @@ def _layouts_for(track: AudioStream) -> list[str]:
 
 
 def _mixes(track: AudioStream, rate: int, layout: str) -> bool:
-    """Whether FFmpeg turns sound as the track's into that of a layout, tried on silence."""
-    silence = AudioFrame(format=track.format.name, layout=track.layout.name, samples=_AAC_FRAME)
-    silence.sample_rate = track.rate or rate
-    silence.pts, silence.time_base = 0, Fraction(1, silence.sample_rate)
-    for plane in silence.planes:
-        plane.update(bytes(plane.buffer_size))
+    """Whether FFmpeg turns sound as the track's into that of a layout, tried on a frame that says nothing."""
+    empty = AudioFrame(format=track.format.name, layout=track.layout.name, samples=_AAC_FRAME)
+    empty.sample_rate = track.rate or rate
+    empty.pts, empty.time_base = 0, Fraction(1, empty.sample_rate)
     try:
-        _resampler(rate, layout).resample(silence)
+        _resampler(rate, layout).resample(empty)
     except av.error.FFmpegError:
         return False
     return True
