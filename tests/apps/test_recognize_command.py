@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -120,6 +121,22 @@ def test_csv_of_several_files_is_one_table_in_a_file(run):
     assert [path.name for path in Path("answers").iterdir()] == ["all.csv"]
 
 
+def test_names_that_strangers_chose_do_no_harm(run):
+    names = ["=1+1.mp4", "\x1b[2J.mp4", os.fsdecode(b"caf\xe9.mp4")]
+    for name in names:
+        write_noise(Path(name), 0.5)
+    code, out, err = run(*names)
+    assert code == 0
+    assert [line for line in out.splitlines() if "mp4" in line] == ["=1+1.mp4", r"\x1b[2J.mp4", r"caf\udce9.mp4"]
+    code, out, err = run(*names, "--format", "csv")
+    cells = {row["file"] for row in csv.DictReader(io.StringIO(out))}
+    assert cells == {"'=1+1.mp4", r"\x1b[2J.mp4", r"caf\udce9.mp4"}
+    code, out, err = run(*names, "--format", "json")
+    assert {answer["file"] for answer in json.loads(out)} == set(names)
+    (code, out, err) = run("\x1b[2Jnowhere.mp4")
+    assert code == 2 and r"\x1b[2Jnowhere.mp4" in err and "\x1b" not in err
+
+
 def test_a_threshold_nobody_reaches_leaves_no_span(run):
     write_noise(Path("clip.mp4"))
     assert "no span is above the threshold" in run("clip.mp4", "--threshold", "1")[1]
@@ -158,7 +175,7 @@ def test_one_broken_file_is_named_and_the_rest_goes_on(run):
 
 def live(path: Path) -> str:
     """An address, which is read as a stream that nobody knows the end of."""
-    return f"file://{path.resolve()}"
+    return f"async:file://{path.resolve()}"  # for FFmpeg the same film, for us an address
 
 
 def test_a_live_source_has_a_line_a_window(run):
@@ -215,14 +232,16 @@ def test_ctrl_c_ends_a_live_source_without_a_fuss(run, monkeypatch):
         (["clip.mp4", "-o", "painter.safetensors", "--model", "./painter.safetensors"], "would be replaced"),
         (["clip.mp4", "-o", "over.mp4", "--overlay", "over.mp4"], "would be replaced"),
         (["clip.mp4", "--window", "1e999"], "window_seconds=inf"),
-        (["clip.mp4", "--overlay", "over.gif"], "over.gif"),
+        (["clip.mp4", "--overlay", "over.txt"], "over.txt"),
+        (["clip.mp4", "--batch-size", "100000000"], "batch_size=100000000 windows at once needs"),
+        (["clip.mp4", "--step", "0.0000001s"], "step_seconds=1e-07"),
         (["clip.mp4", "-o", "text.mp4/answers.csv"], "cannot write"),
         (["clip.mp4", "--model", "painter.safetensors"], "'stylize'"),
         (["clip.mp4", "--model", "pickled.pt"], "pickle"),
         (["clip.mp4", "--backbone-weights", "OTHER"], "hash"),
-        (["file://x.mp4", "--overlay", "over.mp4"], "--overlay needs a file"),
-        (["file://x.mp4", "--shots"], "--shots needs a file"),
-        (["file://x.mp4", "-o", "answers.csv"], "--out needs a file"),
+        (["async:file://x.mp4", "--overlay", "over.mp4"], "--overlay needs a file"),
+        (["async:file://x.mp4", "--shots"], "--shots needs a file"),
+        (["async:file://x.mp4", "-o", "answers.csv"], "--out needs a file"),
         (["/dev/video97"], "/dev/video97 cannot be opened"),
     ],
 )

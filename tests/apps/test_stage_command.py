@@ -106,6 +106,9 @@ def test_a_folder_of_photographs_may_hold_films_too(capsys):
     ("arguments", "says"),
     [
         (["-n", "0"], "--scenes 0"),
+        (["-n", "1000000000"], "at most 1,000,000"),
+        (["--width", "100000", "--height", "100000"], "needs 600 GB of memory"),
+        (["--width", "20000", "--height", "16"], "a side has 1 to 16384"),
         (["--only", "walk"], "'walk' is no class of scenario 'general'"),
         (["--layout", "classes", "--only", "fly"], "choose from stand, sit"),
         (["--layout", "classes", "--scenario", "general"], "no class"),

@@ -41,7 +41,7 @@ def write_clip(path: Path, *, frames: int = 8, size: tuple[int, int] = (40, 56))
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     canvas = smooth_picture(size[0], size[1] + 60, 4)
-    with VideoWriter(path, width=size[1], height=size[0], rate=Fraction(25), audio_from="tone.mka") as writer:
+    with VideoWriter(path, width=size[1], height=size[0], rate=Fraction(25), tracks_from="tone.mka") as writer:
         for i in range(frames):
             writer.write(np.ascontiguousarray(canvas[:, i * 2 % 60 :][:, : size[1]]))
     Path("tone.mka").unlink()
@@ -71,6 +71,41 @@ def test_a_picture_and_a_video_are_painted_whole(folder, model_file, capsys):  #
         assert np.abs(frames[3][0].image.astype(int) - frames[3][1].image).mean() > 5  # something was painted
     assert sound_packets(folder / "clip.mp4") == sound_packets(folder / "clip.stylized.mp4")
     assert len(list(folder.iterdir())) == 5
+
+
+def test_a_size_makes_videos_even_and_leaves_pictures_exact(folder, model_file, capsys):  # noqa: F811
+    write_clip(Path("wide.mp4"), size=(40, 70))
+    options = ["-s", "painting.png", "--model", str(model_file), "--style-size", "40", "--size", "32", "-o", "out"]
+    assert run("photo.jpg", "wide.mp4", "clip.mp4", *options) == 0
+    assert "odd" not in capsys.readouterr().err
+    with Image.open("out/photo.jpg") as painted:
+        assert painted.size == (40, 32)
+    for name, size in (("wide.mp4", (56, 32)), ("clip.mp4", (44, 32))):  # 56.0, and 44.8 rounded to even
+        with VideoReader(Path("out") / name) as reader:
+            assert (reader.info.width, reader.info.height) == size
+    assert run("wide.mp4", *options[:-4], "--size", "33", "-o", "odd.gif") == 0
+    with Image.open("odd.gif") as painted:
+        assert painted.size == (58, 33)
+
+
+def test_a_gif_becomes_a_gif(folder, model_file, capsys):  # noqa: F811
+    frames = [Image.fromarray(smooth_picture(40, 56, seed)) for seed in range(3)]
+    frames[0].save("in.gif", save_all=True, append_images=frames[1:], duration=[60, 200, 2500], loop=4)
+    frames[0].save("still.gif")
+    options = ["-s", "painting.png", "--model", str(model_file), "--style-size", "40"]
+    assert run("in.gif", *options, "-o", "out.gif") == 0
+    assert run("still.gif", *options, "-o", "still.out.gif") == 0
+    assert capsys.readouterr().out.split() == ["out.gif", "still.out.gif"]
+    with Image.open("out.gif") as painted, Image.open("in.gif") as before:
+        assert (painted.n_frames, painted.size, painted.info["loop"]) == (3, (56, 40), 4)
+        for number, delay in enumerate([60, 200, 2500]):
+            painted.seek(number)
+            before.seek(number)
+            assert painted.info["duration"] == delay
+            shown, was = (np.asarray(image.convert("RGB")).astype(int) for image in (painted, before))
+            assert np.abs(shown - was).mean() > 5  # something was painted
+    with Image.open("still.out.gif") as painted:
+        assert painted.size == (56, 40)
 
 
 def test_an_output_folder_keeps_names_and_places(folder, model_file, capsys):  # noqa: F811
@@ -193,6 +228,9 @@ def test_a_truncated_video_is_painted_as_far_as_it_goes_and_the_loss_is_said(fol
         (["photo.jpg", "-s", "text.mp4"], "text.mp4"),
         (["photo.jpg", "-s", "painting.png=much"], "'much' is no weight"),
         (["photo.jpg", "-s", "painting.png", "--strength", "1.7"], "strength=1.7"),
+        (["photo.jpg", "-s", "painting.png", "--size", "100000"], "size=100000: a painting of 125000x100000 needs"),
+        (["clip.mp4", "-s", "painting.png", "--size", "100000"], "size=100000: a painting of 140000x100000 needs"),
+        (["photo.jpg", "-s", "ember", "--style-size", "1000000"], "style_size=1000000: a painting"),
         (["photo.jpg", "-s", "painting.png", "--mask", "portrait.png"], "portrait.png is 20x40"),
         (["photo.jpg", "-s", "painting.png", "-o", "photo.jpg"], "would replace"),
         (["photo.jpg", "-s", "painting.png", "-o", "painting.png/out.png"], "cannot write"),

@@ -78,7 +78,7 @@ def test_a_localizer_of_ones_own_and_a_style(run):
         (["clip.mp4", "-o", "out.mp4", "--top", "-1"], "top=-1"),
         (["clip.mp4", "-o", "out.mp4", "--detector", "nobody"], "no detector 'nobody'"),
         (["clip.mp4", "-o", "out.mp4", "--localizer", "x.safetensors", "--no-people"], "--no-people"),
-        (["file://clip.mp4", "-o", "out.mp4", "--every-frame"], "Leave --every-frame out"),
+        (["async:file://clip.mp4", "-o", "out.mp4", "--every-frame"], "Leave --every-frame out"),
         (["/dev/video97", "-o", "out.mp4"], "/dev/video97 cannot be opened"),
         (["clip.mp4"], "no screen"),
     ],

@@ -192,7 +192,9 @@ def test_a_model_with_a_bank_needs_its_writer(folder, tmp_path) -> None:
 
 def test_class_names_of_any_kind_reach_the_page(folder, tmp_path) -> None:
     localizer = small_localizer()
-    localizer.labels = LabelMap(("<b>sitzen & stehen</b>", "走", "x" * 300), LABELS.ids, LABELS.exclusive)
+    names = ("<b>sitzen & stehen</b>", "走\n\x1b[2J\udce9", "x" * 300)
+    localizer.labels = LabelMap(names, LABELS.ids, LABELS.exclusive)
     localize(localizer, folder / "yard.mp4", tmp_path / "out.mp4", two_people("yard", TIMES))
     assert "<b>sitzen" not in (tmp_path / "out.html").read_text()
-    assert json.loads((tmp_path / "out.json").read_text())["labels"][1] == "走"
+    assert "\x1b" not in (tmp_path / "out.html").read_text()
+    assert json.loads((tmp_path / "out.json").read_text())["labels"][1] == names[1]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from muybridge.data.annotations.ava import read_ava, read_frame_list, write_ava
-from muybridge.data.annotations.table import NO_LABEL, NO_PERSON
+from muybridge.data.annotations.table import NO_LABEL, NO_PERSON, AnnotationRows
 from muybridge.errors import AnnotationError, MissingInput
 
 ROW = "vid,0902,0.1,0.2,0.5,0.6,12"
@@ -122,3 +122,15 @@ def test_write_refuses_pixels_and_leaves_no_file(tmp_path):
     assert not (tmp_path / "out.csv").exists()
     write_ava(tmp_path / "out.csv", pixels.normalised())
     assert (tmp_path / "out.csv").read_text() == f"{ROW}\n"
+
+
+def test_no_name_is_a_formula_and_each_is_read_back(tmp_path):
+    names = ["=HYPERLINK(1)", "-5KQ66BBWC4", "@x", "plain"]
+    rows = AnnotationRows("normalised")
+    for name in names:
+        rows.add(name, 902.0, (0.1, 0.1, 0.5, 0.5), label=1, person=0)
+    path = tmp_path / "out.csv"
+    write_ava(path, rows.annotations())
+    first = [line.split(",")[0] for line in path.read_text().splitlines()]
+    assert sorted(first) == sorted(["'=HYPERLINK(1)", "-5KQ66BBWC4", "'@x", "plain"])
+    assert sorted(read_ava(path, eighth="person").videos) == sorted(names)

@@ -152,6 +152,17 @@ def test_round_trip_and_a_second_reader(tmp_path):
     assert seen == [["0", "25", "75"], ["50"], ["25"]]
 
 
+def test_labels_and_names_with_control_characters_are_still_xml(tmp_path):
+    rows = AnnotationRows("pixel", {"v\x1b[2J": (64, 48)})
+    rows.add("v\x1b[2J", 0.0, (1, 2, 3, 4), label=0, person=0)
+    path = tmp_path / "out.xml"
+    write_cvat(path, rows.annotations(), rate_fps=25, labels=LabelMap(("a\x00b\nc\udce9",), (0,)))
+    found = minidom.parse(str(path))
+    assert found.getElementsByTagName("source")[0].firstChild.data == r"v\x1b[2J"
+    texts = [element.firstChild.data for element in found.getElementsByTagName("attribute") if element.firstChild]
+    assert r"a\x00b\nc\udce9" in texts
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
