@@ -5,7 +5,6 @@ scaled by Pillow's bilinear filter until the short side is 256, the long one rou
 """
 
 import math
-from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
@@ -111,10 +110,6 @@ def test_the_published_sizes() -> None:
     assert theirs.size(256, 256) == (256, 256)
 
 
-def test_the_choice_is_kept_and_older_files_do_without() -> None:
-    values = asdict(THEIRS)
-    assert KeyFrameSampling.from_json(values) == THEIRS
-    del values["preprocessing"]
-    assert KeyFrameSampling.from_json(values).preprocessing == "own"
+def test_a_wrong_choice_is_told() -> None:
     with pytest.raises(OptionError, match="preprocessing='theirs'"):
         KeyFrameSampling(preprocessing="theirs")  # type: ignore[arg-type]

@@ -90,7 +90,11 @@ def test_a_training_with_other_classes_starts_from_it(tmp_path) -> None:
         load_artifact(WEIGHTS, task="localize"),
         load_artifact(tmp_path / "model.safetensors", task="localize"),
     )
-    assert ours.contract["sampling"] == {**theirs.contract["sampling"], "short_side": 64}
+    assert ours.contract["sampling"] == {
+        "preprocessing": "own",
+        **theirs.contract["sampling"],
+        "short_side": 64,
+    }
     assert ours.contract["labels"] == list(LABELS.names)
     for name, tensor in theirs.tensors.items():
         if name != "head.fc2.weight":

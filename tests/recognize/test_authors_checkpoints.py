@@ -13,6 +13,7 @@ from muybridge.data.clips.sampling import SamplingConfig, ViewConfig, normalize
 from muybridge.data.label_maps import LabelMap
 from muybridge.errors import MissingInput, ModelMismatch, UnsafeModelFile
 from muybridge.media.video_reader import VideoReader
+from muybridge.recognize.model_file import RecognizerFile
 from muybridge.recognize.recognizer import CLIP_TOWERS, Recognizer, _openai_tower
 from tests.media.numbered_clips import write_clip
 from tests.models.st_adapter.test_checkpoint import PlainModel
@@ -104,6 +105,12 @@ def test_the_authors_recipe_is_the_default_of_their_checkpoints(tmp_path, classe
         else:
             assert (sampling.mode, each.views) == ("segments", ViewConfig(1, 3))
         assert each.provenance["recipe"] == chosen
+
+
+def test_a_file_from_before_there_was_a_choice_has_our_own_preprocessing():
+    built_in = Recognizer.from_pretrained("camera", device="cpu")
+    assert "preprocessing" not in RecognizerFile.open("camera").file.contract["sampling"]
+    assert built_in.sampling.preprocessing == "own"
 
 
 def test_the_tower_is_openais(tmp_path):

@@ -135,13 +135,7 @@ def test_training_clips_stay_whole_numbers(crop: str) -> None:
     assert clip.shape == (4, 3, SIZE, SIZE)
 
 
-def test_the_choice_is_kept_and_older_files_do_without() -> None:
-    from dataclasses import asdict
-
-    values = asdict(authors())
-    assert SamplingConfig.from_json(values) == authors()
-    del values["preprocessing"]
-    assert SamplingConfig.from_json(values).preprocessing == "own"
+def test_a_wrong_choice_is_told() -> None:
     with pytest.raises(OptionError, match="preprocessing='theirs'"):
         SamplingConfig(preprocessing="theirs")  # type: ignore[arg-type]
 
