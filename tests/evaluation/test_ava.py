@@ -361,6 +361,19 @@ def test_where_nothing_matches_it_says_what_was_compared(tmp_path, found, said):
     assert evaluate_ava(*files).notes == ()
 
 
+def test_matches_that_are_excluded_are_told_of(tmp_path):
+    files = [tmp_path / name for name in ("truth.csv", "found.csv", "labels.pbtxt", "excluded.csv")]
+    files[0].write_text(TRUE_ROW + "film,0903,0.1,0.1,0.5,0.9,11,0\nother,0904\n")
+    files[1].write_text("film,0902,0.1,0.1,0.5,0.9,11,0.8\nother,0904,0.1,0.1,0.5,0.9,11,0.8\n")
+    files[2].write_text('item {\n  name: "sit"\n  id: 11\n}\n')
+    files[3].write_text("film,0902\n")
+    (note,) = evaluate_ava(*files).notes
+    assert "1 predicted boxes overlap a true one of their class, but their frames are excluded" in note
+    files[1].write_text("other,0904,0.1,0.1,0.5,0.9,11,0.8\n")
+    (note,) = evaluate_ava(*files).notes
+    assert note == "nothing matches: the truth is of the videos 'film', the predictions of 'other'"
+
+
 def test_classes_beyond_the_label_map_are_told_of(tmp_path):
     """As where a network's columns, from 0, were written for ids from 1."""
     files = [tmp_path / name for name in ("truth.csv", "found.csv", "labels.pbtxt")]

@@ -22,6 +22,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from muybridge.data.text_files import is_file
 from muybridge.errors import MissingInput, ModelError, ModelMismatch, OptionError
 from muybridge.media.outputs import atomic_output, output_error
 from muybridge.models.acar.actors import within_window
@@ -174,7 +175,7 @@ class FeatureBank:
 
     def __init__(self, path: Path | str, *, model: str | None = None) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
+        if not is_file(self.path):
             raise MissingInput(f"There is no feature bank at {self.path}. Write it with the first model.")
         metadata, layout = read_layout(self.path)
         if metadata.get("format") != FORMAT:

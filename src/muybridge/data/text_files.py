@@ -16,11 +16,7 @@ _LARGEST = 2**63 - 1
 
 def check_is_file(path: Path) -> None:
     """Raise MissingInput unless this is a file; a name that the system cannot take leads to none."""
-    try:
-        found = path.is_file()
-    except (OSError, ValueError):
-        found = False
-    if not found:
+    if not is_file(path):
         raise MissingInput(f"{path} is not a file. Check the path.")
 
 
@@ -30,6 +26,16 @@ def exists(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):
         return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether this is a file."""
+    return exists(path) and path.is_file()
+
+
+def is_folder(path: Path) -> bool:
+    """Whether this is a folder."""
+    return exists(path) and path.is_dir()
 
 
 def is_possible(path: Path) -> bool:
@@ -50,7 +56,7 @@ def read_text(path: Path) -> str:
         MissingInput: no such file.
         AnnotationError: it is a folder, not UTF-8 text, or not readable.
     """
-    if exists(path) and path.is_dir():
+    if is_folder(path):
         raise AnnotationError(f"{path} is a folder. Name the file in it.")
     check_is_file(path)
     try:

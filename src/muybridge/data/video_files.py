@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from muybridge.data.text_files import shown
+from muybridge.data.text_files import is_folder, shown
 from muybridge.errors import AnnotationError, MissingInput
 from muybridge.media.sources import VIDEO_SUFFIXES
 from muybridge.media.video_reader import DEFAULT_RATE, VideoReader
@@ -49,7 +49,7 @@ class VideoFolder:
     """
 
     def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise MissingInput(f"there is no folder of videos {folder}")
         self.folder = folder
         self._by_name: dict[str, set[Path]] = {}

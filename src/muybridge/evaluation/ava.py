@@ -439,9 +439,10 @@ def why_nothing_matches(
     """What was compared with what, where no prediction found anything, in a sentence; None where a side is empty."""
     if not len(truth) or not len(predictions):
         return None
-    both = sorted(set(truth.videos) & set(predictions.videos))
+    seen = [{rows.videos[index] for index in np.unique(rows.video).tolist()} for rows in (truth, predictions)]
+    both = sorted(seen[0] & seen[1])
     if not both:
-        named = [", ".join(map(repr, rows.videos[:3])) for rows in (truth, predictions)]
+        named = [", ".join(map(repr, sorted(names)[:3])) for names in seen]
         return f"nothing matches: the truth is of the videos {named[0]}, the predictions of {named[1]}"
     frames = _FrameNumbers(truth, predictions, [])
     true_frame = frames.of(truth.video, truth.time_seconds, truth.videos)
@@ -463,6 +464,11 @@ def why_nothing_matches(
             f"{boxes[0]}, predicted is {boxes[1]}"
         )
     given, right = predictions.label[covers], truth.label[best[covers]]
+    if (given == right).any():
+        return (
+            f"nothing matches: {np.count_nonzero(given == right)} predicted boxes overlap a true one of their class, "
+            "but their frames are excluded, their classes are not in the label map, or the protocol drops them"
+        )
     shifted = {shift: int(np.count_nonzero(given + shift == right)) for shift in (1, -1)}
     shift = max(shifted, key=lambda each: shifted[each])
     hint = f"; ids {'one higher' if shift > 0 else 'one lower'} would fit {shifted[shift]} of them"

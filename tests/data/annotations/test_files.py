@@ -5,15 +5,21 @@ from fractions import Fraction
 
 import pytest
 
-from muybridge.data.annotations.coco import write_coco
-from muybridge.data.annotations.cvat import write_cvat
+from muybridge.data.annotations.ava import read_ava
+from muybridge.data.annotations.coco import read_coco, write_coco
+from muybridge.data.annotations.cvat import read_cvat, write_cvat
 from muybridge.data.annotations.files import read_annotated_videos, read_boxes
 from muybridge.data.annotations.frame_clock import FilmClock, FilmsByName
-from muybridge.data.annotations.mot import write_mot
+from muybridge.data.annotations.jhmdb import read_jhmdb
+from muybridge.data.annotations.mot import read_mot, write_mot
+from muybridge.data.annotations.multisports import read_multisports
 from muybridge.data.annotations.table import NO_LABEL, AnnotationRows
-from muybridge.data.annotations.via import write_via
+from muybridge.data.annotations.tubes import read_tubes
+from muybridge.data.annotations.ucf101_24 import read_ucf101_24
+from muybridge.data.annotations.via import read_via, write_via
 from muybridge.data.label_maps import LabelMap
-from muybridge.errors import AnnotationError
+from muybridge.data.video_files import find_videos
+from muybridge.errors import AnnotationError, MissingInput
 from tests.media.numbered_clips import write_clip
 
 LABELS = LabelMap(("walk", "sit, down"), (1, 2))
@@ -212,3 +218,24 @@ def test_boxes_after_the_end_of_every_film_are_refused(tmp_path, films):
         read_boxes(path, [films / "slow.mp4"])
     path.write_text(path.read_text() + "phone,1,0.1,0.1,0.5,0.5,1,0.5\n")
     assert len(read_boxes(path, sorted(films.iterdir()))) == 3
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x" * 5000 + ".xml", "a\0b.json"], ids=["long", "long xml", "zero"])
+def test_paths_that_no_system_takes(tmp_path, name):
+    readers = [
+        lambda path: read_boxes(path, []),
+        lambda path: read_annotated_videos(path, LABELS, tmp_path),
+        lambda path: find_videos(["a"], path),
+        lambda path: read_cvat(path, rate_fps=1),
+        lambda path: read_mot(path, rate_fps=1),
+        lambda path: read_tubes(path, rate_fps=1),
+        lambda path: read_via(path, LABELS),
+        read_coco,
+        read_jhmdb,
+        read_ucf101_24,
+        read_multisports,
+        lambda path: read_ava(path, eighth="score"),
+    ]
+    for reader in readers:
+        with pytest.raises(MissingInput):
+            reader(tmp_path / name)

@@ -17,7 +17,7 @@ from muybridge.data.annotations.table import NO_LABEL, NO_PERSON, Annotations, l
 from muybridge.data.annotations.tubes import read_tubes
 from muybridge.data.annotations.via import read_via
 from muybridge.data.label_maps import LabelMap
-from muybridge.data.text_files import csv_rows, exists, parse_json, read_text, shown
+from muybridge.data.text_files import csv_rows, exists, is_folder, parse_json, read_text, shown
 from muybridge.data.video_files import VideoFile, VideoFolder, find_videos, video_file
 from muybridge.errors import AnnotationError, InputError, MissingInput
 from muybridge.media.frame_times import FrameTimes
@@ -87,7 +87,7 @@ def _check_times(path: Path, boxes: Annotations, films: "_Films") -> None:
 
 
 def _files(path: Path) -> list[Path]:
-    if exists(path) and path.is_dir():
+    if is_folder(path):
         files = sorted(p for p in path.rglob("*") if p.suffix.lower() in (".csv", ".xml", ".json", ".txt"))
         if not files:
             raise MissingInput(f"the folder {path} holds no annotations. Give CSV, XML, JSON or MOT text files")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from muybridge.data.annotations.table import AnnotationRows
 from muybridge.data.annotations.tubes import TubeSet, read_tubes
 from muybridge.data.label_maps import LabelMap
-from muybridge.data.text_files import read_text, shown
+from muybridge.data.text_files import is_folder, read_text, shown
 from muybridge.errors import AnnotationError, MissingExtra, MissingInput, OptionError
 
 # The clips' nominal rate; they were cut frame by frame.
@@ -32,7 +32,7 @@ def read_jhmdb(path: str | Path) -> TubeSet:
         AnnotationError: a pickle, or a file breaks its format.
     """
     path = Path(path)
-    if not path.is_dir():
+    if not is_folder(path):
         return read_tubes(path, rate_fps=RATE_FPS)
     files = sorted(path.rglob("puppet_mask.mat"))
     if not files:

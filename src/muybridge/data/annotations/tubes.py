@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from muybridge.data.annotations.frame_clock import FrameClock, clock_of
 from muybridge.data.annotations.table import AnnotationRows, Annotations
 from muybridge.data.label_maps import LabelMap
-from muybridge.data.text_files import is_whole, parse_json, parse_whole, read_text, shown
+from muybridge.data.text_files import is_file, is_whole, parse_json, parse_whole, read_text, shown
 from muybridge.errors import AnnotationError
 from muybridge.media.outputs import atomic_output
 
@@ -46,7 +46,7 @@ class TubeSet:
 def refuse_pickle(path: Path, advice: str) -> None:
     """Raise AnnotationError for a pickle, told by its suffix or first byte, without opening it as one."""
     looks = path.suffix.lower() in _PICKLE_SUFFIXES
-    if not looks and path.is_file():
+    if not looks and is_file(path):
         with path.open("rb") as file:
             looks = file.read(1) == b"\x80"
     if looks:

@@ -13,7 +13,7 @@ from muybridge.data.annotations.safe_xml import read_xml
 from muybridge.data.annotations.table import AnnotationRows
 from muybridge.data.annotations.tubes import TubeSet, read_tubes
 from muybridge.data.label_maps import LabelMap
-from muybridge.data.text_files import parse_whole, shown
+from muybridge.data.text_files import is_folder, parse_whole, shown
 from muybridge.errors import AnnotationError, MissingInput
 
 RATE_FPS = 25.0
@@ -35,9 +35,9 @@ def read_ucf101_24(path: str | Path) -> TubeSet:
         AnnotationError: a pickle, or a file breaks the format.
     """
     path = Path(path)
-    if not path.is_dir() and path.suffix != ".xgtf":
+    if not is_folder(path) and path.suffix != ".xgtf":
         return read_tubes(path, rate_fps=RATE_FPS)
-    files = sorted(path.rglob("*.xgtf")) if path.is_dir() else [path]
+    files = sorted(path.rglob("*.xgtf")) if is_folder(path) else [path]
     if not files:
         raise MissingInput(f"{path} holds no .xgtf file. Name the folder of the published annotations.")
     rows = AnnotationRows("pixel")

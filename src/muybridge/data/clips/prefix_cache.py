@@ -95,8 +95,11 @@ class PrefixCache:
             digest = hashlib.sha256()
             files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
             for file in files:
-                with file.open("rb") as stream:
-                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+                try:
+                    with file.open("rb") as stream:
+                        digest.update(hashlib.file_digest(stream, "sha256").digest())
+                except OSError as error:
+                    raise InputError(f"{file} cannot be read ({error.strerror}). Check the list of clips") from error
             self._of_file[path] = digest.hexdigest()
         return self._of_file[path]
 
