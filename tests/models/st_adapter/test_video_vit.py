@@ -154,12 +154,12 @@ def test_parameter_counts_are_the_published_ones(
     with torch.device("meta"):
         backbone = timm.create_model(name, num_classes=0)
         tower = sum(parameter.numel() for parameter in backbone.parameters())
-        model = VideoViT(backbone, classes, adapters=AdapterConfig(placement=placement, keep_dead=True))
+        model = VideoViT(backbone, classes, adapters=AdapterConfig(width=384, placement=placement, keep_dead=True))
         count = sum(parameter.numel() for parameter in model.adapters.parameters())
         head = sum(parameter.numel() for parameter in model.head.parameters())
         assert (count, count + head) == (adapters, with_head)
         assert count / tower == pytest.approx(share, rel=2e-3)
-        without_dead = VideoViT(backbone, classes, adapters=AdapterConfig(placement=placement))
+        without_dead = VideoViT(backbone, classes, adapters=AdapterConfig(width=384, placement=placement))
     one = 2 * model.dim * 384 + 384 + model.dim + 384 * 4
     assert sum(parameter.numel() for parameter in without_dead.adapters.parameters()) == adapters - one
 
