@@ -49,7 +49,7 @@ def refuse() -> None:
 
 
 def refuse_in_two_lines() -> None:
-    print("muybridge: one thing", file=sys.stderr)
+    sys.stderr.write("muybridge: one thing\n")
     raise ModelError("and another")
 
 

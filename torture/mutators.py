@@ -3,9 +3,11 @@
 Those of `BYTES` break any file; those of `MODEL` know the safetensors format and muybridge's header in it.
 """
 
+import io
 import json
 import random
 import struct
+import zipfile
 from collections.abc import Callable
 from typing import Any
 
@@ -248,6 +250,35 @@ def huge_header(data: bytes, chance: random.Random) -> bytes:
     filling = chance.choice(("[],", "{},", "0,", '"",'))
     header["__metadata__"]["muybridge"] = '{"x": [' + filling * (size // len(filling)) + "0]}"
     return joined(header, tensors)
+
+
+# ---- torch files ----
+
+
+def repacked(data: bytes, chance: random.Random) -> bytes:
+    """A torch file whose pickle is altered in a sound archive, or whose archive is packed, or made to fill memory."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    except zipfile.BadZipFile:
+        return flipped_early(data, chance)
+    packing = zipfile.ZIP_STORED
+    kind = chance.randrange(6)
+    if kind == 0:
+        packing = zipfile.ZIP_DEFLATED
+    elif kind == 1:
+        packing = zipfile.ZIP_DEFLATED
+        entries[chance.choice([name for name in entries if "/data/" in name])] = bytes(1 << 28)
+    elif kind == 2:
+        del entries[chance.choice(list(entries))]
+    else:
+        name = next(name for name in entries if name.endswith("data.pkl"))
+        entries[name] = chance.choice(BYTES)(entries[name], chance)
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", packing, compresslevel=1) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return target.getvalue()
 
 
 _BYTES = {

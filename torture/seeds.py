@@ -171,3 +171,42 @@ def bank(folder: Path) -> Path:
         for second in (0.0, 1.0):
             bank.append(second, torch.rand(2, writer.config.head.hidden, 1, 1), torch.rand(2, 4))
     return path
+
+
+def torch_weights(folder: Path) -> Path:
+    """Weights of timm's smallest ViT, as torch writes them."""
+    return _weights(folder, zipped=True)
+
+
+def old_torch_weights(folder: Path) -> Path:
+    """The same as torch wrote them before 2020."""
+    return _weights(folder, zipped=False)
+
+
+def _weights(folder: Path, *, zipped: bool) -> Path:
+    import torch
+
+    from muybridge.models.backbones import create_backbone
+
+    path = folder / "weights.pth"
+    state = {"state_dict": create_backbone("test_vit", pretrained=False).state_dict()}
+    torch.save(state, path, _use_new_zipfile_serialization=zipped)
+    return path
+
+
+def safe_weights(folder: Path) -> Path:
+    """The same as safetensors."""
+    from safetensors.torch import save_file
+
+    from muybridge.models.backbones import create_backbone
+
+    path = folder / "weights.safetensors"
+    save_file(create_backbone("test_vit", pretrained=False).state_dict(), path)
+    return path
+
+
+def read_weights(path: Path) -> None:
+    """Loads them."""
+    from muybridge.models.backbones import create_backbone
+
+    create_backbone("test_vit", checkpoint_path=path)

@@ -7,10 +7,10 @@ files of muybridge, or functions of your own, of (bytes, random.Random) to bytes
 `media.py`; annotations, lists and what a training goes on from have theirs in `annotations.py`.
 """
 
-from torture import media, seeds
+from torture import media, scenarios, seeds
 from torture.annotations import ANNOTATION_TARGETS
 from torture.harness import MB, Target
-from torture.mutators import BYTES, MODEL
+from torture.mutators import BYTES, MODEL, repacked
 
 _RECOGNIZE = ("recognize", "{folder}/film.mp4", "--device", "cpu", "--format", "json", "-o", "answer.json")
 _LOCALIZE = (
@@ -42,6 +42,10 @@ TARGETS = (
         "bank", seeds.bank, (*MODEL, *BYTES),
         (*_LOCALIZE, *_BOXES, "--model", "{folder}/reader.safetensors", "--banks", "."), memory=500 * MB,
     ),
+    Target(
+        "weights", (seeds.torch_weights, seeds.old_torch_weights, seeds.safe_weights), (*BYTES, repacked, repacked),
+        seeds.read_weights, memory=500 * MB,
+    ),
     Target("film", media.FILMS, _BREAK_MEDIA, media.read_film),
     Target("picture", media.PICTURES, _BREAK_MEDIA, media.read_picture),
     Target(
@@ -60,4 +64,7 @@ TARGETS = (
         "painted picture", media.PICTURES, _BREAK_MEDIA,
         ("stylize", *_FILM, *_SMALL, "--style", "{file}", "-o", "painted.png"),
     ),
+    Target("killed, resumed", scenarios.clips, (scenarios.dice,), scenarios.kill_and_resume, seconds=300, most=6),
+    Target("full disk", scenarios.commands, (scenarios.dice,), scenarios.full_disk, most=40),
+    Target("threads", scenarios.models, (scenarios.dice,), scenarios.threads, most=40),
 )  # fmt: skip
