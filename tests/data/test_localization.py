@@ -21,7 +21,7 @@ from muybridge.data.localization import (
 )
 from muybridge.data.sampling import Draw
 from muybridge.data.video_files import VideoFile, find_videos, video_file
-from muybridge.errors import AnnotationError, MissingInput, OptionError
+from muybridge.errors import AnnotationError, InputError, MissingInput, OptionError
 from muybridge.media.video_writer import VideoWriter
 from tests.localize.localized_videos import LABELS, annotations_of
 from tests.media.numbered_clips import HEIGHT, number_in, write_clip
@@ -271,3 +271,12 @@ def test_clips_with_no_one_and_with_many_share_a_batch() -> None:
     assert batch["present"].sum(1).tolist() == [0, 5, 2]
     assert batch["boxes"].shape == (3, 5, 4)
     torch.testing.assert_close(batch["boxes"][2, :2], items[2]["boxes"])
+
+
+def test_a_thread_of_pixels_is_no_frame():
+    sampling = KeyFrameSampling(short_side=64)
+    assert sampling.size(4000, 100) == (2560, 64)
+    with pytest.raises(
+        InputError, match=r"frames of 16384x2 are more than 40 times as long as wide.* Cut them first"
+    ):
+        sampling.size(16384, 2)

@@ -74,6 +74,6 @@ def test_pixels_that_are_not_square(stored: tuple[int, int], aspect: Fraction | 
 
 
 def test_scaling_to_a_short_side() -> None:
-    assert scaled_size(1920, 1080, 256) == (455, 256)
-    assert scaled_size(10, 4000, 1) == (1, 400)
-    assert scaled_size(33, 44, None) == (33, 44)
+    assert scaled_size(1920, 1080, 256, name="x") == (455, 256)
+    assert scaled_size(10, 4000, 1, name="x") == (1, 400)
+    assert scaled_size(33, 44, None, name="x") == (33, 44)

@@ -10,6 +10,7 @@ from PIL import Image
 from muybridge.artifacts import Artifact, load_artifact
 from muybridge.errors import InputError, MissingInput, ModelError, ModelMismatch, OptionError
 from muybridge.media.video_reader import Frame
+from muybridge.stylize.pictures import sized
 from muybridge.stylize.styles import BUILT_IN_STYLES
 from muybridge.stylize.stylizer import Style, StylizeConfig, Stylizer
 from tests.stylize.conftest import random_vgg19_state, smooth_picture
@@ -237,3 +238,9 @@ def test_vgg19_is_named_not_copied_and_checked(tmp_path, monkeypatch, photo, pai
     Artifact(TASK, {}, tensors, contract={"encoder": named | {"sha256": "0"}}).save(path)
     with pytest.raises(ModelMismatch, match="weights differ"):
         Stylizer.from_pretrained(path, encoder_weights=weights)
+
+
+def test_a_thread_of_pixels_is_not_blown_up() -> None:
+    with pytest.raises(InputError, match=r"a picture of 60000x2 with a short side of 512 .* Cut it first"):
+        sized(np.zeros((2, 60_000, 3), np.uint8), 512)
+    assert sized(np.zeros((20, 60, 3), np.uint8), 10).shape == (10, 30, 3)

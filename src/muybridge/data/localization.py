@@ -26,7 +26,7 @@ from muybridge.data.label_maps import LabelMap
 from muybridge.data.options import BankSpan, BoxAugmentation, Preprocessing
 from muybridge.data.sampling import Draw
 from muybridge.data.video_files import VideoFile
-from muybridge.errors import AnnotationError, OptionError
+from muybridge.errors import AnnotationError, InputError, OptionError
 from muybridge.media.video_reader import VideoReader
 from muybridge.models.boxes import clip_boxes_xyxy, flip_boxes_xyxy, has_area_xyxy, jitter_boxes_xyxy
 
@@ -34,6 +34,8 @@ Floats = NDArray[np.float32]
 RGB = tuple[float, float, float]
 # Frames a second that the authors' code brings every film to.
 AUTHORS_RATE = 30.0
+# Longer frames would become clips of gigabytes; the longest walls of screens are about 30 times as wide as high.
+_MOST_ASPECT = 40
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,16 @@ class KeyFrameSampling:
         return (places + 0.5) / AUTHORS_RATE - 1e-5
 
     def size(self, width: int, height: int, *, scale: float = 1.0) -> tuple[int, int]:
-        """(width, height) that frames of this size are scaled to."""
+        """(width, height) that frames of this size are scaled to.
+
+        Raises:
+            InputError: they are so thin that a clip of them would exhaust memory.
+        """
+        if max(width, height) > _MOST_ASPECT * min(width, height):
+            raise InputError(
+                f"frames of {width}x{height} are more than {_MOST_ASPECT} times as long as wide: nobody can be told "
+                "apart in them. Cut them first"
+            )
         step = self.multiple
         if self.as_authors:
             short = round(self.short_side * scale)

@@ -42,7 +42,7 @@ class FrameFolder:
         self.paths, self.rate = list(paths), rate
         height, width = read_image(paths[0]).rgb.shape[:2]
         self._info = VideoInfo(width, height, rate, len(paths) / rate, len(paths), 1 / rate, False, 0)
-        self._size = size or scaled_size(width, height, short_side)
+        self._size = size or scaled_size(width, height, short_side, name=str(paths[0].parent))
 
     @property
     def info(self) -> VideoInfo:

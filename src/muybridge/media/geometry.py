@@ -8,7 +8,7 @@ from math import acos, degrees, hypot
 import numpy as np
 from numpy.typing import NDArray
 
-from muybridge.errors import OptionError
+from muybridge.errors import BrokenMedia, OptionError
 from muybridge.media.container import MOST_PIXELS
 
 UInt8 = NDArray[np.uint8]
@@ -87,9 +87,22 @@ def check_size(size: tuple[int, int] | None, short_side: int | None) -> None:
         raise OptionError(f"short_side={short_side} must be 1 or more pixels")
 
 
-def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
-    """(width, height) with the short side as asked, aspect kept."""
+def scaled_size(width: int, height: int, short_side: int | None, *, name: str) -> tuple[int, int]:
+    """(width, height) with the short side as asked, aspect kept.
+
+    Args:
+        name: of the film, for the error.
+
+    Raises:
+        BrokenMedia: it is so thin that it would become too large.
+    """
     if short_side is None:
         return width, height
     scale = Fraction(short_side, min(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
+    scaled = max(1, round(width * scale)), max(1, round(height * scale))
+    if scaled[0] * scaled[1] > MOST_PIXELS:
+        raise BrokenMedia(
+            f"{name} has frames of {width}x{height}, which at a short side of {short_side} would have more than "
+            f"{MOST_PIXELS / 1e6:.0f} million pixels. Cut them first"
+        )
+    return scaled

@@ -137,7 +137,7 @@ class VideoReader:
             first = self._first_frame()
             is_live = not has_end(self._container, self.source)
             self._info, self._orientation = _describe(self._container, self._stream, first, is_live=is_live)
-            self._size = size or self._scaled_size(short_side)
+            self._size = size or scaled_size(self._info.width, self._info.height, short_side, name=self.source)
         except BrokenMedia:
             self._container.close()
             raise
@@ -280,15 +280,6 @@ class VideoReader:
         self._container.close()
         self._open()
         return places[0] == places[1]
-
-    def _scaled_size(self, short_side: int | None) -> tuple[int, int]:
-        width, height = scaled_size(self._info.width, self._info.height, short_side)
-        if width * height > MOST_PIXELS:
-            raise BrokenMedia(
-                f"{self.source} has frames of {self._info.width}x{self._info.height}, which at a short side of "
-                f"{short_side} would have more than {MOST_PIXELS / 1e6:.0f} million pixels. Cut them first"
-            )
-        return width, height
 
     def _decode(self) -> Generator[VideoFrame, None, None]:
         """Frames from where the file stands; packets that cannot be decoded are skipped."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from muybridge.devices import memory_bytes
 from muybridge.errors import InputError, OptionError
+from muybridge.media.container import MOST_PIXELS
 from muybridge.media.images import Picture, read_image
 from muybridge.memory import check_fits
 from muybridge.models.avatar_net.config import MIN_SIDE, STRIDE
@@ -68,10 +69,19 @@ def check_fits_memory(width: int, height: int, device: torch.device, *, option: 
 
 
 def sized(rgb: RGB, size: int) -> RGB:
-    """A picture (H, W, 3) uint8 with the short side as asked; 0 leaves it."""
+    """A picture (H, W, 3) uint8 with the short side as asked; 0 leaves it.
+
+    Raises:
+        InputError: it is so thin that it would become too large.
+    """
     if not size or min(rgb.shape[:2]) == size:
         return rgb
     target = scaled(rgb.shape[1], rgb.shape[0], size)
+    if target[0] * target[1] > MOST_PIXELS:
+        raise InputError(
+            f"a picture of {rgb.shape[1]}x{rgb.shape[0]} with a short side of {size} would have more than "
+            f"{MOST_PIXELS / 1e6:.0f} million pixels. Cut it first"
+        )
     return np.asarray(Image.fromarray(rgb).resize(target, Image.Resampling.LANCZOS))
 
 
