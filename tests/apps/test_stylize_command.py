@@ -190,7 +190,7 @@ def test_actions_are_those_of_the_localizer(folder, model_file, capsys, monkeypa
     assert not Path("out.mp4").exists()
     assert run(*arguments, "stand", "--doing", "walk", *given) == 0
     assert Path("out.mp4").exists()
-    monkeypatch.setattr("muybridge.localize.localizer.BUILT_IN", {})
+    monkeypatch.setattr("muybridge.localize.model_file.BUILT_IN", {})
     assert run(*arguments, "stand") == 2
     assert "Name it with --localizer" in capsys.readouterr().err
 
@@ -213,7 +213,7 @@ def test_a_truncated_video_is_painted_as_far_as_it_goes_and_the_loss_is_said(fol
     with VideoReader("cut.stylized.mp4") as reader:
         count = len(list(reader))
     assert 5 < count < 60
-    assert f"{count} of 60 frames" in capsys.readouterr().err
+    assert f"cut short: {count} frames, until" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

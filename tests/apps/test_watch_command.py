@@ -67,7 +67,7 @@ def test_a_localizer_of_ones_own_and_a_style(run):
         (["nowhere.mp4", "-o", "out.mp4"], "nowhere.mp4"),
         (["clips", "-o", "out.mp4"], "names 2 videos"),
         (["still.png", "-o", "out.mp4"], "is a picture"),
-        (["clip.mp4", "-o", "out.gif"], "out.gif"),
+        (["clip.mp4", "-o", "out.txt"], "out.txt"),
         (["clip.mp4", "-o", "clip.mp4"], "would replace"),
         (["clip.mp4", "--no-show"], "nobody to watch"),
         (["clip.mp4", "-o", "out.mp4", "--speed", "0"], "speed=0"),
