@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from muybridge.data.clips.sampling import normalize
 from muybridge.data.options import FrameChoice, SamplingConfig
 from muybridge.models.backbones import backbone_input
-from muybridge.models.st_adapter.insertion import patch_grid
 from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 from muybridge.pretrained import BackboneIdentity, load_backbone
 from muybridge.recognize.options import RecognizerConfig, SamplingOptions
@@ -107,7 +106,6 @@ class RecognizerObjective(nn.Module):
         super().__init__()
         self.model, self.sampling, self.multi_label = model, sampling, multi_label
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self._grid = patch_grid(model.backbone, *sampling.size)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The loss and the share of right answers (at a threshold of 1/2, where a clip may have several labels).
@@ -117,7 +115,7 @@ class RecognizerObjective(nn.Module):
                 "prefix", (B, T, L, D), what `VideoViT.forward_prefix` made of them.
         """
         if "prefix" in batch:
-            logits = self.model.forward_from_prefix(batch["prefix"], self._grid)
+            logits = self.model.forward_from_prefix(batch["prefix"], self.sampling.size)
         else:
             logits = self.model(normalize(batch["frames"], self.sampling))
         logits, labels = logits.float(), batch["labels"]

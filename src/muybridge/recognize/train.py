@@ -242,7 +242,7 @@ def _cached(
     assert plan.cache is not None
     if network.first_trained_block == 0:
         raise OptionError(
-            f"--cache has nothing to keep: all {len(network.blocks)} blocks are trained or adapted. Give --blocks "
+            f"--cache has nothing to keep: all {network.depth} blocks are trained or adapted. Give --blocks "
             "with fewer, or --method head"
         )
     # A head's features follow from how they were read as well.

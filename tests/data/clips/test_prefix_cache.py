@@ -51,7 +51,6 @@ def test_training_from_the_cache_is_exact(clips, model, tmp_path, dtype):
     cache = PrefixCache(tmp_path, replace(identity_of(model), dtype=dtype))
     assert cache.fill(clips, lambda frames: prefix_of(model)(frames).to(dtype), batch_size=3) == 4
     data = CachedClips(clips, cache)
-    grid = (2, 3)
     for index, entry in enumerate(clips.entries):
         item = data[Draw(index, 5)]
         frames = load_views(entry.path, SAMPLING, start=entry.start_seconds, end=entry.end_seconds)
@@ -61,7 +60,7 @@ def test_training_from_the_cache_is_exact(clips, model, tmp_path, dtype):
         assert int(item["labels"]) == entry.labels[0]
         if dtype == torch.float32:
             with torch.no_grad():
-                through = model.forward_from_prefix(item["prefix"][None], grid)
+                through = model.forward_from_prefix(item["prefix"][None], SAMPLING.size)
                 whole = model(normalize(frames, SAMPLING))
             torch.testing.assert_close(through, whole, rtol=0, atol=1e-5)
 

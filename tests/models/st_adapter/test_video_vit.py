@@ -117,13 +117,13 @@ def test_leaving_out_what_is_not_read_changes_nothing(name: str) -> None:
 
     def run_dead(norm: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
         tokens = inputs[0].clone()
-        prefix, (rows, columns) = full.backbone.num_prefix_tokens, full.grid(frames)
+        prefix, (rows, columns) = full.backbone.num_prefix_tokens, full.backbone.patch_embed.grid_size
         patches = tokens[:, prefix:].reshape(2, 3, rows, columns, -1)
         tokens[:, prefix:] += dead(patches).flatten(2, 3).flatten(0, 1)
         return tokens
 
     trimmed = short.frame_features(frames)
-    reader = full.blocks[-1].mlp if name == "eva02_enormous_patch14_clip_224" else full.blocks[-1].norm2
+    reader = full.tower.blocks[-1].mlp if name == "eva02_enormous_patch14_clip_224" else full.tower.blocks[-1].norm2
     handle = reader.register_forward_pre_hook(run_dead)
     torch.testing.assert_close(trimmed, full.frame_features(frames), rtol=1e-4, atol=1e-5)
     handle.remove()
@@ -137,7 +137,7 @@ def test_the_last_block_is_trimmed_for_the_common_families() -> None:
         ("beit_base_patch16_224", False),
         ("vit_base_patch16_siglip_224", False),
     ]:
-        assert VideoViT(build(name), 2, adapters=AdapterConfig(width=4)).trims_last_block is expected
+        assert VideoViT(build(name), 2, adapters=AdapterConfig(width=4)).tower.trims_last_block is expected
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_any_size_grid_and_length(vit: nn.Module) -> None:
     stir(model.adapters)
     for height, width, frames in [(48, 48, 1), (32, 80, 3), (64, 48, 7), (16, 16, 2)]:
         clip = torch.randn(2, frames, 3, height, width)
-        assert model.grid(clip) == (height // 16, width // 16)
+        assert model.forward_prefix(clip).shape[2] == 1 + (height // 16) * (width // 16)
         assert model(clip).isfinite().all()
     wide = torch.randn(1, 3, 3, 32, 80)
     still = VideoViT(vit, 4).eval()
@@ -300,13 +300,13 @@ def test_frames_are_not_written_into(vit: nn.Module) -> None:
     frames = torch.randn(1, 3, 3, 48, 48)
     before = frames.clone()
     seen: list[tuple[Tensor, Tensor]] = []
-    for block in model.blocks:
+    for block in model.tower.blocks:
         block.register_forward_pre_hook(lambda block, inputs: seen.append((inputs[0], inputs[0].clone())))
     model(frames).sum().backward()
     assert torch.equal(frames, before)
     assert seen
     assert all(torch.equal(tokens, copy) for tokens, copy in seen)
-    for block in model.blocks:
+    for block in model.tower.blocks:
         block._forward_pre_hooks.clear()
         block._forward_hooks.clear()
         block.norm2._forward_pre_hooks.clear()
@@ -435,9 +435,9 @@ def test_prefix_and_rest_equal_the_whole(name: str, blocks: int | None) -> None:
     assert prefix.shape[:2] == (2, 3)
     assert prefix.shape[2] == (1 if blocks is None else backbone.patch_embed.num_patches + backbone.num_prefix_tokens)
     assert not prefix.requires_grad
-    assert torch.equal(model.forward_from_prefix(prefix, model.grid(frames)), model(frames))
+    assert torch.equal(model.forward_from_prefix(prefix, tuple(frames.shape[-2:])), model(frames))
     whole = gradients(model, model, frames)
-    rest = gradients(model, lambda _: model.forward_from_prefix(prefix, model.grid(frames)), frames)
+    rest = gradients(model, lambda _: model.forward_from_prefix(prefix, tuple(frames.shape[-2:])), frames)
     assert whole.keys() == rest.keys()
     for parameter_name, gradient in whole.items():
         torch.testing.assert_close(rest[parameter_name], gradient)
@@ -483,7 +483,7 @@ def test_a_failed_run_leaves_the_backbone_usable(stirred: VideoViT) -> None:
     def fail(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         raise KeyboardInterrupt
 
-    handle = stirred.blocks[0].mlp.register_forward_pre_hook(fail)
+    handle = stirred.tower.blocks[0].mlp.register_forward_pre_hook(fail)
     with pytest.raises(KeyboardInterrupt):
         stirred(frames)
     handle.remove()

@@ -100,7 +100,7 @@ def load_imported(model: VideoViT, imported: ImportedRecognizer) -> None:
     Raises:
         ModelMismatch: the model was built with other numbers, or its backbone is no CLIP tower with QuickGELU.
     """
-    activation: Any = getattr(cast(Any, model.blocks[0]).mlp, "act", None)
+    activation: Any = getattr(getattr(cast(Any, model.tower).blocks[0], "mlp", None), "act", None)
     if not isinstance(activation, QuickGELU):
         raise ModelMismatch(
             "The authors' adapters stand on OpenAI's CLIP, whose activation is QuickGELU, but this backbone has "

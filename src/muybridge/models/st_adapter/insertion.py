@@ -16,7 +16,7 @@ import copy
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from timm.models.beit import Beit
@@ -28,6 +28,23 @@ from torch import Tensor, nn
 from muybridge.errors import ModelMismatch
 
 Place = Literal["attention", "mlp"]
+
+
+class Shape(Protocol):
+    """What a flat batch of S images was before, so that adapters can work on clips."""
+
+    @property
+    def frames(self) -> int:
+        """T"""
+        ...
+
+    def patches(self, tokens_SLD: Tensor) -> Tensor:
+        """What an adapter works on, (B, T, H, W, D)."""
+        ...
+
+    def add_to_patches(self, tokens_SLD: Tensor, difference_BTHWD: Tensor) -> Tensor:
+        """A new tensor with an adapter's output added."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -80,7 +97,7 @@ class ClipRun:
             each by those of its own last frames; an adapter that is not in it starts a stream.
     """
 
-    shape: ClipShape
+    shape: Shape
     weights: Mapping[str, Mapping[str, Tensor]] | None = None
     history: dict[str, Tensor] | None = None
 
@@ -224,7 +241,8 @@ def check_backbone(backbone: nn.Module, *, adapted_blocks: range) -> None:
     if not isinstance(backbone, (VisionTransformer, Eva, Beit)):
         raise ModelMismatch(
             f"Model '{name}' cannot be adapted: {type(backbone).__name__} is not one of timm's plain vision "
-            "transformers (VisionTransformer, Eva, Beit). Choose a ViT, DeiT, CLIP, SigLIP, DINO, MAE or EVA model."
+            "transformers (VisionTransformer, Eva, Beit) and has no residual stages that are known. Choose a ViT, DeiT, "
+            "CLIP, SigLIP, DINO, MAE or EVA model, or an EfficientNet, MobileNetV3 or V4, ResNet, RegNet or ConvNeXt."
         )
     if getattr(getattr(backbone, "patch_drop", None), "prob", 0.0):
         raise ModelMismatch(

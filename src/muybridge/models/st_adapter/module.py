@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from muybridge.models.st_adapter.config import AdapterConfig, Kernel
 from muybridge.models.st_adapter.frequency import FrequencyBranch
-from muybridge.models.st_adapter.insertion import Place
 from muybridge.models.st_adapter.temporal_conv import DepthwiseConv
 
 _ACTIVATIONS: dict[str | None, type[nn.Module]] = {
@@ -18,7 +17,6 @@ _ACTIVATIONS: dict[str | None, type[nn.Module]] = {
     "quick_gelu": QuickGELU,
     "relu": nn.ReLU,
 }
-PLACES: dict[str, tuple[Place, ...]] = {"mlp": ("mlp",), "attention+mlp": ("attention", "mlp")}
 
 
 class SpatioTemporalAdapter(nn.Module):
@@ -41,7 +39,7 @@ class SpatioTemporalAdapter(nn.Module):
             FrequencyBranch(spectral, _centred(config.kernel), scales=config.frequency_scales) if spectral else None
         )
         self.activation = _ACTIVATIONS[config.activation]()
-        self.up = nn.Linear(config.width, dim)
+        self.up = nn.Linear(width, dim)
         nn.init.zeros_(self.down.bias)
         nn.init.zeros_(self.up.bias)
 

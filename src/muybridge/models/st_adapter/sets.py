@@ -52,11 +52,11 @@ def load_trained_state(model: VideoViT, state: Mapping[str, Tensor], *, head: He
     given = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
     _require_same(wanted, given, purpose="This model")
     if head == "load":
-        weight = _checked_head(state, model.dim)
+        weight = _checked_head(state, model.head.in_features)
         if weight.shape[0] != model.num_classes:
             # Built on the old head's device, so that a model already moved stays in one place.
             old = model.head.weight
-            model.head = new_head(model.dim, weight.shape[0]).to(device=old.device, dtype=old.dtype)
+            model.head = new_head(model.head.in_features, weight.shape[0]).to(device=old.device, dtype=old.dtype)
         given["head.weight"], given["head.bias"] = state["head.weight"], state["head.bias"]
     model.load_state_dict(given, strict=False)
 
@@ -105,7 +105,7 @@ class AdapterBank(nn.Module):
             given = {name: tensor for name, tensor in state.items() if name.startswith("adapters.")}
             _require_same(wanted, given, purpose=f"Set {position} of the bank: the model")
         device = model.head.weight.device
-        self.num_classes = [_checked_head(state, model.dim).shape[0] for state in states]
+        self.num_classes = [_checked_head(state, model.head.in_features).shape[0] for state in states]
         self._places: dict[str, dict[str, str]] = {}
         for name in wanted:
             _, block, place, parameter = name.split(".", maxsplit=3)
@@ -113,7 +113,7 @@ class AdapterBank(nn.Module):
             self._places.setdefault(f"{block}.{place}", {})[parameter] = buffer
             self.register_buffer(buffer, torch.stack([state[name] for state in states]).to(device))
         most = max(self.num_classes)
-        weight = torch.zeros(len(states), most, model.dim)
+        weight = torch.zeros(len(states), most, model.head.in_features)
         bias = torch.full((len(states), most), float("-inf"))
         for position, state in enumerate(states):
             weight[position, : self.num_classes[position]] = state["head.weight"]

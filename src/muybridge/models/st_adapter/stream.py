@@ -26,7 +26,7 @@ class CausalStream:
 
     Raises:
         ModelMismatch: the model's adapters look at later frames.
-        OptionError: `window` is below 1.
+        OptionError: `window` is below 1, or None for a model that reads change over time.
     """
 
     def __init__(self, model: VideoViT, window: int | None = None) -> None:
@@ -40,6 +40,8 @@ class CausalStream:
             raise ModelMismatch("The adapters' frequency branch looks at whole clips. Train without it for streams.")
         if window is not None and window < 1:
             raise OptionError(f"window={window} holds no frame. Choose 1 or more, or None for all frames.")
+        if window is None and model.over_time != "mean":
+            raise OptionError("a model that reads change over time needs a window. Say how many frames it holds.")
         self.model = model
         self.window = window
         self.reset()
@@ -59,12 +61,13 @@ class CausalStream:
         """
         feature = self.model.frame_features(frame[:, None], history=self._history)[:, 0]
         self.frames_seen += 1
-        return self.model.classify(self._mean_with(feature))
+        return self.model.classify(self._read_with(feature))
 
-    def _mean_with(self, feature: Tensor) -> Tensor:
+    def _read_with(self, feature: Tensor) -> Tensor:
+        """(B, T, D) whose summary is that of all frames the label looks at."""
         if self.window is not None:
             self._recent.append(feature)
-            return torch.stack(tuple(self._recent)).mean(dim=0)
+            return torch.stack(tuple(self._recent), dim=1)
         # An unbounded mean is kept as a sum in double precision, which stays exact enough over days of frames.
         self._sum = feature.double() if self._sum is None else self._sum + feature
-        return (self._sum / self.frames_seen).to(feature.dtype)
+        return (self._sum / self.frames_seen).to(feature.dtype)[:, None]

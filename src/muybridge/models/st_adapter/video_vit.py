@@ -1,4 +1,4 @@
-"""ST-Adapter: a frozen image transformer that learns what happens over time (Pan et al. 2022, arXiv 2206.13559).
+"""ST-Adapter: a frozen image model that learns what happens over time (Pan et al. 2022, arXiv 2206.13559).
 
     frames (B, T, 3, H, W)
       └─ each frame alone: patch embedding, blocks before the first adapted one     forward_prefix, frozen
@@ -22,26 +22,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from muybridge.errors import OptionError
-from muybridge.models.st_adapter.insertion import (
-    AdapterSite,
-    ClipRun,
-    ClipShape,
-    Place,
-    RunSlot,
-    SampleWeights,
-    block_arguments,
-    check_backbone,
-    embed_images,
-    patch_grid,
-    place_hooks,
-)
-from muybridge.models.st_adapter.last_block import (
-    Readout,
-    class_token_after,
-    reads_class_token_alone,
-    resolve_readout,
-)
-from muybridge.models.st_adapter.module import PLACES, AdapterConfig, SpatioTemporalAdapter, in_precision_of
+from muybridge.models.st_adapter.insertion import AdapterSite, ClipRun, Place, RunSlot, SampleWeights, Shape
+from muybridge.models.st_adapter.last_block import Readout
+from muybridge.models.st_adapter.module import AdapterConfig, SpatioTemporalAdapter, in_precision_of
+from muybridge.models.st_adapter.over_time import SUMMARIES, OverTime, Standardization, summarize
+from muybridge.models.st_adapter.towers import tower_of
 
 
 class VideoViT(nn.Module):
@@ -58,6 +43,7 @@ class VideoViT(nn.Module):
         adapters: their numbers, or None for none.
         readout: what of a frame is read: the class token, or the mean of its patches; "auto" takes the class token
             where there is one.
+        over_time: what is read of a clip's frames: their mean, or beside it how they change.
         dropout: before the head, in training.
         train_backbone: whether the backbone's weights are trained.
         trim_last_block: work out the last block for the class token alone where nothing else is read. The result is
@@ -75,6 +61,7 @@ class VideoViT(nn.Module):
         *,
         adapters: AdapterConfig | None = None,
         readout: Readout = "auto",
+        over_time: OverTime = "mean",
         dropout: float = 0.5,
         train_backbone: bool = False,
         trim_last_block: bool = True,
@@ -82,24 +69,22 @@ class VideoViT(nn.Module):
         super().__init__()
         if num_classes < 1:
             raise OptionError(f"num_classes={num_classes} leaves nothing to tell apart. Choose 1 or more.")
-        model: Any = backbone
-        depth = len(model.blocks) if hasattr(model, "blocks") else 0
-        first = _first_adapted(adapters, depth)
-        check_backbone(backbone, adapted_blocks=range(first, depth))
-        adapters = adapters and adapters.for_channels(int(model.embed_dim))
         self.backbone = backbone
+        self.tower = tower_of(backbone, readout, trim_last_block=trim_last_block)
+        self.depth, self.dim, self.readout = self.tower.depth, self.tower.dim, self.tower.readout
+        first = _first_adapted(adapters, self.depth)
+        self.tower.check(range(first, self.depth))
+        if adapters is not None and len(set(self.tower.widths)) == 1:
+            adapters = adapters.for_channels(self.tower.widths[0])
         self.config = adapters
-        self.readout = resolve_readout(backbone, readout)
+        self.over_time: OverTime = over_time
         self.train_backbone = train_backbone
         self.gradient_checkpointing = False
-        self.dim = int(model.embed_dim)
         self.first_adapted_block = first
         self.first_trained_block = 0 if train_backbone else first
-        self.trims_last_block = (
-            trim_last_block and self.readout == "class_token" and reads_class_token_alone(model.blocks[-1])
-        )
         self.dropout = nn.Dropout(dropout)
-        self.head = new_head(self.dim, num_classes)
+        self.standardization: Standardization | None = None
+        self.head = new_head(self.dim * SUMMARIES[over_time], num_classes)
         self.adapters = nn.ModuleDict()
         self._slot = RunSlot()
         self._sites: dict[tuple[int, Place], AdapterSite] = {}
@@ -107,23 +92,22 @@ class VideoViT(nn.Module):
         # A model that is given up leaves a backbone that others still use as it was before.
         weakref.finalize(self, _remove, self._handles).atexit = False
         if adapters is not None:
-            self._build_adapters(adapters, range(first, depth))
+            self._build_adapters(adapters, range(first, self.depth))
         self._set_trainable()
 
     def _build_adapters(self, config: AdapterConfig, indices: range) -> None:
-        blocks = cast(nn.ModuleList, self.backbone.blocks)
         for index in indices:
             places = nn.ModuleDict()
-            for place in PLACES[config.placement]:
-                dead = place == "mlp" and index == len(blocks) - 1 and self.readout == "class_token"
+            for place in self.tower.places(index, config.placement):
+                dead = not self.tower.reaches_readout(index, place)
                 if dead and not config.keep_dead:
                     continue
-                adapter = places[place] = SpatioTemporalAdapter(self.dim, config)
+                adapter = places[place] = SpatioTemporalAdapter(self.tower.widths[index], config)
                 if dead:
                     adapter.requires_grad_(False)
                     continue
                 site = self._sites[index, place] = AdapterSite(f"{index}.{place}", adapter, self._slot)
-                self._handles += place_hooks(blocks[index], site, place)
+                self._handles += self.tower.attach(index, place, site)
             if len(places):
                 self.adapters[str(index)] = places
         if not self._sites:
@@ -134,16 +118,11 @@ class VideoViT(nn.Module):
 
     def _set_trainable(self) -> None:
         self.backbone.requires_grad_(self.train_backbone)
-        for unused in ("head", "head_dist", "attn_pool"):
+        for unused in self.tower.unread:
             module = getattr(self.backbone, unused, None)
             if isinstance(module, nn.Module):
                 module.requires_grad_(False)
         self.train(self.training)
-
-    @property
-    def blocks(self) -> nn.ModuleList:
-        """The backbone's blocks, first to last."""
-        return cast(nn.ModuleList, self.backbone.blocks)
 
     @property
     def num_classes(self) -> int:
@@ -174,8 +153,7 @@ class VideoViT(nn.Module):
             OptionError: the shape of `frames`.
             ModelMismatch: the backbone cannot take frames of this size.
         """
-        features = self.frame_features(frames, weights=weights)
-        return self.classify(features.mean(dim=1), weights)
+        return self.classify(self.frame_features(frames, weights=weights), weights)
 
     def frame_features(
         self, frames: Tensor, *, weights: SampleWeights | None = None, history: dict[str, Tensor] | None = None
@@ -190,10 +168,11 @@ class VideoViT(nn.Module):
         """
         if weights is not None and history is not None:
             raise OptionError("weights and history were both given. A stream uses the model's own adapters.")
-        return self._read(*self._tokens(frames, weights, history))
+        return self._read(*self._stream(frames, weights, history))
 
     def patch_tokens(self, frames: Tensor) -> Tensor:
-        """What is seen where: tokens of patches after the final norm, (B, T, rows, columns, D).
+        """What is seen where, (B, T, rows, columns, C): a transformer's patches after its final norm, or the maps
+        after a convolutional model's last block.
 
         Takes frames as `forward` does.
 
@@ -202,100 +181,103 @@ class VideoViT(nn.Module):
         """
         if self.readout == "class_token":
             raise OptionError("readout='class_token' leaves patches unfinished. Build it with readout='patch_mean'.")
-        tokens_SLD, shape = self._tokens(frames)
-        patches = cast(Any, self.backbone).norm(tokens_SLD[:, shape.prefix :])
-        return patches.unflatten(0, frames.shape[:2]).unflatten(2, (shape.height, shape.width))
+        stream, shape = self._stream(frames)
+        return self.tower.patches(stream, shape).unflatten(0, frames.shape[:2])
 
-    def _tokens(
+    def _stream(
         self, frames: Tensor, weights: SampleWeights | None = None, history: dict[str, Tensor] | None = None
-    ) -> tuple[Tensor, ClipShape]:
-        shape = self._clip_shape(frames.shape[1], self.grid(frames))
-        tokens = embed_images(self.backbone, frames.flatten(0, 1))
+    ) -> tuple[Tensor, Shape]:
+        """What comes out of the last block."""
+        shape = self.tower.shape(frames.shape[1], _size(frames))
         run = ClipRun(shape, weights and weights.adapters, history)
-        return self._run_blocks(tokens, range(len(self.blocks)), run), shape
+        if self.train_backbone:
+            entering, first = self.tower.embed(frames.flatten(0, 1)), 0
+        else:
+            entering, first = self.tower.from_prefix(self._prefix(frames)), self.first_adapted_block
+        return self._run_blocks(entering, range(first, self.depth), run), shape
 
-    def grid(self, frames: Tensor) -> tuple[int, int]:
-        """Rows and columns of patches for frames (B, T, 3, height, width)."""
-        if frames.ndim != 5 or frames.shape[2] != 3:
-            raise OptionError(
-                f"frames has the shape {tuple(frames.shape)}, not (clips, frames, 3, height, width). Move its axes."
-            )
-        return patch_grid(self.backbone, frames.shape[-2], frames.shape[-1])
+    def _prefix(self, frames: Tensor) -> Tensor:
+        return self.tower.prefix(frames.flatten(0, 1), self.first_adapted_block)
 
     def forward_prefix(self, frames: Tensor) -> Tensor:
         """What the frozen part makes of each frame: all that training on the same frames need compute only once.
 
         Returns:
-            (B, T, L, D): tokens that enter the first adapted block. Without adapters (B, T, 1, D): `frame_features`.
+            What enters the first adapted block: tokens (B, T, L, D), or of a convolutional model maps
+            (B, T, h, w, C). Without adapters (B, T, 1, D): `frame_features`.
 
         Raises:
             OptionError: nothing is frozen.
         """
         if self.train_backbone:
             raise OptionError("train_backbone=True leaves no frozen prefix to compute ahead. Train adapters instead.")
+        size = _size(frames)
         with torch.no_grad():
             if not self._sites:
                 return self.frame_features(frames)[:, :, None]
-            grid = self.grid(frames)
-            tokens = embed_images(self.backbone, frames.flatten(0, 1))
-            run = ClipRun(self._clip_shape(frames.shape[1], grid))
-            return self._run_blocks(tokens, range(self.first_adapted_block), run).unflatten(0, frames.shape[:2])
+            self.tower.shape(frames.shape[1], size)  # the backbone must be able to take frames of this size
+            return self._prefix(frames).unflatten(0, frames.shape[:2])
 
-    def forward_from_prefix(self, prefix: Tensor, grid: tuple[int, int]) -> Tensor:
+    def forward_from_prefix(self, prefix: Tensor, size: tuple[int, int]) -> Tensor:
         """Logits (B, classes) from the output of `forward_prefix`: those of `forward`.
 
         Args:
-            prefix: (B, T, L, D).
-            grid: rows and columns of patches, as `grid(frames)` gave.
+            prefix: as `forward_prefix` gave it.
+            size: (height, width) of the frames in pixels.
         """
+        return self.classify(self.features_from_prefix(prefix, size))
+
+    def features_from_prefix(self, prefix: Tensor, size: tuple[int, int]) -> Tensor:
+        """`frame_features` (B, T, D) from the output of `forward_prefix`."""
         if not self._sites:
-            return self.classify(prefix[:, :, 0].mean(dim=1))
-        run = ClipRun(self._clip_shape(prefix.shape[1], grid))
-        tokens = self._run_blocks(prefix.flatten(0, 1), range(self.first_adapted_block, len(self.blocks)), run)
-        return self.classify(self._read(tokens, run.shape).mean(dim=1))
+            return prefix[:, :, 0]
+        run = ClipRun(self.tower.shape(prefix.shape[1], size))
+        entering = self.tower.from_prefix(prefix.flatten(0, 1))
+        return self._read(self._run_blocks(entering, range(self.first_adapted_block, self.depth), run), run.shape)
 
-    def classify(self, mean_BD: Tensor, weights: SampleWeights | None = None) -> Tensor:
-        """Logits (B, classes) from the mean of the frames' vectors: the backbone's final norm, dropout, head."""
-        model: Any = self.backbone
-        features = self.dropout(model.fc_norm(model.norm(mean_BD)))
-        features = in_precision_of(self.head, features)
+    def classify(self, features_BTD: Tensor, weights: SampleWeights | None = None) -> Tensor:
+        """Logits (B, classes) from the frames' vectors: what is read over time, dropout, head."""
+        read = summarize(features_BTD, self.over_time, self.tower.normalize)
+        if self.standardization is not None:
+            read = self.standardization(read)
+        read = in_precision_of(self.head, self.dropout(read))
         if weights is None:
-            return self.head(features)
-        return torch.baddbmm(weights.head_bias[:, None], features[:, None], weights.head_weight.mT)[:, 0]
+            return self.head(read)
+        return torch.baddbmm(weights.head_bias[:, None], read[:, None], weights.head_weight.mT)[:, 0]
 
-    def _clip_shape(self, frames: int, grid: tuple[int, int]) -> ClipShape:
-        return ClipShape(frames, *grid, prefix=cast(int, self.backbone.num_prefix_tokens))
-
-    def _run_blocks(self, tokens_SLD: Tensor, indices: range, run: ClipRun) -> Tensor:
-        """Tokens after the given blocks; the class token alone where the last block is trimmed."""
-        arguments = block_arguments(self.backbone, (run.shape.height, run.shape.width))
+    def _run_blocks(self, stream: Tensor, indices: range, run: ClipRun) -> Tensor:
+        arguments = self.tower.arguments(run.shape)
         keep = self.training and self.gradient_checkpointing and torch.is_grad_enabled()
         for index in indices:
             if keep and index >= self.first_trained_block:
-                tokens_SLD = checkpoint(
-                    self._run_block, index, tokens_SLD, arguments[index], run, use_reentrant=False
+                stream = cast(
+                    Tensor,
+                    checkpoint(self._run_block, index, stream, arguments[index], run, use_reentrant=False),
                 )
             else:
-                tokens_SLD = self._run_block(index, tokens_SLD, arguments[index], run)
-        return tokens_SLD
+                stream = self._run_block(index, stream, arguments[index], run)
+        return stream
 
-    def _run_block(self, index: int, tokens_SLD: Tensor, arguments: dict[str, Any], run: ClipRun) -> Tensor:
+    def _run_block(self, index: int, stream: Tensor, arguments: dict[str, Any], run: ClipRun) -> Tensor:
         # The run is set for each block, not once for all, because gradient checkpointing runs a block again later.
         self._slot.run = run
         try:
-            if index == len(self.blocks) - 1 and self.trims_last_block:
-                site = self._sites.get((index, "attention"))
-                adapted = tokens_SLD if site is None else site.apply(tokens_SLD)
-                return class_token_after(self.blocks[index], adapted, arguments.get("rope"))
-            return self.blocks[index](tokens_SLD, **arguments)
+            return self.tower.run(index, stream, self._sites.get((index, "attention")), arguments)
         finally:
             self._slot.run = self._slot.pending = None
 
-    def _read(self, tokens_SLD: Tensor, shape: ClipShape) -> Tensor:
+    def _read(self, stream: Tensor, shape: Shape) -> Tensor:
         """(B, T, D)"""
-        by_class_token = self.readout == "class_token"
-        features = tokens_SLD[:, 0] if by_class_token else tokens_SLD[:, shape.prefix :].mean(dim=1)
-        return features.unflatten(0, (-1, shape.frames))
+        return self.tower.pool(stream, shape).unflatten(0, (-1, shape.frames))
+
+
+def _size(frames: Tensor) -> tuple[int, int]:
+    """Height and width of frames (B, T, 3, height, width)."""
+    if frames.ndim != 5 or frames.shape[2] != 3:
+        raise OptionError(
+            f"frames has the shape {tuple(frames.shape)}, not (clips, frames, 3, height, width). Move its axes."
+        )
+    return frames.shape[-2], frames.shape[-1]
 
 
 def _remove(handles: list[torch.utils.hooks.RemovableHandle]) -> None:
