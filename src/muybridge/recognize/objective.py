@@ -45,6 +45,7 @@ def build_recognizer(config: RecognizerConfig, num_classes: int) -> tuple[VideoV
         num_classes,
         adapters=(config.adapters or AdapterConfig()) if config.method == "adapters" else None,
         readout=config.readout,
+        over_time=config.over_time,
         dropout=config.dropout,
         train_backbone=config.method == "full",
     )
@@ -91,6 +92,7 @@ class RecognizerObjective(nn.Module):
         class_weights: (K,) weight of each class in the loss: of its clips, or of its positives where a clip may have
             several labels; see `balance_classes`.
         multi_label: which of the two losses.
+        label_smoothing: share of a label that is spread over all classes; not where a clip may have several labels.
     """
 
     class_weights: Tensor | None
@@ -102,9 +104,11 @@ class RecognizerObjective(nn.Module):
         *,
         class_weights: Tensor | None = None,
         multi_label: bool = False,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         self.model, self.sampling, self.multi_label = model, sampling, multi_label
+        self.label_smoothing = label_smoothing
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -119,17 +123,19 @@ class RecognizerObjective(nn.Module):
         else:
             logits = self.model(normalize(batch["frames"], self.sampling))
         logits, labels = logits.float(), batch["labels"]
-        if self.multi_label:
-            loss = F.binary_cross_entropy_with_logits(logits, labels, pos_weight=self.class_weights)
-            right = (logits > 0) == (labels > 0.5)
-        else:
-            losses = F.cross_entropy(logits, labels, reduction="none")
-            if self.class_weights is not None:
-                # Divided by the number of clips, not by the sum of weights, so that a batch in parts counts the same.
-                losses = losses * self.class_weights[labels]
-            loss = losses.mean()
-            right = logits.argmax(dim=-1) == labels
+        right = (logits > 0) == (labels > 0.5) if self.multi_label else logits.argmax(dim=-1) == labels
+        loss = self.loss(logits, labels, label_smoothing=self.label_smoothing)
         return {"loss": loss, "accuracy": right.float().mean().detach()}
+
+    def loss(self, logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """The mean over clips."""
+        if self.multi_label:
+            return F.binary_cross_entropy_with_logits(logits, labels, pos_weight=self.class_weights)
+        losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
+        if self.class_weights is not None:
+            # Divided by the number of clips, not by the sum of weights, so that a batch in parts counts the same.
+            losses = losses * self.class_weights[labels]
+        return losses.mean()
 
 
 def to_probabilities(logits: Tensor, *, multi_label: bool) -> Tensor:

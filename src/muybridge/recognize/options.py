@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from muybridge.data.options import AugmentationConfig, FrameChoice, SamplingConfig
 from muybridge.errors import OptionError
-from muybridge.models.st_adapter.config import AdapterConfig, Readout
+from muybridge.models.st_adapter.config import AdapterConfig, OverTime, Readout
 from muybridge.options import (
     AUGMENTATION,
     BASIC,
@@ -70,6 +70,7 @@ class SamplingOptions(FrameChoice):
         size: Side in pixels of what the network sees; 0 for what the backbone was trained on.
     """
 
+    mode: Annotated[Literal["dense", "segments"], Parameter(name="--sampling")] = "segments"
     size: int = 0
 
 
@@ -78,21 +79,24 @@ class RecognizerConfig:
     """The network to be trained.
 
     Attributes:
-        backbone: The image model: muybridge_vit is built in; any ViT of timm by its name.
+        backbone: The image model: efficientnet_lite0 and muybridge_vit are built in; any ViT, EfficientNet,
+            MobileNetV3 or V4, ResNet, RegNet or ConvNeXt of timm by its name.
         backbone_weights: A file with the backbone's weights, in place of those that belong to its name.
         method: adapters trains small modules inside a frozen backbone; head trains a classifier on its features; full
             trains everything.
         adapters: their numbers; None for the defaults, or those of the recognizer that training starts from.
         readout: What of a frame is read; auto takes the class token where there is one.
+        over_time: What of all frames is read: their mean, or beside it how they change.
         dropout: Before the classifier.
         gradient_checkpointing: Compute blocks twice to save memory.
     """
 
-    backbone: Annotated[str, BASIC] = "muybridge_vit"
+    backbone: Annotated[str, BASIC] = "efficientnet_lite0"
     backbone_weights: Path | None = None
     method: Method = "adapters"
     adapters: Annotated[AdapterConfig | None, FLAT, PLAIN, LIST, _ADAPTERS] = None
     readout: Readout = "auto"
+    over_time: OverTime = "change"
     dropout: float = 0.5
     gradient_checkpointing: Annotated[bool, TRAINING, PLAIN] = False
 
@@ -106,7 +110,7 @@ class RecognizerConfig:
 
 
 # Peak learning rates of AdamW that suit batches of 8 to 32 clips and the built-in backbone.
-LEARNING_RATES: dict[Method, float] = {"adapters": 2e-3, "head": 5e-3, "full": 2e-4}
+LEARNING_RATES: dict[Method, float] = {"adapters": 1e-3, "head": 1e-3, "full": 2e-4}
 
 
 @dataclass(frozen=True)
@@ -114,17 +118,24 @@ class RecognizerFitConfig(ClipFitConfig):
     """How to train a recognizer.
 
     Attributes:
+        label_smoothing: Share of a label that is spread over all classes.
         learning_rate: At its peak; the default depends on the method.
         learning_rate_per_256: The same by the linear scaling rule: times batch size / 256.
     """
 
+    epochs: Annotated[float, BASIC] = 10
     batch_size: int = 16
+    weight_decay: float = 0.05
+    patience: int = 3
+    label_smoothing: float = 0.1
     learning_rate: Annotated[float, _NO_DEFAULT] = 0.0
     learning_rate_per_256: Annotated[float, _NO_DEFAULT] = 0.0
     save_every: Annotated[int, RUN] = 100
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0 <= self.label_smoothing < 1:
+            raise OptionError(f"label_smoothing={self.label_smoothing} is no share. Choose 0 or more, below 1.")
         if self.learning_rate and self.learning_rate_per_256:
             raise OptionError("--learning-rate and --learning-rate-per-256 say the same twice. Give one of them")
 
@@ -153,6 +164,9 @@ class TrainingPlan:
         cache: A folder that keeps what the frozen blocks make of each clip, so that all passes but the first skip
             them, in later runs too. Wants --blocks or --method head, and goes without augmentation.
         cache_views: Places in time at which each clip is kept there; training draws one of them.
+        keep_views: How often each clip is read, at other times and crops, to keep what the frozen blocks make of it
+            in memory; training draws one of these views. Where they do not fit, or something must be done to
+            frames at each pass, clips are read at each pass. 0 always reads at each pass.
     """
 
     data: Annotated[ClipData, FLAT, DATA]
@@ -165,6 +179,7 @@ class TrainingPlan:
     augment: Annotated[tuple[str, ...], AUGMENTATION] = ()
     cache: Annotated[Path | None, RUN] = None
     cache_views: Annotated[int, RUN] = 1
+    keep_views: Annotated[int, RUN] = 3
 
     def __post_init__(self) -> None:
         varied = replace(self.augmentation, crop=None) != AugmentationConfig() or self.augment

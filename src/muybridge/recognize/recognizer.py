@@ -281,6 +281,7 @@ class Recognizer:
             "method": "full" if self.model.train_backbone else "head" if config is None else "adapters",
             "adapters": None if config is None else asdict(config),
             "readout": self.model.readout,
+            "over_time": self.model.over_time,
             "num_classes": self.model.num_classes,
         }
         contract = {

@@ -134,7 +134,9 @@ def test_a_causal_stream_equals_the_whole_clip(lite: nn.Module, over_time: Any) 
     features = model.frame_features(frames)
     for count in range(1, 6):
         answer = stream(frames[:, count - 1])
-        torch.testing.assert_close(answer, model.classify(features[:, max(0, count - 3) : count]), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            answer, model.classify(features[:, max(0, count - 3) : count]), rtol=1e-4, atol=1e-5
+        )
     model.release_backbone()
 
 

@@ -9,6 +9,7 @@ Kernel = tuple[int, int, int]
 Placement = Literal["mlp", "attention+mlp"]
 Activation = Literal["gelu", "quick_gelu", "relu"]
 Readout = Literal["auto", "class_token", "patch_mean"]
+OverTime = Literal["mean", "change"]
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,13 @@ class AdapterConfig:
     """The numbers of a set of adapters.
 
     Attributes:
-        width: Channels of an adapter; 0 for half of the backbone's, as the paper's 384 of ViT-B's 768.
+        width: Channels of an adapter; 0 for half of the backbone's, as the paper's 384 of ViT-B's 768, or half of
+            each block's where blocks differ.
         kernel: Extent of an adapter's convolution over time, height and width. 1 1 1 cannot tell the order of frames.
-        placement: Adapters before each MLP, or before each attention as well.
-        blocks: How many of the last blocks get adapters; by default all.
+        placement: Adapters before each MLP, or before each attention as well; in a convolutional model, which has
+            neither, mlp is behind each block.
+        blocks: How many of the last blocks get adapters; by default all of a transformer's, half of a convolutional
+            model's.
         activation: Inside an adapter, after the convolution; by default none, as in the paper's code.
         causal: A frame is told about earlier frames only: for live streams.
         frequency_scales: Give half of an adapter's channels to a branch that filters frequencies of time, over

@@ -8,14 +8,13 @@ One letter an axis: B clips, T frames, D features of a frame, F features of a cl
 """
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from muybridge.errors import OptionError
+from muybridge.models.st_adapter.config import OverTime
 
-OverTime = Literal["mean", "change"]
 # How many vectors of D each way reads of a clip.
 SUMMARIES: dict[OverTime, int] = {"mean": 1, "change": 3}
 _LEAST_VARIANCE = 1e-4  # keeps the root's slope finite where nothing changes

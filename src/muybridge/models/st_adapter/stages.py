@@ -74,6 +74,9 @@ class StagedTower:
         self.readout = resolve_readout(backbone, readout)
         self._stem, self.blocks, self._last = _take_apart(backbone)
         self.depth = len(self.blocks)
+        # The earlier half sees edges and textures at a high resolution, and is most of the work: kept as it is, it
+        # need be run once a clip in training.
+        self.adapted_by_default = max(1, self.depth // 2)
         self.widths, self.dim = _measure(backbone)
 
     def check(self, adapted_blocks: range) -> None:

@@ -38,6 +38,7 @@ class Tower(Protocol):
 
     Attributes:
         depth: blocks.
+        adapted_by_default: how many of them, counted from the last, get adapters where no number is chosen.
         widths: channels of each block's output, which its adapter works on.
         dim: D, features of a picture.
         readout: what of a picture is read.
@@ -45,6 +46,7 @@ class Tower(Protocol):
     """
 
     depth: int
+    adapted_by_default: int
     widths: tuple[int, ...]
     dim: int
     readout: Readout
@@ -129,7 +131,7 @@ class TransformerTower:
         model: Any = backbone
         self.backbone = backbone
         self.blocks = cast(nn.ModuleList, model.blocks)
-        self.depth = len(self.blocks)
+        self.depth = self.adapted_by_default = len(self.blocks)
         self.dim = int(model.embed_dim)
         self.widths = (self.dim,) * self.depth
         self.readout = resolve_readout(backbone, readout)

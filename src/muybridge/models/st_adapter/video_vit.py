@@ -25,7 +25,7 @@ from muybridge.errors import OptionError
 from muybridge.models.st_adapter.insertion import AdapterSite, ClipRun, Place, RunSlot, SampleWeights, Shape
 from muybridge.models.st_adapter.last_block import Readout
 from muybridge.models.st_adapter.module import AdapterConfig, SpatioTemporalAdapter, in_precision_of
-from muybridge.models.st_adapter.over_time import SUMMARIES, OverTime, Standardization, summarize
+from muybridge.models.st_adapter.over_time import SUMMARIES, OverTime, Standardization, check_over_time, summarize
 from muybridge.models.st_adapter.towers import tower_of
 
 
@@ -72,11 +72,12 @@ class VideoViT(nn.Module):
         self.backbone = backbone
         self.tower = tower_of(backbone, readout, trim_last_block=trim_last_block)
         self.depth, self.dim, self.readout = self.tower.depth, self.tower.dim, self.tower.readout
-        first = _first_adapted(adapters, self.depth)
+        first = _first_adapted(adapters, self.depth, self.tower.adapted_by_default)
         self.tower.check(range(first, self.depth))
         if adapters is not None and len(set(self.tower.widths)) == 1:
             adapters = adapters.for_channels(self.tower.widths[0])
         self.config = adapters
+        check_over_time(over_time)
         self.over_time: OverTime = over_time
         self.train_backbone = train_backbone
         self.gradient_checkpointing = False
@@ -237,13 +238,23 @@ class VideoViT(nn.Module):
 
     def classify(self, features_BTD: Tensor, weights: SampleWeights | None = None) -> Tensor:
         """Logits (B, classes) from the frames' vectors: what is read over time, dropout, head."""
-        read = summarize(features_BTD, self.over_time, self.tower.normalize)
+        read = self.read_over_time(features_BTD)
         if self.standardization is not None:
             read = self.standardization(read)
         read = in_precision_of(self.head, self.dropout(read))
         if weights is None:
             return self.head(read)
         return torch.baddbmm(weights.head_bias[:, None], read[:, None], weights.head_weight.mT)[:, 0]
+
+    def read_over_time(self, features_BTD: Tensor) -> Tensor:
+        """What the head reads of clips, (B, F): see `over_time.summarize`."""
+        return summarize(features_BTD, self.over_time, self.tower.normalize)
+
+    def fold_standardization(self) -> None:
+        """Make the standardization of a head's training part of the head; logits stay the same."""
+        if self.standardization is not None:
+            self.standardization.fold_into(self.head)
+            self.standardization = None
 
     def _run_blocks(self, stream: Tensor, indices: range, run: ClipRun) -> Tensor:
         arguments = self.tower.arguments(run.shape)
@@ -293,10 +304,10 @@ def new_head(dim: int, num_classes: int) -> nn.Linear:
     return head
 
 
-def _first_adapted(config: AdapterConfig | None, depth: int) -> int:
+def _first_adapted(config: AdapterConfig | None, depth: int, by_default: int) -> int:
     if config is None:
         return depth
-    count = depth if config.blocks is None else config.blocks
+    count = by_default if config.blocks is None else config.blocks
     if depth and count > depth:
         raise OptionError(f"blocks={count} is more than the backbone's {depth}. Choose at most {depth}.")
     return depth - count
