@@ -147,7 +147,7 @@ def fit_linear(
     *,
     clips: int,
 ) -> None:
-    """Set a linear layer to the minimum of the loss and half its squared weights times `_PENALTY` a clip, by L-BFGS."""
+    """Set a linear layer to the least loss plus half its squared weights times `_PENALTY` a clip, by L-BFGS."""
     weight = torch.zeros_like(head.weight).requires_grad_()
     bias = torch.zeros_like(head.bias).requires_grad_()
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=_FIT_ITERATIONS, line_search_fn="strong_wolfe")

@@ -24,13 +24,14 @@ from muybridge.data.clips.splits import split_by_group
 from muybridge.data.label_maps import read_label_map
 from muybridge.devices import choose_device
 from muybridge.errors import ModelMismatch, OptionError, TrainingError
+from muybridge.evaluation.classification import classification_report
 from muybridge.evaluation.report_page import Facts, Part, Text, write_report_page
-from muybridge.models.backbones import fuse_attention
+from muybridge.models.backbones import BUILTIN_BACKBONES, fuse_attention
 from muybridge.models.st_adapter.config import Readout
 from muybridge.models.st_adapter.sets import load_trained_state
 from muybridge.models.st_adapter.video_vit import VideoViT
 from muybridge.options import configuration
-from muybridge.pretrained import BackboneIdentity
+from muybridge.pretrained import BUILT_IN_BACKBONE, BackboneIdentity
 from muybridge.progress import progress_line
 from muybridge.recognize.evaluate import (
     ClipViews,
@@ -38,6 +39,7 @@ from muybridge.recognize.evaluate import (
     confused_clips,
     evaluate_views,
     indicator,
+    truth_of,
 )
 from muybridge.recognize.model_file import RecognizerFile
 from muybridge.recognize.objective import (
@@ -47,6 +49,7 @@ from muybridge.recognize.objective import (
     build_recognizer,
     describe_training,
     sampling_for,
+    to_probabilities,
 )
 from muybridge.recognize.options import ClipData, RecognizerConfig, TrainingPlan
 from muybridge.recognize.prefixes import KeptPrefixes, fit_head, keep_prefixes, views_that_fit
@@ -202,6 +205,7 @@ def _fit(
         multi_label=multi_label,
         label_smoothing=plan.config.label_smoothing,
     )
+    kept = isinstance(dataset, KeptPrefixes)
     if isinstance(dataset, KeptPrefixes):
         objective.to(choose_device(device))
         fit_head(network, dataset, sampling, objective.loss)
@@ -210,7 +214,8 @@ def _fit(
         dataset,
         plan.config,
         folder=folder,
-        validation=None if views is None else _validation(network, sampling, views, plan.config),
+        validation=None if views is None else _validation(network, sampling, views, plan, kept=kept),
+        validate_first=kept,
         weights=balance_draws(labels) if balance == "draws" else None,
         resume=resume,
         accelerator=device if device == "auto" else str(choose_device(device)),
@@ -314,7 +319,9 @@ def _require_clips_of_each_class(clips: ClipList, source: Path) -> None:
 
 
 def _as_in(start: RecognizerFile, model: RecognizerConfig) -> RecognizerConfig:
-    """The adapters of the file, and what they were read by, where the plan leaves both open."""
+    """The built-in backbone and the adapters of the file, and how they were read, where the plan leaves them open."""
+    if model.backbone == BUILT_IN_BACKBONE and start.backbone.name in BUILTIN_BACKBONES:
+        model = replace(model, backbone=start.backbone.name)
     adapters = start.architecture.adapters
     if model.method != "adapters" or model.adapters is not None or adapters is None:
         return model
@@ -347,9 +354,7 @@ def _kept(
     views = views_that_fit(network, dataset, most=plan.keep_views, num_bytes=_KEPT_PREFIX_BYTES, device=device)
     if not views:
         if plan.keep_views:
-            tell(
-                "the clips are too many to keep in memory what the frozen blocks make of them; --cache keeps it on disk"
-            )
+            tell("what the frozen blocks make of so many clips does not fit into memory; --cache keeps it on disk")
         return None
     total = views * len(dataset)
     with progress_line("reading clips", total=total, unit="views", quiet=not is_main_process()) as line:
@@ -376,8 +381,28 @@ def _how_sure(evaluation: Evaluation) -> str:
     )
 
 
-def _validation(network: VideoViT, sampling: SamplingConfig, views: ClipViews, config: FitConfig) -> Validation:
-    dtype = _HALF.get(config.precision)
+def _validation(
+    network: VideoViT, sampling: SamplingConfig, views: ClipViews, plan: TrainingPlan, *, kept: bool
+) -> Validation:
+    config, dtype = plan.config, _HALF.get(plan.config.precision)
+    key = "mAP" if views.clips.multi_label else "top1"
+    if kept:
+        device = network.head.weight.device
+        held_out = ClipDataset(views.clips, sampling, plan.augmentation)
+        prefixes = keep_prefixes(network, held_out, views=1, seed=0, device=device, workers=config.workers).prefixes[
+            0
+        ]
+        truth, names = truth_of(views.clips), views.clips.classes.names
+
+        def run_kept() -> Mapping[str, float]:
+            with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype is not None):
+                parts = [
+                    network.forward_from_prefix(part.float().to(device), sampling.size) for part in prefixes.split(16)
+                ]
+            probabilities = to_probabilities(torch.cat(parts), multi_label=views.clips.multi_label)
+            return classification_report(probabilities.cpu(), truth, names).numbers
+
+        return Validation(run_kept, key)
 
     def logits(frames: Tensor) -> Tensor:
         device = network.head.weight.device
@@ -387,7 +412,7 @@ def _validation(network: VideoViT, sampling: SamplingConfig, views: ClipViews, c
     def run() -> Mapping[str, float]:
         return evaluate_views(logits, views, workers=_readers(views, config), quiet=True).report.numbers
 
-    return Validation(run, "mAP" if views.clips.multi_label else "top1")
+    return Validation(run, key)
 
 
 def _readers(views: ClipViews, config: FitConfig) -> int:

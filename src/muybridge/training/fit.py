@@ -87,6 +87,7 @@ def fit(
     title: str = "training",
     settings: Mapping[str, Any] | None = None,
     memory_advice: str = "",
+    validate_first: bool = False,
 ) -> FitResult:
     """Train `objective` in place and leave it holding the best weights (the last ones without a validation).
 
@@ -99,6 +100,7 @@ def fit(
         accelerator: auto, cpu, cuda, cuda:1, mps. Processes that torchrun starts take a GPU each.
         settings: whatever else makes this run what it is, as JSON: model, data, sampling. A run resumes only where
             all of it is as it was.
+        validate_first: measure before the first step too, where the objective is of use already.
         memory_advice: what of the objective's own options saves memory, as a clause that goes on after "or".
 
     Raises:
@@ -148,6 +150,8 @@ def fit(
         if run.history is not None and run.history.num_damaged:
             line.note(f"{run.history.num_damaged} damaged lines of {run.history.path} are left out")
         try:
+            if validate_first and not run.step:
+                run.measure(line)
             run.train(fabric.setup_dataloaders(loader, use_distributed_sampler=False), line)
             return run.finish()
         except (RuntimeError, MemoryError) as error:
@@ -242,6 +246,10 @@ class _Run:
                 break
             if self.step % self.config.save_every == 0:
                 self.save()
+
+    def measure(self, line: ProgressLine) -> None:
+        """Validate at the start, so that training never ends below it."""
+        self._validate(line)
 
     def _train_step(self, batch: Any) -> dict[str, float]:
         self.module.train()

@@ -64,8 +64,7 @@ def test_every_family_starts_equal_to_its_image_model(name: str) -> None:
     frames = clips()
     expected = cast(Tensor, backbone(frames.flatten(0, 1))).unflatten(0, (2, 4))
     close = {"rtol": 1e-4, "atol": 1e-4 * float(expected.abs().max())}
-    model = VideoViT(backbone, 3, adapters=AdapterConfig(width=None)).eval()
-    assert len(model.adapters) == len(StagedTower(backbone).widths)
+    model = VideoViT(backbone, 3, adapters=AdapterConfig(blocks=StagedTower(backbone).depth)).eval()
     torch.testing.assert_close(model.frame_features(frames), expected, **close)
     # Each adapter is run: with weights of its own it changes what is read.
     for index, places in model.adapters.items():
@@ -185,7 +184,7 @@ def test_the_order_of_frames_is_read_by_change_and_by_adapters_alone(lite: nn.Mo
 
 
 def test_a_model_without_known_stages_is_refused_by_name() -> None:
-    with pytest.raises(ModelMismatch, match="mixer_s32_224.*no residual stages"):
+    with pytest.raises(ModelMismatch, match=r"mixer_s32_224.*no residual stages"):
         VideoViT(timm.create_model("mixer_s32_224", num_classes=0), 2, adapters=AdapterConfig())
 
 

@@ -167,8 +167,8 @@ def _take_apart(model: nn.Module) -> tuple[_Layers, tuple[_Layers, ...], _Layers
     if isinstance(model, ConvNeXt):
         return (m.stem,), tuple(_after_downsampling(m.stages)), (m.norm_pre,)
     raise ModelMismatch(
-        f"Model '{model_name(model)}' cannot be adapted: {type(model).__name__} has no residual stages that are known. "
-        "Choose an EfficientNet, MobileNetV3 or V4, ResNet, RegNet or ConvNeXt, or a vision transformer."
+        f"Model '{model_name(model)}' cannot be adapted: {type(model).__name__} has no residual stages that are "
+        "known. Choose an EfficientNet, MobileNetV3 or V4, ResNet, RegNet or ConvNeXt, or a vision transformer."
     )
 
 
