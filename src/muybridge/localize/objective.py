@@ -22,6 +22,7 @@ from muybridge.models.acar.slowfast import SlowFast
 from muybridge.models.acar.slowfast_config import SlowFastConfig
 from muybridge.models.backbones import backbone_input
 from muybridge.models.st_adapter.sets import ADAPTER_LIMITS
+from muybridge.models.st_adapter.towers import tower_of
 from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 from muybridge.pretrained import BackboneIdentity, load_backbone
 from muybridge.schema import Fields, Within, build
@@ -195,16 +196,18 @@ def build_localizer(config: LocalizerConfig, num_classes: int) -> BuiltLocalizer
             network.trunk.freeze_norms()
         return BuiltLocalizer(network, described, _as_asked(slowfast_sampling(slowfast), config), None)
     backbone, identity = load_backbone(config.trunk, weights=config.backbone_weights)
-    channels = int(getattr(backbone, "embed_dim", 0))
-    adapters = (config.adapters or AdapterConfig(width=config.adapter_width or 0)).for_channels(channels)
+    tower = tower_of(backbone, "patch_mean", trim_last_block=False)
+    channels = tower.widths[-1]
+    adapters = config.adapters or AdapterConfig(width=config.adapter_width or 0)
+    if len(set(tower.widths)) == 1:
+        adapters = adapters.for_channels(channels)
     described = NetworkConfig(_head(config, channels, num_classes), None, adapters)
     seen = backbone_input(backbone)
-    patch: Any = getattr(backbone, "patch_embed", None)
     sampling = KeyFrameSampling(
         frames=8,
         rate=4.0,
         short_side=min(seen.height, seen.width),
-        multiple=max(patch.patch_size) if patch is not None else 1,
+        multiple=tower.stride,
         mean=seen.mean,
         std=seen.std,
     )

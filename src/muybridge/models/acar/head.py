@@ -223,10 +223,10 @@ def actor_vectors(features_BChw: Tensor, actors: Actors, roi_size: int) -> Tenso
 class PatchTokenModel(Protocol):
     """An image transformer run over clips, such as a frozen ViT with adapters for video."""
 
-    dim: int
+    patch_dim: int
 
     def patch_tokens(self, frames: Tensor) -> Tensor:
-        """Frames (B, T, 3, H, W) to the patch tokens of every frame, (B, T, h, w, dim)."""
+        """Frames (B, T, 3, H, W) to the patch tokens of every frame, (B, T, h, w, patch_dim)."""
         ...
 
 
@@ -240,12 +240,14 @@ class TokenTrunk(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         if not callable(getattr(model, "patch_tokens", None)):
-            raise ModelMismatch(f"{type(model).__name__} gives no patch tokens. A trunk needs patch_tokens and dim.")
+            raise ModelMismatch(
+                f"{type(model).__name__} gives no patch tokens. A trunk needs patch_tokens and patch_dim."
+            )
         self.model = model
-        self.context_channels = cast(PatchTokenModel, model).dim
+        self.context_channels = cast(PatchTokenModel, model).patch_dim
 
     def forward(self, frames_BT3HW: Tensor) -> Tensor:
-        """Normalized clips to context maps (B, dim, h, w)."""
+        """Normalized clips to context maps (B, patch_dim, h, w)."""
         tokens_BThwD = cast(PatchTokenModel, self.model).patch_tokens(frames_BT3HW)
         return tokens_BThwD.mean(1).permute(0, 3, 1, 2)
 

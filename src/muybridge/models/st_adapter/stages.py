@@ -1,4 +1,4 @@
-"""Convolutional image models of residual stages: EfficientNet and -Lite, MobileNetV3 and V4, ResNet, RegNet, ConvNeXt.
+"""Convolutional image models of residual stages: EfficientNet, MobileNetV3 and V4, ResNet, RegNet, ConvNeXt.
 
     pictures (S, 3, height, width)
       └─ stem ─ block 0 ─(+ adapter)─ block 1 ─(+ adapter)─ ... ─ last layers     maps (S, C, h, w)
@@ -32,6 +32,7 @@ _Layers = tuple[nn.Module, ...]
 # Pictures that the CPU takes at a time where no gradient is kept: the first, wide maps then stay in its cache, which
 # takes 0.7 of the time of sixteen at once.
 _PICTURES_AT_A_TIME = 2
+_MEASURED = 64  # side in pixels of the picture by which shapes are worked out
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class StagedTower:
         # The earlier half sees edges and textures at a high resolution, and is most of the work: kept as it is, it
         # need be run once a clip in training.
         self.adapted_by_default = max(1, self.depth // 2)
-        self.widths, self.dim = _measure(backbone)
+        self.widths, self.dim, self.stride = _measure(backbone)
 
     def check(self, adapted_blocks: range) -> None:
         """Every block can take an adapter."""
@@ -183,23 +184,20 @@ def _after_downsampling(stages: Iterable[Any]) -> Iterable[_Layers]:
         yield from ((block,) for block in others)
 
 
-def _measure(model: nn.Module) -> tuple[tuple[int, ...], int]:
-    """Channels after each block, and features of a picture, worked out on shapes alone."""
+def _measure(model: nn.Module) -> tuple[tuple[int, ...], int, int]:
+    """Channels after each block, features of a picture, and the last maps' stride, worked out on shapes alone."""
     copy = _shapes_only(model)
     stem, blocks, last = _take_apart(copy)
     widths: list[int] = []
     with torch.no_grad():
-        maps = _run(stem, _picture(64, 64))
+        maps = _run(stem, torch.zeros(1, 3, _MEASURED, _MEASURED, device="meta"))
         for block in blocks:
             maps = _run(block, maps)
             widths.append(maps.shape[1])
-        return tuple(widths), copy.forward_head(_run(last, maps), pre_logits=True).shape[-1]
+        features = copy.forward_head(_run(last, maps), pre_logits=True)
+    return tuple(widths), features.shape[-1], _MEASURED // maps.shape[-1]
 
 
 def _shapes_only(model: nn.Module) -> Any:
     # In evaluation mode, so that no layer wants more than one value a channel.
     return deepcopy(model).to("meta").eval()
-
-
-def _picture(height: int, width: int) -> Tensor:
-    return torch.zeros(1, 3, height, width, device="meta")

@@ -41,6 +41,7 @@ class Tower(Protocol):
         adapted_by_default: how many of them, counted from the last, get adapters where no number is chosen.
         widths: channels of each block's output, which its adapter works on.
         dim: D, features of a picture.
+        stride: pixels from one place of the last block's output to the next.
         readout: what of a picture is read.
         unread: parts of the backbone by name that are not used, its classifier above all.
     """
@@ -49,6 +50,7 @@ class Tower(Protocol):
     adapted_by_default: int
     widths: tuple[int, ...]
     dim: int
+    stride: int
     readout: Readout
     unread: tuple[str, ...]
 
@@ -133,6 +135,7 @@ class TransformerTower:
         self.blocks = cast(nn.ModuleList, model.blocks)
         self.depth = self.adapted_by_default = len(self.blocks)
         self.dim = int(model.embed_dim)
+        self.stride = max(model.patch_embed.patch_size)
         self.widths = (self.dim,) * self.depth
         self.readout = resolve_readout(backbone, readout)
         self.trims_last_block = (

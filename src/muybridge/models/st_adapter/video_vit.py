@@ -72,6 +72,7 @@ class VideoViT(nn.Module):
         self.backbone = backbone
         self.tower = tower_of(backbone, readout, trim_last_block=trim_last_block)
         self.depth, self.dim, self.readout = self.tower.depth, self.tower.dim, self.tower.readout
+        self.patch_dim = self.tower.widths[-1]
         first = _first_adapted(adapters, self.depth, self.tower.adapted_by_default)
         self.tower.check(range(first, self.depth))
         if adapters is not None and len(set(self.tower.widths)) == 1:
