@@ -419,7 +419,7 @@ def test_compiles_as_one_graph():
 class _Tokens(torch.nn.Module):
     """Stands in for an image transformer: each 16 x 16 patch's mean colour."""
 
-    dim = 3
+    patch_dim = 3
 
     def patch_tokens(self, frames):
         return F.avg_pool3d(frames.transpose(1, 2), (1, 16, 16)).permute(0, 2, 3, 4, 1)

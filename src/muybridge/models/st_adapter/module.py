@@ -39,7 +39,7 @@ class SpatioTemporalAdapter(nn.Module):
             FrequencyBranch(spectral, _centred(config.kernel), scales=config.frequency_scales) if spectral else None
         )
         self.activation = _ACTIVATIONS[config.activation]()
-        self.up = nn.Linear(width, dim)
+        self.up = nn.Linear(config.width, dim)
         nn.init.zeros_(self.down.bias)
         nn.init.zeros_(self.up.bias)
 

@@ -1,8 +1,8 @@
 """From one vector a frame to what the head reads of a clip.
 
 The paper takes the mean over time, which forgets the order of what the vectors say. "change" keeps beside it the
-difference of the clip's two halves, which turns its sign when the clip is reversed, and the deviation over time, which
-says how much there is going on. Beside a linear head on a frozen model it is the cheapest way to read movement.
+difference of the clip's two halves, whose sign turns when the clip is reversed, and the deviation over time, which
+tells how much is going on. With a linear head on a frozen model it is the cheapest way to read movement.
 
 One letter an axis: B clips, T frames, D features of a frame, F features of a clip.
 """
