@@ -1,0 +1,274 @@
+"""How well the built-in way to train recognizes the actions of clips it has not seen: one plan for all sets.
+
+Sets with groups are split by group: no film, person or sequence is on both sides. Every clip is tested once. What is
+right is not looked at before the end: the number of epochs is fixed and the last weights count.
+
+    python recipes/action_sets.py --set jhmdb weizmann ut_interaction dark_actions --seed 0 1 2
+    python recipes/action_sets.py --table
+
+What the frozen blocks make of each clip is worked out once a set, and kept in --out for later runs; a fold then takes
+minutes. Results go, a line a fold, into --out/results.jsonl, and folds found there are not run again.
+"""
+
+import argparse
+import json
+import re
+import statistics
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from muybridge.data.clips.dataset import ClipDataset
+from muybridge.data.clips.lists import ClipEntry, ClipList, read_clip_list
+from muybridge.data.clips.splits import k_folds
+from muybridge.evaluation.classification import frame_orders
+from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
+from muybridge.pretrained import load_backbone
+from muybridge.progress import progress_line
+from muybridge.recognize.evaluate import indicator
+from muybridge.recognize.objective import RecognizerObjective, balance_classes, sampling_for
+from muybridge.recognize.options import RecognizerFitConfig, SamplingOptions
+from muybridge.recognize.prefixes import KeptPrefixes, fit_head, keep_prefixes
+from muybridge.training.fit import fit
+
+FOLDS = 5
+ORDERS = ("own", "shuffled", "reversed", "single_frame")
+
+
+@dataclass(frozen=True)
+class ActionSet:
+    """Where a set lies, and which clips belong together.
+
+    Attributes:
+        source: under --data, as `read_clip_list` takes it.
+        group: of a clip's path; None for what the list says.
+        leave_one_out: a fold for each group, in place of five.
+    """
+
+    source: str
+    group: Callable[[Path], str] | None = None
+    leave_one_out: bool = False
+
+
+def _person(path: Path) -> str:
+    return path.stem.split("_")[0]
+
+
+SETS = {
+    "jhmdb": ActionSet("jhmdb/train.tsv"),
+    "weizmann": ActionSet("weizmann", _person, leave_one_out=True),
+    "ut_interaction": ActionSet("ut_interaction", lambda path: path.stem[:5], leave_one_out=True),
+    "dark_actions": ActionSet("dark_actions", str),
+    "falls": ActionSet("falls", lambda path: path.parent.parent.name, leave_one_out=True),
+}
+
+
+def read_set(name: str, data: Path) -> ClipList:
+    """All clips of a set with their groups; UT-Interaction without the crops in which nothing happens."""
+    chosen = SETS[name]
+    source = data / chosen.source
+    if name == "falls":
+        clips = _falls(source)
+    elif name == "jhmdb":
+        with tempfile.TemporaryDirectory() as folder:
+            listing = Path(folder, "train.tsv")
+            text = source.read_text(encoding="utf-8")
+            listing.write_text(text.replace("clip\tclass\tgroup", "path\tlabel\tgroup", 1), encoding="utf-8")
+            clips = read_clip_list(listing, root=source.parent)["all"]
+    else:
+        parts = read_clip_list(source)
+        entries = tuple(entry for part in parts.values() for entry in part.entries)
+        clips = replace(next(iter(parts.values())), entries=entries)
+    if name == "ut_interaction":
+        idle = clips.classes.names.index("nothing")
+        kept = [entry for entry in clips.entries if idle not in entry.labels]
+        names = tuple(n for n in clips.classes.names if n != "nothing")
+        columns = {clips.classes.names.index(n): column for column, n in enumerate(names)}
+        clips = replace(
+            clips,
+            classes=type(clips.classes)(names, tuple(range(len(names)))),
+            entries=tuple(replace(entry, labels=(columns[entry.labels[0]],)) for entry in kept),
+        )
+    if chosen.group is None:
+        return clips
+    return replace(clips, entries=tuple(replace(e, group=chosen.group(e.path)) for e in clips.entries))
+
+
+def _falls(source: Path) -> ClipList:
+    paths = sorted(path for path in source.glob("*/*/*") if path.is_file())
+    names = sorted({path.parent.name for path in paths})
+    first = read_clip_list(source.parent / "weizmann")["all"]
+    entries = tuple(ClipEntry(path, (names.index(path.parent.name),), str(path)) for path in paths)
+    return replace(first, entries=entries, classes=type(first.classes)(tuple(names), tuple(range(len(names)))))
+
+
+def folds_of(name: str, clips: ClipList) -> list[tuple[list[int], list[int]]]:
+    """Places of training and test clips, for each fold."""
+    place = {entry: index for index, entry in enumerate(clips.entries)}
+    if not SETS[name].leave_one_out:
+        halves = k_folds(clips, folds=FOLDS, seed=0)
+        return [([place[e] for e in a.entries], [place[e] for e in b.entries]) for a, b in halves]
+    groups = sorted({entry.group for entry in clips.entries})
+    everything = range(len(clips))
+    return [
+        (
+            [i for i in everything if clips.entries[i].group != group],
+            [i for i in everything if clips.entries[i].group == group],
+        )
+        for group in groups
+    ]
+
+
+def build(backbone: torch.nn.Module, method: str, classes: int, over_time: Any) -> VideoViT:
+    return VideoViT(
+        backbone, classes, adapters=AdapterConfig() if method == "adapters" else None, over_time=over_time
+    )
+
+
+def prefixes_of(name: str, clips: ClipList, method: str, args: argparse.Namespace) -> KeptPrefixes:
+    """From --out, or worked out."""
+    path = args.out / f"{name}-{method}-{args.views}.safetensors"
+    if path.is_file():
+        stored = load_file(path)
+        return KeptPrefixes(stored["prefixes"], [list(view.unbind()) for view in stored["labels"]])
+    backbone, _ = load_backbone()
+    dataset = ClipDataset(clips, sampling_for(backbone, SamplingOptions()))
+    with progress_line(f"{name}: reading clips", total=args.views * len(clips), unit="views") as line:
+        kept = keep_prefixes(
+            build(backbone, method, 2, "mean"),
+            dataset,
+            views=args.views,
+            seed=0,
+            device=torch.device("cpu"),
+            line=line,
+        )
+    args.out.mkdir(parents=True, exist_ok=True)
+    save_file({"prefixes": kept.prefixes, "labels": torch.stack([torch.stack(v) for v in kept.labels])}, path)
+    return kept
+
+
+def part_of(kept: KeptPrefixes, indices: list[int]) -> KeptPrefixes:
+    return KeptPrefixes(kept.prefixes[:, indices], [[view[i] for i in indices] for view in kept.labels])
+
+
+def run_fold(
+    clips: ClipList, kept: KeptPrefixes, train: list[int], test: list[int], method: str, seed: int, args: Any
+) -> dict[str, Any]:
+    """Train and measure: counts of right answers by order of frames."""
+    torch.manual_seed(seed)
+    backbone, _ = load_backbone()
+    sampling = sampling_for(backbone, SamplingOptions())
+    model = build(backbone, method, len(clips.classes), args.over_time)
+    own = clips.select(train)
+    objective = RecognizerObjective(
+        model,
+        sampling,
+        class_weights=balance_classes(indicator(own), multi_label=False),
+        label_smoothing=RecognizerFitConfig.label_smoothing,
+    )
+    training = part_of(kept, train)
+    fit_head(model, training, sampling, objective.loss)
+    if method == "adapters":
+        config = RecognizerFitConfig(
+            epochs=args.epochs, learning_rate=args.learning_rate, seed=seed, workers=0, validations=0, patience=0
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            fit(objective, training, config.for_method("adapters").of(len(train)), folder=Path(folder), title="fold")
+    model.eval()
+    truth = torch.tensor([clips.entries[i].labels[0] for i in test])
+    right = dict.fromkeys(ORDERS, 0)
+    answers: list[Tensor] = []
+    with torch.no_grad():
+        for index, label in zip(test, truth.tolist(), strict=True):
+            prefix = kept.prefixes[0, index].float()
+            orders = {"own": torch.arange(len(prefix)), **frame_orders(len(prefix), seed=index)}
+            logits = model.forward_from_prefix(torch.stack([prefix[orders[o]] for o in ORDERS]), sampling.size)
+            for order, row in zip(ORDERS, logits, strict=True):
+                right[order] += int(row.argmax() == label)
+            answers.append(logits[0])
+    return {"clips": len(test), "right": right, "logits": torch.stack(answers).tolist(), "truth": truth.tolist()}
+
+
+def known(args: argparse.Namespace) -> list[dict[str, Any]]:
+    path = args.out / "results.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def settings_of(args: argparse.Namespace, method: str) -> str:
+    if method == "head":
+        return args.over_time
+    return f"{args.over_time}, {args.epochs:g} epochs at {args.learning_rate:g}"
+
+
+def run_all(args: argparse.Namespace) -> None:
+    done = {(r["set"], r["method"], r["settings"], r["seed"], r["fold"]) for r in known(args)}
+    for name in args.set:
+        clips = read_set(name, args.data)
+        for method in args.method:
+            kept = prefixes_of(name, clips, method, args)
+            for seed in args.seed:
+                for fold, (train, test) in enumerate(folds_of(name, clips)):
+                    key = {"set": name, "method": method, "settings": settings_of(args, method), "seed": seed}
+                    if (*key.values(), fold) in done or (args.fold and fold not in args.fold):
+                        continue
+                    row = {**key, "fold": fold, **run_fold(clips, kept, train, test, method, seed, args)}
+                    with (args.out / "results.jsonl").open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(row) + "\n")
+                    print(name, method, f"seed {seed} fold {fold}:", row["right"], "of", row["clips"], flush=True)
+
+
+def table(args: argparse.Namespace) -> str:
+    """Folds taken together, seeds as mean and deviation."""
+    groups: dict[tuple[str, str, str], dict[int, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for row in known(args):
+        groups[row["set"], row["method"], row["settings"]][row["seed"]].append(row)
+    lines = [
+        "| set | method | folds | seeds | accuracy | shuffled | reversed | single frame | order gap |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for (name, method, settings), seeds in sorted(groups.items()):
+        shares = {
+            order: [
+                100 * sum(r["right"][order] for r in rows) / sum(r["clips"] for r in rows) for rows in seeds.values()
+            ]
+            for order in ORDERS
+        }
+        gap = [own - shuffled for own, shuffled in zip(shares["own"], shares["shuffled"], strict=True)]
+        numbers = " | ".join(_spread(values) for values in (*shares.values(), gap))
+        folds = max(len(rows) for rows in seeds.values())
+        lines.append(f"| {re.sub('_', ' ', name)} | {method}, {settings} | {folds} | {len(seeds)} | {numbers} |")
+    return "\n".join(lines)
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.mean(values):.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/clips"))
+    parser.add_argument("--out", type=Path, default=Path("runs/action_sets"))
+    parser.add_argument("--set", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--method", nargs="+", choices=("head", "adapters"), default=["head", "adapters"])
+    parser.add_argument("--seed", nargs="+", type=int, default=[0])
+    parser.add_argument("--fold", nargs="+", type=int, default=[])
+    parser.add_argument("--over-time", choices=("mean", "change"), default="change")
+    parser.add_argument("--views", type=int, default=3)
+    parser.add_argument("--epochs", type=float, default=RecognizerFitConfig.epochs)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--table", action="store_true", help="print what is known and run nothing")
+    args = parser.parse_args()
+    if not args.table:
+        run_all(args)
+    print(table(args))
+
+
+if __name__ == "__main__":
+    main()
