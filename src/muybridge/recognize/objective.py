@@ -62,12 +62,14 @@ def describe_training(model: VideoViT, identity: BackboneIdentity) -> list[str]:
         adapters = model.config
         parts.append(
             (
-                f"adapters of width {adapters.width}, kernel {'x'.join(map(str, adapters.kernel))}, "
-                f"before {adapters.placement.replace('+', ' and ')}, in {len(model.adapters)} blocks",
+                f"adapters of width {adapters.width or 'half of their block'}, "
+                f"kernel {'x'.join(map(str, adapters.kernel))}, {model.tower.describe(adapters.placement)}, "
+                f"in {len(model.adapters)} blocks",
                 model.adapters,
             )
         )
-    parts.append((f"head of {model.num_classes} classes on the {model.readout.replace('_', ' ')}", model.head))
+    reads = model.readout.replace("_", " ") + (" and its change over time" if model.over_time == "change" else "")
+    parts.append((f"head of {model.num_classes} classes on the {reads}", model.head))
     lines: list[str] = []
     for name, module in parts:
         trained = _count(module, trained=True)

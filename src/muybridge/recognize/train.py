@@ -208,7 +208,8 @@ def _fit(
     kept = isinstance(dataset, KeptPrefixes)
     if isinstance(dataset, KeptPrefixes):
         objective.to(choose_device(device))
-        fit_head(network, dataset, sampling, objective.loss)
+        with _autocast(network, plan.config):
+            fit_head(network, dataset, sampling, objective.loss)
     return fit(
         objective,
         dataset,
@@ -226,6 +227,12 @@ def _fit(
 
 
 _HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+def _autocast(network: VideoViT, config: FitConfig) -> torch.autocast:
+    """The precision of training, where the network is."""
+    dtype = _HALF.get(config.precision)
+    return torch.autocast(network.head.weight.device.type, dtype, enabled=dtype is not None)
 
 
 @contextmanager
@@ -351,13 +358,19 @@ def _kept(
     varied_each_time = plan.augmentation.rand_augment or plan.augmentation.color
     if not isinstance(dataset, ClipDataset) or varied_each_time or not network.first_trained_block:
         return None
-    views = views_that_fit(network, dataset, most=plan.keep_views, num_bytes=_KEPT_PREFIX_BYTES, device=device)
+    network.to(device)
+    with _autocast(network, plan.config):
+        views = views_that_fit(network, dataset, most=plan.keep_views, num_bytes=_KEPT_PREFIX_BYTES, device=device)
     if not views:
         if plan.keep_views:
             tell("what the frozen blocks make of so many clips does not fit into memory; --cache keeps it on disk")
         return None
     total = views * len(dataset)
-    with progress_line("reading clips", total=total, unit="views", quiet=not is_main_process()) as line:
+    quiet = not is_main_process()
+    with (
+        progress_line("reading clips", total=total, unit="views", quiet=quiet) as line,
+        _autocast(network, plan.config),
+    ):
         return keep_prefixes(
             network,
             dataset,
@@ -384,18 +397,18 @@ def _how_sure(evaluation: Evaluation) -> str:
 def _validation(
     network: VideoViT, sampling: SamplingConfig, views: ClipViews, plan: TrainingPlan, *, kept: bool
 ) -> Validation:
-    config, dtype = plan.config, _HALF.get(plan.config.precision)
+    config = plan.config
     key = "mAP" if views.clips.multi_label else "top1"
     if kept:
         device = network.head.weight.device
         held_out = ClipDataset(views.clips, sampling, plan.augmentation)
-        prefixes = keep_prefixes(network, held_out, views=1, seed=0, device=device, workers=config.workers).prefixes[
-            0
-        ]
+        with _autocast(network, config):
+            kept_views = keep_prefixes(network, held_out, views=1, seed=0, device=device, workers=config.workers)
+        prefixes = kept_views.prefixes[0]
         truth, names = truth_of(views.clips), views.clips.classes.names
 
         def run_kept() -> Mapping[str, float]:
-            with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype is not None):
+            with torch.no_grad(), _autocast(network, config):
                 parts = [
                     network.forward_from_prefix(part.float().to(device), sampling.size) for part in prefixes.split(16)
                 ]
@@ -406,7 +419,7 @@ def _validation(
 
     def logits(frames: Tensor) -> Tensor:
         device = network.head.weight.device
-        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        with _autocast(network, config):
             return network(normalize(frames.to(device), sampling))
 
     def run() -> Mapping[str, float]:

@@ -92,6 +92,10 @@ class StagedTower:
             )
         return ("mlp",)
 
+    def describe(self, placement: str) -> str:
+        """The same in words."""
+        return "behind each block"
+
     def reaches_readout(self, index: int, place: Place) -> bool:
         """Every adapter does."""
         return True

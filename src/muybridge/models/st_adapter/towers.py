@@ -62,6 +62,10 @@ class Tower(Protocol):
         """Where in a block adapters stand."""
         ...
 
+    def describe(self, placement: str) -> str:
+        """The same in words."""
+        ...
+
     def reaches_readout(self, index: int, place: Place) -> bool:
         """Whether what an adapter adds there is ever read."""
         ...
@@ -147,6 +151,9 @@ class TransformerTower:
 
     def places(self, index: int, placement: str) -> tuple[Place, ...]:
         return _PLACES[placement]
+
+    def describe(self, placement: str) -> str:
+        return f"before {placement.replace('+', ' and ')}"
 
     def reaches_readout(self, index: int, place: Place) -> bool:
         """After the last block's attention, patches no longer reach the class token."""

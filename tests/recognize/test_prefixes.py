@@ -1,0 +1,100 @@
+"""What is kept of clips in memory: what the network makes of them, once a view; and the head fitted to it."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from muybridge.data.clips.dataset import ClipDataset, load_views
+from muybridge.data.clips.lists import read_clip_list
+from muybridge.data.clips.sampling import normalize
+from muybridge.data.options import AugmentationConfig, SamplingConfig
+from muybridge.data.sampling import Draw
+from muybridge.models.backbones import create_backbone
+from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
+from muybridge.recognize.prefixes import KeptPrefixes, fit_head, fit_linear, keep_prefixes, views_that_fit
+from tests.recognize.labelled_clips import write_folders
+
+SAMPLING = SamplingConfig(frames=3, mode="segments", size=(32, 32))
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return read_clip_list(write_folders(tmp_path_factory.mktemp("clips"), {"red": 3, "blue": 3}))["all"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    backbone = create_backbone("resnet10t", pretrained=False)
+    return VideoViT(backbone, 2, adapters=AdapterConfig(blocks=1), over_time="change").eval()
+
+
+def test_the_first_view_is_the_test_s_and_the_others_are_drawn(clips, model):
+    data = ClipDataset(clips, SAMPLING, AugmentationConfig())
+    kept = keep_prefixes(model, data, views=3, seed=5, device=CPU)
+    assert len(kept) == 6
+    for index, entry in enumerate(clips.entries):
+        expected = model.forward_prefix(normalize(load_views(entry.path, SAMPLING), SAMPLING))[0]
+        torch.testing.assert_close(kept.prefixes[0, index].float(), expected, rtol=2e-3, atol=2e-3)
+        assert not torch.equal(kept.prefixes[1, index], kept.prefixes[2, index])
+        assert [int(view[index]) for view in kept.labels] == [entry.labels[0]] * 3
+    again = keep_prefixes(model, data, views=3, seed=5, device=CPU)
+    assert torch.equal(again.prefixes, kept.prefixes)
+
+
+def test_a_mirrored_view_has_the_label_of_the_mirror(clips, model):
+    augmentation = AugmentationConfig(flip=True, mirror=("red=blue",))
+    kept = keep_prefixes(model, ClipDataset(clips, SAMPLING, augmentation), views=6, seed=0, device=CPU)
+    drawn = {(entry.labels[0], int(view[i])) for i, entry in enumerate(clips.entries) for view in kept.labels[1:]}
+    assert drawn == {(0, 0), (0, 1), (1, 0), (1, 1)}
+
+
+def test_training_draws_every_view(clips, model):
+    kept = keep_prefixes(model, ClipDataset(clips, SAMPLING), views=2, seed=0, device=CPU)
+    seen = {tuple(kept[Draw(0, seed)]["prefix"].flatten()[:4].tolist()) for seed in range(20)}
+    assert len(seen) == 2
+    assert kept[Draw(4, 0)].keys() == {"prefix", "labels", "index"}
+
+
+@pytest.mark.parametrize(("views_of_memory", "most", "views"), [(10, 3, 3), (2, 3, 2), (0.9, 3, 0), (10, 0, 0)])
+def test_no_more_is_kept_than_fits(clips, model, views_of_memory, most, views):
+    data = ClipDataset(clips, SAMPLING)
+    one_view = keep_prefixes(model, data, views=1, seed=0, device=CPU).prefixes.nbytes
+    assert views_that_fit(model, data, most=most, num_bytes=int(views_of_memory * one_view), device=CPU) == views
+
+
+def test_ten_thousand_clips_are_not_kept_in_two_gigabytes(clips):
+    backbone = create_backbone("efficientnet_lite0", pretrained=False)
+    network = VideoViT(backbone, 2, adapters=AdapterConfig())
+    many = ClipDataset(clips.select([0] * 10_000), SamplingConfig())
+    assert views_that_fit(network, many, most=3, num_bytes=2 << 30, device=CPU) == 0
+
+
+def test_the_head_is_at_the_minimum_of_the_penalized_loss():
+    torch.manual_seed(0)
+    x, y = torch.randn(40, 5, dtype=torch.float64), torch.randint(3, (40,))
+    head = nn.Linear(5, 3).double()
+    fit_linear(head, x, y, F.cross_entropy, clips=40)
+    # By NumPy: the gradient of the summed loss and 333 / 2 times the squared weights is zero.
+    logits = x.numpy() @ head.weight.detach().numpy().T + head.bias.detach().numpy()
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    error = shares - np.eye(3)[y.numpy()]
+    np.testing.assert_allclose(error.T @ x.numpy() + 333 * head.weight.detach().numpy(), 0, atol=1e-3)
+    np.testing.assert_allclose(error.sum(0), 0, atol=1e-3)
+
+
+def test_a_fitted_head_tells_separable_clips_apart_before_any_step(clips, model):
+    data = ClipDataset(clips, SAMPLING, AugmentationConfig())
+    kept = keep_prefixes(model, data, views=2, seed=0, device=CPU)
+    fit_head(model, kept, SAMPLING, F.cross_entropy)
+    with torch.no_grad():
+        logits = model.forward_from_prefix(kept.prefixes[0].float(), SAMPLING.size)
+    assert logits.argmax(1).tolist() == [entry.labels[0] for entry in clips.entries]
+    model.fold_standardization()
+    with torch.no_grad():
+        folded = model.forward_from_prefix(kept.prefixes[0].float(), SAMPLING.size)
+    torch.testing.assert_close(folded, logits, rtol=1e-3, atol=1e-3)
+    assert isinstance(kept, KeptPrefixes)
