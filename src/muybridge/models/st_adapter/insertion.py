@@ -242,7 +242,8 @@ def check_backbone(backbone: nn.Module, *, adapted_blocks: range) -> None:
         raise ModelMismatch(
             f"Model '{name}' cannot be adapted: {type(backbone).__name__} is not one of timm's plain vision "
             "transformers (VisionTransformer, Eva, Beit) and has no residual stages that are known. Choose a ViT, "
-            "DeiT, CLIP, SigLIP, DINO, MAE or EVA model, an EfficientNet, MobileNetV3 or V4, ResNet, RegNet or ConvNeXt."
+            "DeiT, CLIP, SigLIP, DINO, MAE or EVA model, an EfficientNet, MobileNetV3 or V4, ResNet, RegNet or "
+            "ConvNeXt."
         )
     if getattr(getattr(backbone, "patch_drop", None), "prob", 0.0):
         raise ModelMismatch(
