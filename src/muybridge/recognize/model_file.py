@@ -13,7 +13,7 @@ from muybridge.data.clips.sampling import SamplingConfig, ViewConfig
 from muybridge.data.label_maps import LabelMap
 from muybridge.errors import ModelError, MuybridgeError, OptionError
 from muybridge.models.backbones import checked_options
-from muybridge.models.st_adapter.config import AdapterConfig
+from muybridge.models.st_adapter.config import AdapterConfig, OverTime
 from muybridge.models.st_adapter.sets import ADAPTER_LIMITS, trained_state
 from muybridge.models.st_adapter.video_vit import VideoViT
 from muybridge.pretrained import BackboneIdentity, sketch_of
@@ -55,6 +55,7 @@ class Architecture:
         adapters: their numbers, where there are any.
         readout: what of a frame is read.
         num_classes: outputs of the head.
+        over_time: what of all frames is read.
     """
 
     backbone: str
@@ -63,6 +64,7 @@ class Architecture:
     adapters: Annotated[AdapterConfig, ADAPTER_LIMITS] | None
     readout: Literal["class_token", "patch_mean"]
     num_classes: Annotated[int, Within(1, 1 << 20)]
+    over_time: OverTime = "mean"
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,10 @@ class RecognizerFile:
         source = str(file.path)
         # Files from before there was a choice have one view.
         contract = build(Contract, file.contract, source=source, at="contract", fields=Fields(later=("views",)))
-        opened = cls(file, build(Architecture, file.architecture, source=source, at="architecture"), contract)
+        # Files from before there was a choice read the mean.
+        fields = Fields(later=("over_time",))
+        architecture = build(Architecture, file.architecture, source=source, at="architecture", fields=fields)
+        opened = cls(file, architecture, contract)
         checked_options(opened.architecture.backbone_options, source=source)
         if not len(contract.labels) == len(contract.ids) == opened.architecture.num_classes:
             raise ModelError(
@@ -160,6 +165,7 @@ class RecognizerFile:
                 about.num_classes,
                 adapters=about.adapters,
                 readout=about.readout,
+                over_time=about.over_time,
                 train_backbone=self.trains_backbone,
             )
         except MuybridgeError as error:

@@ -19,7 +19,7 @@ from muybridge.weight_files import describe_differences
 HeadPolicy = Literal["load", "keep"]
 # What `AdapterConfig` may hold in a file.
 ADAPTER_LIMITS = Fields(
-    width=Within(1, 16384),
+    width=Within(0, 16384),
     kernel=Within(1, 63),
     blocks=Within(1, 128),
     frequency_scales=Within(1, 1024, items=16),
