@@ -10,10 +10,10 @@ from muybridge.models.st_adapter.over_time import Standardization, check_over_ti
 
 
 @pytest.mark.parametrize("frames", [2, 5, 8])
-def test_change_is_mean_difference_of_halves_deviation_maximum_and_steps_of_roots(frames: int) -> None:
+def test_change_is_six_summaries_of_roots(frames: int) -> None:
     x = torch.randn(3, frames, 4, dtype=torch.float64)
     norm = nn.LayerNorm(4).double()
-    mean, difference, deviation, largest, steps = (
+    mean, difference, middle, deviation, largest, steps = (
         part.detach() for part in summarize(x, "change", norm).split(4, dim=-1)
     )
     plain = summarize(x, "mean", norm).detach()
@@ -24,6 +24,8 @@ def test_change_is_mean_difference_of_halves_deviation_maximum_and_steps_of_root
     np.testing.assert_allclose(
         difference, roots[:, (frames + 1) // 2 :].mean(1) - roots[:, : frames // 2].mean(1), **near
     )
+    quarter = frames // 4
+    np.testing.assert_allclose(middle, roots[:, quarter : frames - quarter].mean(1) - roots.mean(1), **near)
     np.testing.assert_allclose(deviation, roots.std(1), **near)
     np.testing.assert_allclose(largest, roots.max(1), **near)
     np.testing.assert_allclose(steps, np.abs(np.diff(roots, axis=1)).mean(1), **near)
@@ -36,10 +38,11 @@ def test_reversal_turns_the_difference_and_a_still_clip_has_no_change() -> None:
     torch.testing.assert_close(back[1], -there[1])
     torch.testing.assert_close(back[2:], there[2:])
     for still in (x[:, :1], x[:, :1].expand(-1, 6, -1)):
-        _, difference, deviation, _, steps = summarize(still, "change", nn.Identity()).split(4, dim=-1)
+        _, difference, middle, deviation, _, steps = summarize(still, "change", nn.Identity()).split(4, dim=-1)
         torch.testing.assert_close(difference, torch.zeros(2, 4))
         torch.testing.assert_close(deviation, torch.zeros(2, 4), rtol=0, atol=1e-4)
-        torch.testing.assert_close(steps, torch.zeros(2, 4))
+        for part in (middle, steps):
+            torch.testing.assert_close(part, torch.zeros(2, 4), rtol=0, atol=1e-6)
 
 
 def test_the_slope_is_finite_where_nothing_changes() -> None:

@@ -68,11 +68,11 @@ class StagedTower:
         OptionError: an unknown read-out.
     """
 
-    unread = ("classifier", "fc")
+    unread: tuple[str, ...] = ("classifier", "fc")
 
     def __init__(self, backbone: nn.Module, readout: Readout = "auto") -> None:
         self.backbone = backbone
-        self.readout = resolve_readout(backbone, readout)
+        self.readout: Readout = resolve_readout(backbone, readout)
         self._stem, self.blocks, self._last = _take_apart(backbone)
         self.depth = len(self.blocks)
         # The earlier half sees edges and textures at a high resolution, and is most of the work: kept as it is, it

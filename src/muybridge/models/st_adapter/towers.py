@@ -130,7 +130,7 @@ def tower_of(backbone: nn.Module, readout: Readout, *, trim_last_block: bool) ->
 class TransformerTower:
     """A `Tower` of a timm VisionTransformer, Eva or Beit."""
 
-    unread = ("head", "head_dist", "attn_pool")
+    unread: tuple[str, ...] = ("head", "head_dist", "attn_pool")
 
     def __init__(self, backbone: nn.Module, readout: Readout, *, trim_last_block: bool = True) -> None:
         check_backbone(backbone, adapted_blocks=range(0))
@@ -141,7 +141,7 @@ class TransformerTower:
         self.dim = int(model.embed_dim)
         self.stride = max(model.patch_embed.patch_size)
         self.widths = (self.dim,) * self.depth
-        self.readout = resolve_readout(backbone, readout)
+        self.readout: Readout = resolve_readout(backbone, readout)
         self.trims_last_block = (
             trim_last_block and self.readout == "class_token" and reads_class_token_alone(self.blocks[-1])
         )

@@ -15,7 +15,7 @@ backbone, A channels of the bottleneck.
 """
 
 import weakref
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -262,10 +262,7 @@ class VideoViT(nn.Module):
         keep = self.training and self.gradient_checkpointing and torch.is_grad_enabled()
         for index in indices:
             if keep and index >= self.first_trained_block:
-                stream = cast(
-                    Tensor,
-                    checkpoint(self._run_block, index, stream, arguments[index], run, use_reentrant=False),
-                )
+                stream = checkpoint(self._run_block, index, stream, arguments[index], run, use_reentrant=False)
             else:
                 stream = self._run_block(index, stream, arguments[index], run)
         return stream
