@@ -81,7 +81,7 @@ def read_set(name: str, data: Path) -> ClipList:
             listing = Path(folder, "train.tsv")
             text = source.read_text(encoding="utf-8")
             listing.write_text(text.replace("clip\tclass\tgroup", "path\tlabel\tgroup", 1), encoding="utf-8")
-            clips = read_clip_list(listing, root=source.parent)["all"]
+            clips = read_clip_list(listing, root=source.with_suffix(""))["all"]
     else:
         parts = read_clip_list(source)
         entries = tuple(entry for part in parts.values() for entry in part.entries)

@@ -102,7 +102,7 @@ def test_full_training_moves_weights_and_statistics() -> None:
 def test_training_from_the_prefix_equals_training_from_frames(lite: nn.Module, over_time: Any) -> None:
     model = adapted(lite, over_time=over_time)
     prefix = model.forward_prefix(clips())
-    assert prefix.shape == (2, 4, 4, 6, 80)  # stride 16, what enters the first of the last eight blocks but two
+    assert prefix.shape == (2, 4, 4, 6, 112)  # stride 16, what enters the last six blocks
     torch.testing.assert_close(model.forward_from_prefix(prefix, SIZE), model(clips()), rtol=0, atol=1e-6)
     head = VideoViT(lite, 3, over_time=over_time).eval()
     still = head.forward_prefix(clips())
