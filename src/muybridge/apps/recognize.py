@@ -25,7 +25,7 @@ def recognize(
     model: str = "camera",
     top: int = 5,
     windows: Annotated[WindowConfig, FLAT] = WindowConfig(),
-    threshold: float = 0.0,
+    threshold: float | None = None,
     format: Format = "table",
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
     overlay: Path | None = None,
@@ -43,11 +43,11 @@ def recognize(
         Videos, folders of videos or of frames, globs, stream addresses, capture devices such as /dev/video0, or 0
         for short.
     model
-        camera (built in: what the camera does), a .safetensors file, or OWNER/NAME on the Hugging Face hub.
+        camera (built in: what the camera does), actions (built in: what people do), a .safetensors file, or OWNER/NAME on the Hugging Face hub.
     top
         How many labels an answer names.
     threshold
-        Spans whose label is less likely than this are left out.
+        Spans whose label is less likely than this are left out; by default what the model's file says, mostly 0.
     format
         table for people, csv for spreadsheets, json with every window's scores.
     out
@@ -92,7 +92,8 @@ def recognize(
     recognizer = Recognizer.from_pretrained(
         model, device=device, backbone_weights=backbone_weights, precision=precision
     )
-    job = RecognizeJob(recognizer, windows, shots, threshold, top, batch_size)
+    least = recognizer.threshold if threshold is None else threshold
+    job = RecognizeJob(recognizer, windows, shots, least, top, batch_size)
     answers: list[FileAnswer] = []
 
     def work(source: "Source", target: Path) -> list[str]:

@@ -32,7 +32,7 @@ def _table(answers: Sequence[FileAnswer], top: int) -> str:
     for answer in answers:
         lines.append(printable(answer.source))
         if not answer.spans:
-            lines.append("  no span is above the threshold")
+            lines.append("  nothing it knows: no span is above the threshold")
         lines += [f"  {_clock(s.start)} - {_clock(s.end)}  {s.score:.2f}  {printable(s.label)}" for s in answer.spans]
         if answer.num_windows == 1:  # a short clip: its runners-up are worth a look
             others = answer.windows[0].prediction.top(top)[1:]

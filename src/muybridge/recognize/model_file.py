@@ -20,7 +20,11 @@ from muybridge.pretrained import BackboneIdentity, sketch_of
 from muybridge.schema import Fields, Within, build
 
 TASK = "recognize"
-BUILT_IN = {"camera": "camera.safetensors", "stage_actions": "stage_actions.safetensors"}
+BUILT_IN = {
+    "actions": "actions.safetensors",
+    "camera": "camera.safetensors",
+    "stage_actions": "stage_actions.safetensors",
+}
 
 _SAMPLING_LIMITS = Fields(
     later=("preprocessing",),
@@ -76,6 +80,7 @@ class Contract:
         multi_label: whether a clip may have several.
         sampling, views: what it is shown.
         backbone: which frozen image model it stands on.
+        threshold: least probability at which it is worth saying a label.
     """
 
     labels: tuple[str, ...]
@@ -84,6 +89,7 @@ class Contract:
     sampling: Annotated[SamplingConfig, _SAMPLING_LIMITS]
     backbone: _BackboneName
     views: Annotated[ViewConfig, _VIEW_LIMITS] = field(default_factory=ViewConfig)
+    threshold: Annotated[float, Within(0, 1)] = 0.0
 
     def __post_init__(self) -> None:
         height, width = self.sampling.size
@@ -110,8 +116,9 @@ class RecognizerFile:
         """The file of a name, as `muybridge.artifacts.find_model` takes it. Raises as `open_model`."""
         file = open_model(find_model(name_or_path, built_in=BUILT_IN, task=TASK), task=TASK)
         source = str(file.path)
-        # Files from before there was a choice have one view.
-        contract = build(Contract, file.contract, source=source, at="contract", fields=Fields(later=("views",)))
+        # Files from before there was a choice have one view and say whatever they think.
+        fields = Fields(later=("views", "threshold"))
+        contract = build(Contract, file.contract, source=source, at="contract", fields=fields)
         # Files from before there was a choice read the mean.
         fields = Fields(later=("over_time",))
         architecture = build(Architecture, file.architecture, source=source, at="architecture", fields=fields)

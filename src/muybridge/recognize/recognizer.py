@@ -108,6 +108,7 @@ class Recognizer:
         multi_label: whether a clip may have several labels.
         provenance: data, steps and plan of the training.
         scores: measured figures by name.
+        threshold: least probability at which its labels are worth saying, where nothing else is asked for.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class Recognizer:
         precision: Precision = "float32",
         provenance: Mapping[str, Any] | None = None,
         scores: Mapping[str, Any] | None = None,
+        threshold: float = 0.0,
     ) -> None:
         if len(labels) != model.num_classes:
             raise ModelMismatch(f"{len(labels)} labels stand beside a head of {model.num_classes} classes")
@@ -132,6 +134,7 @@ class Recognizer:
         self.multi_label = multi_label
         self.precision: Precision = precision
         self.provenance, self.scores = dict(provenance or {}), dict(scores or {})
+        self.threshold = threshold
 
     # ---- making one ----
 
@@ -188,6 +191,7 @@ class Recognizer:
             precision=precision,
             provenance=opened.file.provenance,
             scores=opened.file.scores,
+            threshold=opened.contract.threshold,
         )
 
     @classmethod
@@ -291,6 +295,7 @@ class Recognizer:
             "sampling": asdict(self.sampling),
             "views": asdict(self.views),
             "backbone": {"name": self.backbone.name, "source": self.backbone.source, "hash": self.backbone.hash},
+            "threshold": self.threshold,
         }
         tensors = trained_state(self.model)
         Artifact(TASK, architecture, tensors, self.provenance, self.scores, contract).save(path)
