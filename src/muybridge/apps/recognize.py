@@ -43,7 +43,8 @@ def recognize(
         Videos, folders of videos or of frames, globs, stream addresses, capture devices such as /dev/video0, or 0
         for short.
     model
-        camera (built in: what the camera does), actions (built in: what people do), a .safetensors file, or OWNER/NAME on the Hugging Face hub.
+        camera (built in: what the camera does), actions (built in: what people do), a .safetensors file, or
+        OWNER/NAME on the Hugging Face hub.
     top
         How many labels an answer names.
     threshold
