@@ -82,8 +82,8 @@ def test_the_head_is_at_the_minimum_of_the_penalized_loss():
     logits = x.numpy() @ head.weight.detach().numpy().T + head.bias.detach().numpy()
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     error = shares - np.eye(3)[y.numpy()]
-    np.testing.assert_allclose(error.T @ x.numpy() + 333 * head.weight.detach().numpy(), 0, atol=1e-3)
-    np.testing.assert_allclose(error.sum(0), 0, atol=1e-3)
+    np.testing.assert_allclose(error.T @ x.numpy() + 333 * head.weight.detach().numpy(), 0, atol=5e-3)
+    np.testing.assert_allclose(error.sum(0), 0, atol=5e-3)
 
 
 def test_a_fitted_head_tells_separable_clips_apart_before_any_step(clips, model):

@@ -38,11 +38,11 @@ class Shape(Protocol):
         """T"""
         ...
 
-    def patches(self, tokens_SLD: Tensor) -> Tensor:
+    def patches(self, tokens_SLD: Tensor, /) -> Tensor:
         """What an adapter works on, (B, T, H, W, D)."""
         ...
 
-    def add_to_patches(self, tokens_SLD: Tensor, difference_BTHWD: Tensor) -> Tensor:
+    def add_to_patches(self, tokens_SLD: Tensor, difference_BTHWD: Tensor, /) -> Tensor:
         """A new tensor with an adapter's output added."""
         ...
 

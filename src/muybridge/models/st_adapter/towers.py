@@ -54,39 +54,39 @@ class Tower(Protocol):
     readout: Readout
     unread: tuple[str, ...]
 
-    def check(self, adapted_blocks: range) -> None:
+    def check(self, adapted_blocks: range, /) -> None:
         """Raises ModelMismatch unless adapters can enter these blocks."""
         ...
 
-    def places(self, index: int, placement: str) -> tuple[Place, ...]:
+    def places(self, index: int, placement: str, /) -> tuple[Place, ...]:
         """Where in a block adapters stand."""
         ...
 
-    def describe(self, placement: str) -> str:
+    def describe(self, placement: str, /) -> str:
         """The same in words."""
         ...
 
-    def reaches_readout(self, index: int, place: Place) -> bool:
+    def reaches_readout(self, index: int, place: Place, /) -> bool:
         """Whether what an adapter adds there is ever read."""
         ...
 
-    def attach(self, index: int, place: Place, site: AdapterSite) -> list[torch.utils.hooks.RemovableHandle]:
+    def attach(self, index: int, place: Place, site: AdapterSite, /) -> list[torch.utils.hooks.RemovableHandle]:
         """Make a block run an adapter. Returns the handles that undo it."""
         ...
 
-    def shape(self, frames: int, size: tuple[int, int]) -> Shape:
+    def shape(self, frames: int, size: tuple[int, int], /) -> Shape:
         """Of clips of so many frames of (height, width) pixels."""
         ...
 
-    def embed(self, images_S3HW: Tensor) -> Tensor:
+    def embed(self, images_S3HW: Tensor, /) -> Tensor:
         """Pictures to what enters the first block."""
         ...
 
-    def arguments(self, shape: Any) -> list[dict[str, Any]]:
+    def arguments(self, shape: Any, /) -> list[dict[str, Any]]:
         """What each block takes beside the stream."""
         ...
 
-    def run(self, index: int, stream: Tensor, site: AdapterSite | None, arguments: dict[str, Any]) -> Tensor:
+    def run(self, index: int, stream: Tensor, site: AdapterSite | None, arguments: dict[str, Any], /) -> Tensor:
         """One block.
 
         Args:
@@ -94,23 +94,23 @@ class Tower(Protocol):
         """
         ...
 
-    def prefix(self, images_S3HW: Tensor, blocks: int) -> Tensor:
+    def prefix(self, images_S3HW: Tensor, blocks: int, /) -> Tensor:
         """What comes out of the first blocks, without adapters, ready to be kept: a leading axis S."""
         ...
 
-    def from_prefix(self, prefix: Tensor) -> Tensor:
+    def from_prefix(self, prefix: Tensor, /) -> Tensor:
         """What `prefix` gave as what runs through the blocks."""
         ...
 
-    def pool(self, stream: Tensor, shape: Any) -> Tensor:
+    def pool(self, stream: Tensor, shape: Any, /) -> Tensor:
         """What comes out of the last block to one vector a picture, (S, D)."""
         ...
 
-    def patches(self, stream: Tensor, shape: Any) -> Tensor:
+    def patches(self, stream: Tensor, shape: Any, /) -> Tensor:
         """What comes out of the last block, by its place in the picture: (S, rows, columns, widths[-1])."""
         ...
 
-    def normalize(self, mean_BD: Tensor) -> Tensor:
+    def normalize(self, mean_BD: Tensor, /) -> Tensor:
         """The backbone's last norm, on the mean over a clip's pictures."""
         ...
 
