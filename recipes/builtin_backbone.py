@@ -34,7 +34,6 @@ from torchvision.transforms.v2 import functional as TF
 
 from muybridge.data.sampling import Draw
 from muybridge.models.backbones import backbone_hash, create_backbone, fuse_attention
-from muybridge.pretrained import BUILT_IN_BACKBONE
 from muybridge.training.fit import FitConfig, fit
 
 WEIGHTS = Path(__file__).parents[1] / "src" / "muybridge" / "weights" / "backbone.safetensors"
@@ -197,7 +196,7 @@ def main() -> None:
     # One crop in four comes from the larger photographs.
     weights = torch.cat([torch.full((small,), 3 / small), torch.full((len(large),), 1 / len(large))])
     held_out = read_small(photos / "small64" / "val.zip", classes)
-    backbone = create_backbone(BUILT_IN_BACKBONE, pretrained=False, drop_path_rate=0.05)
+    backbone = create_backbone("muybridge_vit", pretrained=False, drop_path_rate=0.05)
     teacher = DistilledVGG(photos.parent / "weights" / "vgg19_distilled", depth=5)
     objective = StillsObjective(backbone, teacher.to(memory_format=torch.channels_last), len(classes))
     fuse_attention(backbone, fused=False)

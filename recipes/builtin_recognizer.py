@@ -127,7 +127,7 @@ class CameraObjective(nn.Module):
 
 
 def make_model(method: str, side: int) -> tuple[VideoViT, BackboneIdentity]:
-    backbone, identity = load_backbone()
+    backbone, identity = load_backbone("muybridge_vit")
     fuse_attention(backbone, fused=False)  # trains in 0.6 of the time in bfloat16 on a CPU
     model = VideoViT(
         backbone,

@@ -225,7 +225,7 @@ def changes(frames: Tensor) -> Tensor:
 
 
 def make_model(method: str, settings: Settings, num_classes: int) -> VideoViT:
-    backbone, _ = load_backbone()
+    backbone, _ = load_backbone("muybridge_vit")
     fuse_attention(backbone, fused=False)  # trains in 0.6 of the time in bfloat16 on a CPU
     adapters = AdapterConfig(width=settings.width, kernel=settings.kernel, blocks=settings.blocks)
     initial: Recognizer | None = None
