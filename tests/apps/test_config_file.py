@@ -184,6 +184,7 @@ def test_a_training_is_repeated_from_its_model_file(trained, tmp_path, monkeypat
     ("changes", "says"),
     [
         ({"backbone": "hf-hub:someone/model"}, "Give --backbone yourself"),
+        ({"backbone": "vit_tiny_patch16_224", "backbone-weights": None}, "Give --backbone yourself"),
         ({"initialize": "someone/model"}, "Give --initialize yourself"),
         ({"cache": "/tmp/elsewhere"}, "Give --cache yourself"),
         ({"root": "../../secrets"}, "Give --root yourself"),

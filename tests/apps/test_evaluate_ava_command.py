@@ -9,7 +9,8 @@ import pytest
 
 from muybridge.apps.cli import main
 from muybridge.apps.evaluate import evaluate_ava
-from muybridge.evaluation.ava import AVA_PROTOCOLS, DEFAULT_AVA_PROTOCOL
+from muybridge.evaluation.ava import AVA_PROTOCOLS
+from muybridge.evaluation.options import DEFAULT_AVA_PROTOCOL
 
 BOX = "0.1,0.1,0.5,0.5"
 

@@ -19,7 +19,9 @@ from muybridge.errors import InputError, MissingInput, OptionError
 _PLAIN = (bool, int, float, str, type(None))
 _LARGEST_BYTES = 1 << 20
 _TASKS = {"recognizer": "recognize", "localizer": "localize", "stylizer": "stylize"}
-_MODELS = ("backbone", "trunk", "encoder", "initialize")  # others' and far away, if they say so
+_FETCHED = ("backbone", "trunk", "encoder")  # by a name that is none of these, and without a file of weights
+_SHIPPED = ("muybridge_vit", "slowfast", "slowfast_r50", "slowfast_r101", "builtin")
+_MODELS = (*_FETCHED, "initialize")
 _NAMES = (*_MODELS, "augment")
 
 
@@ -42,15 +44,17 @@ def take_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollect
             hint = f" Did you mean {meant[0]}?" if meant else ""
             raise OptionError(f"{path}: there is no option {name!r} of muybridge {' '.join(commands)}.{hint}")
         asked_for, is_path = by_name[name].tokens, by_name[name].resolved_hint is Path
-        if trained and not asked_for and _is_elsewhere(name, value, is_path=is_path):
+        if trained and not asked_for and _is_elsewhere(name, value, options, is_path=is_path):
             raise OptionError(f"{path} was trained with {name} {value!r}, which is not here. Give --{name} yourself")
     Dict(options, source=str(path), use_commands_as_keys=False)(app, commands, arguments)
 
 
-def _is_elsewhere(name: str, value: Any, *, is_path: bool) -> bool:
+def _is_elsewhere(name: str, value: Any, options: Mapping[str, Any], *, is_path: bool) -> bool:
     """Whether a value names a file outside of this folder, or something to fetch."""
     texts = [text for item in (value if isinstance(value, list) else [value]) for text in re.split("[=,]", str(item))]
     if name in _MODELS and any(":" in text or ("/" in text and not Path(text).exists()) for text in texts):
+        return True
+    if name in _FETCHED and value not in _SHIPPED and "backbone-weights" not in options and not Path(value).exists():
         return True
     return (is_path or name in _NAMES) and any(re.search(r"^\s*[/~\\]|^\w:\D|\.\.", text) for text in texts)
 

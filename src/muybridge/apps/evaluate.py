@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from muybridge.escapes import printable, printable_lines
-from muybridge.evaluation.ava import DEFAULT_AVA_PROTOCOL, AvaProtocolName
+from muybridge.evaluation.options import DEFAULT_AVA_PROTOCOL, AvaProtocolName
 from muybridge.localize.options import EvaluateConfig as LocalizerEvaluation
 from muybridge.options import FLAT, PLAIN
 from muybridge.recognize.options import EvaluateConfig as RecognizerEvaluation

@@ -24,6 +24,7 @@ from muybridge.evaluation.average_precision import (
     descending_as_published,
 )
 from muybridge.evaluation.matching import best_overlaps, first_claims
+from muybridge.evaluation.options import DEFAULT_AVA_PROTOCOL
 from muybridge.evaluation.row_order import WithinFrame, listed_rows
 
 Integers = NDArray[np.int64]
@@ -78,8 +79,6 @@ AVA_PROTOCOLS = {
         AvaProtocol("mmaction2", None, 0.002, True, "ignored", "file"),
     )
 }
-AvaProtocolName = Literal["ava-2019", "activitynet-2020", "slowfast", "mmaction2"]
-DEFAULT_AVA_PROTOCOL: AvaProtocolName = "ava-2019"
 
 
 @dataclass(frozen=True)

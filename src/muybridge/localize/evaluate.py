@@ -28,7 +28,8 @@ from muybridge.data.localization import (
 from muybridge.data.sampling import Draw
 from muybridge.data.video_files import VideoFile
 from muybridge.errors import AnnotationError
-from muybridge.evaluation.ava import DEFAULT_AVA_PROTOCOL, AvaReport, ava_protocol, evaluate_frames
+from muybridge.evaluation.ava import AvaReport, ava_protocol, evaluate_frames
+from muybridge.evaluation.options import DEFAULT_AVA_PROTOCOL
 from muybridge.evaluation.report_page import Facts, Part, Strip, Strips, Table, Text, write_report_page
 from muybridge.evaluation.video_map import VideoReport, evaluate_tubes, tubes_of
 from muybridge.localize.localizer import Localizer

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from muybridge.data.options import BankSpan, BoxAugmentation
 from muybridge.errors import OptionError
-from muybridge.evaluation.ava import DEFAULT_AVA_PROTOCOL, AvaProtocolName
+from muybridge.evaluation.options import DEFAULT_AVA_PROTOCOL, AvaProtocolName
 from muybridge.models.acar.slowfast_config import SLOWFAST_R50, SLOWFAST_R101, SLOWFAST_SMALL, SlowFastConfig
 from muybridge.models.st_adapter.config import AdapterConfig
 from muybridge.options import (
