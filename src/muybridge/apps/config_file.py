@@ -54,7 +54,12 @@ def _is_elsewhere(name: str, value: Any, options: Mapping[str, Any], *, is_path:
     texts = [text for item in (value if isinstance(value, list) else [value]) for text in re.split("[=,]", str(item))]
     if name in _MODELS and any(":" in text or ("/" in text and not Path(text).exists()) for text in texts):
         return True
-    if name in _FETCHED and value not in _SHIPPED and "backbone-weights" not in options and not Path(value).exists():
+    if (
+        name in _FETCHED
+        and value not in _SHIPPED
+        and "backbone-weights" not in options
+        and not Path(str(value)).exists()
+    ):
         return True
     return (is_path or name in _NAMES) and any(re.search(r"^\s*[/~\\]|^\w:\D|\.\.", text) for text in texts)
 
