@@ -42,7 +42,7 @@ class Target:
         run: reads the mutant: a command line, whose "{file}" stands for the mutant and "{folder}" for the folder of
             the seed, or a function of the mutant's path.
         memory: bytes that a mutant may take beyond what the imports took.
-        seconds: that a mutant may take.
+        seconds: that a mutant may work or wait, 30 if not said.
         most: mutants, where each takes long.
     """
 
@@ -129,11 +129,10 @@ def run_mutant(target: Target, mutant: Path, seed_folder: Path) -> Outcome:
         done, status, usage = os.wait4(child, os.WNOHANG)
         if done:
             break
-        # A machine so busy that this process is not woken does not count as the mutant's time.
         now = time.monotonic()
-        waited, last = waited + min(now - last, 10 * _POLL_SECONDS), now
+        waited, last = waited + (0 if _is_runnable(child) else now - last), now
         if not killed:
-            if waited > (target.seconds or SECONDS):
+            if waited + _processor_seconds(child) > (target.seconds or SECONDS):
                 killed = "hang"
             elif _resident(child) - before > target.memory:
                 killed = "memory"
@@ -220,6 +219,25 @@ def _resident(process: int | str = "self") -> int:
         return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * resource.getpagesize()
     except (FileNotFoundError, ProcessLookupError, IndexError):
         return 0
+
+
+def _is_runnable(process: int) -> bool:
+    """Whether a thread of it would go on if it had a processor: on a busy machine, waiting for one is no hang."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return any(_stat(thread)[0] in "RD" for thread in Path(f"/proc/{process}/task").iterdir())
+    return False
+
+
+def _processor_seconds(process: int) -> float:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        fields = _stat(Path(f"/proc/{process}"))
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def _stat(process: Path) -> list[str]:
+    """What the system knows of a process or thread, from its state on: its name before it may hold blanks."""
+    return (process / "stat").read_text().rpartition(")")[2].split()
 
 
 def _address_space() -> int:

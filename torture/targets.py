@@ -64,7 +64,7 @@ TARGETS = (
         "painted picture", media.PICTURES, _BREAK_MEDIA,
         ("stylize", *_FILM, *_SMALL, "--style", "{file}", "-o", "painted.png"),
     ),
-    Target("killed, resumed", scenarios.clips, (scenarios.dice,), scenarios.kill_and_resume, seconds=300, most=6),
+    Target("killed, resumed", scenarios.clips, (scenarios.dice,), scenarios.kill_and_resume, seconds=300, most=5),
     Target("full disk", scenarios.commands, (scenarios.dice,), scenarios.full_disk, most=40),
     Target("threads", scenarios.models, (scenarios.dice,), scenarios.threads, most=40),
 )  # fmt: skip
