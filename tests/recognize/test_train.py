@@ -129,6 +129,21 @@ def test_the_other_methods(clips, weights, tmp_path, method):
     Recognizer.from_pretrained(tmp_path / "m.safetensors", device="cpu", backbone_weights=weights)
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_what_is_kept_in_memory_trains_a_head_that_is_fitted_first(clips, weights, tmp_path, precision):
+    plan = plan_for(clips, weights, steps=1)
+    plan = replace(
+        plan,
+        model=replace(plan.model, method="head", adapters=None, over_time="change"),
+        config=replace(plan.config, precision=precision, learning_rate=1e-4),
+    )
+    outcome, lines = run(plan, tmp_path / "m.safetensors")
+    assert outcome.evaluation is not None
+    assert outcome.evaluation.report.numbers["top1"] == 1.0  # after a single step
+    right = len(outcome.evaluation.truth)
+    assert any(line.startswith(f"right in {right} of {right} held-out clips, 100%: ") for line in lines)
+
+
 def test_in_mixed_precision_the_backbone_is_half_while_training_and_whole_afterwards(
     clips, weights, tmp_path, monkeypatch
 ):
@@ -360,6 +375,7 @@ def test_a_cached_prefix_trains_the_same_and_is_filled_once(clips, weights, tmp_
         model=replace(plan.model, **model),
         sampling=SamplingOptions(frames=3, rate=3.0, size=32),
         config=replace(plan.config, precision=precision),
+        keep_views=0,
     )
     cached = replace(plan, cache=tmp_path / "cache")
     run(plan, tmp_path / "plain.safetensors")

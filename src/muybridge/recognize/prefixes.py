@@ -109,7 +109,8 @@ def keep_prefixes(
             labels += batch["labels"].unbind()
             if line is not None:
                 line.advance(len(frames))
-    kept = torch.cat(prefixes).clone()  # leaves inference mode behind
+    with torch.autocast("cpu", enabled=False):  # which would not join numbers of this type
+        kept = torch.cat(prefixes).clone()  # leaves inference mode behind
     count = len(clips)
     return KeptPrefixes(
         kept.unflatten(0, (views, count)), [labels[view * count : (view + 1) * count] for view in range(views)]
