@@ -1,5 +1,6 @@
 """The writer, read back by plain PyAV."""
 
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -300,3 +301,16 @@ def test_every_error_is_one_of_ours(tmp_path: Path) -> None:
     ):
         writer.write(np.zeros((8, 8, 3), np.uint8))
     assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.gif"])
+def test_a_disk_that_goes_away_is_told_in_one_line(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "disk" / name
+    with (
+        pytest.raises(OutputError, match=f"cannot write .*{name}"),
+        VideoWriter(path, width=72, height=48, rate=RATE) as writer,
+    ):
+        for index in range(60):
+            writer.write(picture_of(index))
+        shutil.rmtree(path.parent)
+    assert list(tmp_path.iterdir()) == []
