@@ -3,11 +3,11 @@
 path or uint8 RGB ── pad ── encode ── per style: match, swap, recolour ── decode ── masks, colours ── uint8 RGB
 """
 
-from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from muybridge.devices import choose_device
 from muybridge.errors import MissingInput, ModelError, ModelMismatch, OptionError
 from muybridge.media.masks import Mask, MaskTrack, TimedMask, fit_mask
 from muybridge.media.video_reader import Frame
+from muybridge.models.avatar_net.detailed import DetailedAvatarNet, DetailedConfig
 from muybridge.models.avatar_net.network import (
     MIN_SIDE,
     STRIDE,
@@ -29,11 +30,12 @@ from muybridge.models.avatar_net.network import (
     Interpolation,
     Projection,
     StyleCode,
-    encode_style,
+    StyleNetwork,
     fit_whitening,
     fusion_targets,
     recolour,
     swap,
+    transfer_skips,
 )
 from muybridge.pretrained import VGG19, avatar_net_with_vgg19, encoder_fingerprint
 from muybridge.stylize.pictures import RGB, as_rgb, keep_colors, padded, scaled, sized
@@ -60,6 +62,7 @@ class StylizeConfig:
             and keeps more of the content. A `Style` that was made before keeps the one it was made with.
         patch_size: odd side of the pieces of style, in units of 8 pixels; larger pieces keep more of the style's
             drawing and less of the content's detail.
+        detail: 0 to 1, how much of the photograph's lines and edges is kept; less leaves more to the style.
         keep_colors: keep the content's colours, and paint only light and dark.
         style_size: short side in pixels that style pictures are scaled to; larger makes larger strokes.
         size: short side in pixels of the result; 0 keeps the input's own size.
@@ -69,6 +72,7 @@ class StylizeConfig:
     interpolation: Interpolation = "biased"
     projection: Projection = "zca"
     patch_size: int = 5
+    detail: float = 1.0
     keep_colors: bool = False
     style_size: int = 512
     size: int = 0
@@ -78,6 +82,8 @@ class StylizeConfig:
             raise OptionError(f"strength={self.strength} is out of range: choose 0 (the photograph) to 1 (the style)")
         if self.patch_size < 1 or self.patch_size % 2 == 0:
             raise OptionError(f"patch_size={self.patch_size} must be an odd number: try 3 or 5")
+        if not 0 <= self.detail <= 1:
+            raise OptionError(f"detail={self.detail} is out of range: choose 0 (broad) to 1 (every edge)")
         if self.style_size < MIN_SIDE:
             raise OptionError(f"style_size={self.style_size} is too small: choose {MIN_SIDE} or more")
         if self.size < 0:
@@ -86,7 +92,7 @@ class StylizeConfig:
     @property
     def decoration(self) -> Decoration:
         """The part that the network reads."""
-        return Decoration(self.strength, self.interpolation, self.patch_size)
+        return Decoration(self.strength, self.interpolation, self.patch_size, self.detail)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +114,10 @@ class Style:
         tensors = {"whitened": self.code.whitened, "mean": self.code.mean, "colour": self.code.colour}
         for level, (mean, deviation) in enumerate(self.code.statistics):
             tensors |= {f"statistics.{level}.mean": mean, f"statistics.{level}.deviation": deviation}
-        contract = {"name": self.name, "model": self.model, "projection": self.code.projection}
+        for level, (mean, colour) in enumerate(self.code.skips):
+            tensors |= {f"skips.{level}.mean": mean, f"skips.{level}.colour": colour}
+        contract = {"name": self.name, "model": self.model}
+        contract |= {name: getattr(self.code, name) for name in ("projection", "floor", "window")}
         Artifact("style", {}, tensors, contract=contract).save(path)
 
     @classmethod
@@ -117,7 +126,10 @@ class Style:
         artifact = load_artifact(path, task="style")
         t, contract = artifact.tensors, artifact.contract
         s3, s2, s1 = ((t[f"statistics.{i}.mean"], t[f"statistics.{i}.deviation"]) for i in range(3))
-        code = StyleCode(t["whitened"], t["mean"], t["colour"], (s3, s2, s1), contract["projection"])
+        how = {name: contract[name] for name in ("projection", "floor", "window") if name in contract}
+        count = sum(name.startswith("skips.") for name in t) // 2
+        skips = tuple((t[f"skips.{i}.mean"], t[f"skips.{i}.colour"]) for i in range(count))
+        code = StyleCode(t["whitened"], t["mean"], t["colour"], (s3, s2, s1), **how, skips=skips)
         return cls(contract["name"], code, contract["model"])
 
 
@@ -129,7 +141,7 @@ class Stylizer:
         >>> painting = stylizer("photo.jpg", "painting.jpg", strength=0.8)
     """
 
-    def __init__(self, network: AvatarNet, *, fingerprint: str, artifact: Artifact | None = None) -> None:
+    def __init__(self, network: StyleNetwork, *, fingerprint: str, artifact: Artifact | None = None) -> None:
         self.network, self.fingerprint, self.artifact = network.eval(), fingerprint, artifact
         self.network.requires_grad_(False)
         self.network.to(memory_format=torch.channels_last)
@@ -157,11 +169,11 @@ class Stylizer:
 
     def save(self, path: str | Path) -> None:
         """Write the model as one .safetensors file, whole or not at all."""
-        config = {"widths": list(self.network.config.widths), "mean": list(self.network.config.mean)}
+        config = architecture_of(self.network)
         before = self.artifact
         provenance, scores = (before.provenance, before.scores) if before else ({}, {})
         encoder = before.contract.get("encoder") if before else None
-        trained = self.network.decoder if encoder else self.network
+        trained = cast(AvatarNet, self.network).decoder if encoder else self.network
         prefix = "decoder." if encoder else ""
         tensors = {prefix + name: tensor for name, tensor in trained.state_dict().items()}
         contract = {"encoder": encoder} if encoder else {}
@@ -208,9 +220,9 @@ class Stylizer:
         left, top = max(0, (width - 4 * size) // 2), max(0, (height - 4 * size) // 2)
         image = image.crop((left, top, left + min(width, 4 * size), top + min(height, 4 * size)))
         with torch.inference_mode():
-            levels = self.network.encoder(padded(self._tensor(np.asarray(image))))
-            _check_finite(levels[3])
-            return Style(name, encode_style(levels, projection), self.fingerprint)
+            code = self.network.encode_style(padded(self._tensor(np.asarray(image))), projection)
+            _check_finite(code.mean)
+            return Style(name, code, self.fingerprint)
 
     def __call__(
         self,
@@ -311,7 +323,7 @@ class Stylizer:
             raise OptionError(
                 f"patch_size={config.patch_size} is too large for {W}x{H} pixels: choose at most {most}"
             )
-        map_bytes = grown.shape[2] * grown.shape[3] * self.network.config.widths[0] * 4
+        map_bytes = grown.shape[2] * grown.shape[3] * self.network.widths[0] * 4
         tile = _TILE if map_bytes > _LARGEST_MAP_BYTES else None
         content = self.network.encode(grown, tile=tile)
         _check_finite(content.z)
@@ -321,7 +333,8 @@ class Stylizer:
         parts: list[Tensor] = []
         # A style that was encoded before keeps the projection of then.
         projections: set[Projection] = {code.projection for _, code in styles}
-        by_projection = {name: fit_whitening(content.z, name).forward(content.z) for name in projections}
+        floor = self.network.eigenvalue_floor
+        by_projection = {name: fit_whitening(content.z, name, floor).forward(content.z) for name in projections}
         for number, (weight, code) in enumerate(styles):
             whitened = by_projection[code.projection]
             swapped = swap(whitened, code, how.patch_size, carry.carry_matches(number) if carry else None)
@@ -329,7 +342,9 @@ class Stylizer:
                 swapped = carry.carry_features(number, swapped)
             parts.append(weight * recolour(content.z, whitened, swapped.features, code, how))
         targets = fusion_targets(content.statistics, styles, how)
-        painted = self.network.decode(torch.stack(parts).sum(0), targets, tile=tile)
+        z = torch.stack(parts).sum(0)
+        skips = transfer_skips(content.skips, styles, how)
+        painted = self.network.decode(z, targets, skips, tile=tile)
         if carry:
             painted = carry.carry_picture(painted)
         return painted[:, :, :H, :W]
@@ -354,7 +369,22 @@ class Stylizer:
         return tensor.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
 
 
-def _network(artifact: Artifact, path: Path) -> AvatarNet:
+def architecture_of(network: StyleNetwork) -> dict[str, Any]:
+    """What a model file's header says of a network; `network_of` is the way back."""
+    design = "detailed" if isinstance(network, DetailedAvatarNet) else "paper"
+    config = cast(AvatarNet | DetailedAvatarNet, network).config
+    return {"design": design} | {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(config).items()}
+
+
+def network_of(architecture: Mapping[str, Any]) -> StyleNetwork:
+    """The network that a header describes, with weights yet to be loaded."""
+    numbers: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in architecture.items()}
+    if numbers.pop("design", "paper") == "detailed":
+        return DetailedAvatarNet(DetailedConfig(**numbers))
+    return AvatarNet(AvatarNetConfig(**numbers))
+
+
+def _network(artifact: Artifact, path: Path) -> StyleNetwork:
     """The network of a model file. A frozen public encoder is named there, not copied: it is fetched and checked."""
     encoder = artifact.contract.get("encoder")
     if encoder:
@@ -365,8 +395,7 @@ def _network(artifact: Artifact, path: Path) -> AvatarNet:
             raise ModelMismatch(f"{path} was trained on another {VGG19} than the one found here: the weights differ")
         expected: torch.nn.Module = network.decoder
     else:
-        network = AvatarNet(AvatarNetConfig(**{key: tuple(value) for key, value in artifact.architecture.items()}))
-        expected = network
+        network = expected = network_of(artifact.architecture)
     prefix = "decoder." if encoder else ""
     tensors = {name.removeprefix(prefix): tensor.float() for name, tensor in artifact.tensors.items()}
     try:

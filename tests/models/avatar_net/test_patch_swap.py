@@ -8,7 +8,7 @@ from muybridge.models.avatar_net import patch_swap
 from muybridge.models.avatar_net.patch_swap import (
     MatchBonus,
     match_patches,
-    overlap_counts,
+    overlap_weights,
     patch_norms,
     rebuild_from_matches,
 )
@@ -68,14 +68,31 @@ def test_rebuild_is_the_naive_paste(k):
     np.testing.assert_allclose(ours.numpy(), naive_rebuild(style, matches, k), atol=1e-12)
 
 
+def test_hann_window_fades_every_patch_towards_its_border():
+    random = np.random.default_rng(8)
+    style, matches, k = random.standard_normal((3, 6, 7)), random.integers(0, 42, (5, 8)), 5
+    weights = np.hanning(k + 2)[1:-1]
+    padded = np.pad(style, ((0, 0), (2, 2), (2, 2)))
+    total, weight = np.zeros((3, 9, 12)), np.zeros((9, 12))
+    for y in range(5):
+        for x in range(8):
+            v, u = divmod(matches[y, x], 7)
+            window = np.outer(weights, weights)
+            total[:, y : y + k, x : x + k] += window * padded[:, v : v + k, u : u + k]
+            weight[y : y + k, x : x + k] += window
+    expected = (total / np.maximum(weight, 1e-300))[:, 2:-2, 2:-2]
+    ours = rebuild_from_matches(torch.from_numpy(style), torch.from_numpy(matches), patch_size=k, window="hann")
+    np.testing.assert_allclose(ours.numpy(), expected, atol=1e-12)
+
+
 def test_rebuild_of_a_map_smaller_than_the_patch():
     style, matches = torch.randn(2, 6, 7, dtype=torch.float64), torch.tensor([[3, 41]])
     expected = naive_rebuild(style.numpy(), matches.numpy(), 5)
     np.testing.assert_allclose(rebuild_from_matches(style, matches, patch_size=5).numpy(), expected, atol=1e-12)
 
 
-def test_overlap_counts_fall_towards_the_border():
-    counts = overlap_counts(6, 4, 5)
+def test_overlap_weights_fall_towards_the_border():
+    counts = overlap_weights(6, 4, 5)
     assert counts[0, 0] == 9 and counts[2, 1] == 5 * 4 and counts[3, 3] == 5 * 3
     for y in range(6):
         for x in range(4):

@@ -20,10 +20,13 @@ Shapes: C channels; (H, W) content map; (h, w) style map; k patch size; r = k //
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Window = Literal["box", "hann"]
 
 # Bytes of the score block that is worked on at once. A block that stays in the second-level cache is about twice
 # as fast on a CPU as one that does not; a GPU wants enough work to fill it.
@@ -147,15 +150,18 @@ def _diagonal_sum(M: Tensor, count: int, row_step: int, column_step: int) -> Ten
     return total
 
 
-def rebuild_from_matches(style_Chw: Tensor, matches_HW: Tensor, *, patch_size: int = 5) -> Tensor:
-    """Put each matched style patch at its content location and average the overlaps by their true count.
+def rebuild_from_matches(
+    style_Chw: Tensor, matches_HW: Tensor, *, patch_size: int = 5, window: Window = "box"
+) -> Tensor:
+    """Put each matched style patch at its content location and average the overlaps by their true weights.
 
-    At the border fewer patches overlap, and the count is lower there. Parts of a style patch that lie outside
-    the style map are zeros, as in the zero-padded patch bank.
+    At the border fewer patches overlap, and the sum of weights is lower there. Parts of a style patch that lie
+    outside the style map are zeros, as in the zero-padded patch bank.
 
     Args:
         style_Chw: (C, h, w), un-normalised.
         matches_HW: (H, W) int64 flat style locations.
+        window: weights of a patch's locations: all alike, as published, or falling off as a Hann window.
 
     Returns:
         (C, H, W).
@@ -168,6 +174,7 @@ def rebuild_from_matches(style_Chw: Tensor, matches_HW: Tensor, *, patch_size: i
     table = torch.cat([style_Chw.new_zeros(1, C), style_Chw.flatten(1).T])
     y_HW, x_HW = matches_HW // w, matches_HW % w
     total = style_Chw.new_zeros(H * W, C)
+    weights = window_weights(patch_size, window)
     for dy in range(-radius, radius + 1):
         for dx in range(-radius, radius + 1):
             # What content location p receives from the patch centred at p - d: the style at match(p - d) + d.
@@ -177,18 +184,32 @@ def rebuild_from_matches(style_Chw: Tensor, matches_HW: Tensor, *, patch_size: i
             to_y, from_y = _overlap(H, dy)
             to_x, from_x = _overlap(W, dx)
             moved[to_y, to_x] = source[from_y, from_x]
-            total += table[moved.flatten()]
-    count = overlap_counts(H, W, patch_size, device=style_Chw.device).to(total.dtype)
-    return (total / count.flatten()[:, None]).T.reshape(C, H, W)
+            total.add_(table[moved.flatten()], alpha=weights[dy + radius] * weights[dx + radius])
+    weight = overlap_weights(H, W, patch_size, window, device=style_Chw.device).to(total.dtype)
+    return (total / weight.flatten()[:, None]).T.reshape(C, H, W)
 
 
-def overlap_counts(H: int, W: int, patch_size: int, *, device: torch.device | None = None) -> Tensor:
-    """(H, W) int64: how many k x k patches centred inside an H x W map cover each location."""
-    radius = patch_size // 2
+def window_weights(patch_size: int, window: Window) -> list[float]:
+    """The weights along one side of a patch; a patch's are their outer product."""
+    if window == "box":
+        return [1.0] * patch_size
+    return [math.sin(math.pi * (i + 1) / (patch_size + 1)) ** 2 for i in range(patch_size)]
+
+
+def overlap_weights(
+    H: int, W: int, patch_size: int, window: Window = "box", *, device: torch.device | None = None
+) -> Tensor:
+    """(H, W) float64: the sum of weights that patches centred inside an H x W map give each location.
+
+    With the box it is how many patches cover the location.
+    """
+    weights = window_weights(patch_size, window)
 
     def along(n: int) -> Tensor:
-        i = torch.arange(n, device=device)
-        return (i + radius).clamp_max(n - 1) - (i - radius).clamp_min(0) + 1
+        total = torch.zeros(n, dtype=torch.float64, device=device)
+        for offset, weight in enumerate(weights, start=-(patch_size // 2)):
+            total[_overlap(n, offset)[0]] += weight
+        return total
 
     return along(H)[:, None] * along(W)[None, :]
 
