@@ -85,9 +85,9 @@ class PaintingWeights:
         grid: unevenness of pixel steps over the phases of 2, 4 and 8 columns and rows.
     """
 
-    style: float = 3.0
-    deep_style: float = 3.0
-    covariance: float = 0.5
+    style: float = 6.0
+    deep_style: float = 6.0
+    covariance: float = 0.7
     colour: float = 1.0
     structure: float = 4.0
     copy: float = 0.5
@@ -160,10 +160,13 @@ class PaintingObjective(nn.Module):
             code = network.style_code([level[i : i + 1] for level in style_levels])
             mine = [level[i : i + 1] for level in levels]
             own = [channel_statistics(level, epsilon) for level in mine[:3]]
-            z = decorate(mine[3][0].float(), code, how) if how.strength > 0 else mine[3][0].float()
-            styles = [(1.0, code)]
-            skips = transfer_skips([mine[level] for level in network.skip_levels], styles, how)
-            of_each.append((z, fusion_targets(own, styles, how), skips))
+            if how.strength == 0:
+                of_each.append((mine[3][0].float(), own[::-1], network.own_skips(mine)))
+                continue
+            styles, decorated = [(1.0, code)], decorate(mine[3][0].float(), code, how)
+            maps = [mine[level] for level in network.skip_levels]
+            skips = transfer_skips(maps, styles, how, [decorated.matches])
+            of_each.append((decorated.features, fusion_targets(own, styles, how), skips))
         targets = [
             (torch.cat([t[level][0] for _, t, _ in of_each]), torch.cat([t[level][1] for _, t, _ in of_each]))
             for level in range(3)

@@ -116,6 +116,8 @@ class Style:
             tensors |= {f"statistics.{level}.mean": mean, f"statistics.{level}.deviation": deviation}
         for level, (mean, colour) in enumerate(self.code.skips):
             tensors |= {f"skips.{level}.mean": mean, f"skips.{level}.colour": colour}
+            texture = self.code.textures[level]
+            tensors |= {} if texture is None else {f"textures.{level}": texture.contiguous()}
         contract = {"name": self.name, "model": self.model}
         contract |= {name: getattr(self.code, name) for name in ("projection", "floor", "window")}
         Artifact("style", {}, tensors, contract=contract).save(path)
@@ -129,7 +131,8 @@ class Style:
         how = {name: contract[name] for name in ("projection", "floor", "window") if name in contract}
         count = sum(name.startswith("skips.") for name in t) // 2
         skips = tuple((t[f"skips.{i}.mean"], t[f"skips.{i}.colour"]) for i in range(count))
-        code = StyleCode(t["whitened"], t["mean"], t["colour"], (s3, s2, s1), **how, skips=skips)
+        textures = tuple(t.get(f"textures.{i}") for i in range(count))
+        code = StyleCode(t["whitened"], t["mean"], t["colour"], (s3, s2, s1), **how, skips=skips, textures=textures)
         return cls(contract["name"], code, contract["model"])
 
 
@@ -331,6 +334,7 @@ class Stylizer:
             carry.begin(grown, content)
         how = config.decoration
         parts: list[Tensor] = []
+        matches: list[Tensor] = []
         # A style that was encoded before keeps the projection of then.
         projections: set[Projection] = {code.projection for _, code in styles}
         floor = self.network.eigenvalue_floor
@@ -341,9 +345,10 @@ class Stylizer:
             if carry:
                 swapped = carry.carry_features(number, swapped)
             parts.append(weight * recolour(content.z, whitened, swapped.features, code, how))
+            matches.append(swapped.matches)
         targets = fusion_targets(content.statistics, styles, how)
         z = torch.stack(parts).sum(0)
-        skips = transfer_skips(content.skips, styles, how)
+        skips = transfer_skips(content.skips, styles, how, matches)
         painted = self.network.decode(z, targets, skips, tile=tile)
         if carry:
             painted = carry.carry_picture(painted)

@@ -10,6 +10,7 @@ from muybridge.models.avatar_net.patch_swap import (
     match_patches,
     overlap_weights,
     patch_norms,
+    rebuild_finer,
     rebuild_from_matches,
 )
 
@@ -82,6 +83,39 @@ def test_hann_window_fades_every_patch_towards_its_border():
             weight[y : y + k, x : x + k] += window
     expected = (total / np.maximum(weight, 1e-300))[:, 2:-2, 2:-2]
     ours = rebuild_from_matches(torch.from_numpy(style), torch.from_numpy(matches), patch_size=k, window="hann")
+    np.testing.assert_allclose(ours.numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_finer_rebuild_is_a_weighted_paste_of_blocks(factor):
+    random = np.random.default_rng(factor)
+    h, w, H, W, C = 5, 6, 4, 7, 3
+    style, matches = random.standard_normal((C, h * factor, w * factor)), random.integers(0, h * w, (H, W))
+    side = 3 * factor
+    window = np.hanning(side + 1)
+    window = (window[:-1] + window[1:]) / 2
+    total, weight = np.zeros((C, (H + 2) * factor, (W + 2) * factor)), np.zeros(((H + 2) * factor, (W + 2) * factor))
+    for y in range(H):
+        for x in range(W):
+            v, u = divmod(matches[y, x], w)
+            patch = np.concatenate(
+                [
+                    np.concatenate(
+                        [
+                            style[:, a * factor : (a + 1) * factor, b * factor : (b + 1) * factor]
+                            for b in np.clip((u - 1, u, u + 1), 0, w - 1)
+                        ],
+                        axis=2,
+                    )
+                    for a in np.clip((v - 1, v, v + 1), 0, h - 1)
+                ],
+                axis=1,
+            )
+            where = np.s_[y * factor : y * factor + side, x * factor : x * factor + side]
+            total[(slice(None), *where)] += patch * np.outer(window, window)
+            weight[where] += np.outer(window, window)
+    expected = (total / weight)[:, factor:-factor, factor:-factor]
+    ours = rebuild_finer(torch.from_numpy(style), torch.from_numpy(matches), factor)
     np.testing.assert_allclose(ours.numpy(), expected, atol=1e-12)
 
 

@@ -111,11 +111,13 @@ class ClipPainter:
         # Frames one above another are one map, whose statistics are the whole clip's.
         z_CNw = _stacked(z_TChw)
         whitened_CNw = fit_whitening(z_CNw, style.projection, style.floor).forward(z_CNw)
-        swapped = [swap(each, style, how.patch_size).features for each in whitened_CNw.split(h, dim=1)]
-        recoloured = recolour(z_CNw, whitened_CNw, torch.cat(swapped, dim=1), style, how)
+        swapped = [swap(each, style, how.patch_size) for each in whitened_CNw.split(h, dim=1)]
+        features = torch.cat([each.features for each in swapped], dim=1)
+        recoloured = recolour(z_CNw, whitened_CNw, features, style, how)
         own = [channel_statistics(_stacked(level)[None], self.network.variance_epsilon) for level in levels[:3]]
         targets = fusion_targets(own, [(1.0, style)], how)
-        skips = transfer_skips([_stacked(levels[n])[None] for n in self.network.skip_levels], [(1.0, style)], how)
+        maps = [_stacked(levels[n])[None] for n in self.network.skip_levels]
+        skips = transfer_skips(maps, [(1.0, style)], how, [torch.cat([each.matches for each in swapped])])
         return self.network.render(
             torch.stack(recoloured.split(h, dim=1)), targets, [_unstacked(skip, len(z_TChw)) for skip in skips]
         )

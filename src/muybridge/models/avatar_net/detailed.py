@@ -85,10 +85,10 @@ class ColourEncoder(nn.Module):
 class _Stage(nn.Module):
     """Narrow, double the size, take in the skip, and mix."""
 
-    def __init__(self, before: int, after: int, mixing: int) -> None:
+    def __init__(self, before: int, after: int, mixing: int, skip: int) -> None:
         super().__init__()
         self.narrow = _reflected(before, after)
-        self.skip = nn.Conv2d(after, after, 1)
+        self.skip = nn.Conv2d(skip, after, 1)
         self.mix = nn.ModuleList(_reflected(after, after) for _ in range(mixing))
 
     def forward(self, features_BChw: Tensor, skip_BCHW: Tensor) -> Tensor:
@@ -108,9 +108,9 @@ class SkipDecoder(nn.Module):
         w1, w2, w3, w4 = config.widths
         self.stages = nn.ModuleList(
             [
-                _Stage(w4, w3, config.middle),
-                _Stage(w3, w2, 1),
-                _Stage(w2, w1, 1),
+                _Stage(w4, w3, config.middle, 2 * w3),
+                _Stage(w3, w2, 1, 2 * w2),
+                _Stage(w2, w1, 1, w1),
             ]
         )
         self.finish = _reflected(w1, 3)
@@ -136,7 +136,7 @@ class SkipDecoder(nn.Module):
         Args:
             z_BChw: (B, w4, h, w).
             targets: mean and deviation to impose at strides 4, 2 and 1.
-            skips: content at strides 1, 2 and 4 with the style's statistics, of w1, w2 and w3 channels.
+            skips: content at strides 1, 2 and 4 with the style's statistics, of w1, 2 * w2 and 2 * w3 channels.
         """
         features = z_BChw
         for stage, skip, target in zip(self.stages, reversed(skips), targets, strict=True):
@@ -164,6 +164,7 @@ class DetailedAvatarNet(StyleNetwork):
     window = "hann"
     variance_epsilon = _VARIANCE_EPSILON
     skip_levels = (0, 1, 2)
+    texture_levels = (1, 2)
 
     def __init__(self, config: DetailedConfig | None = None) -> None:
         super().__init__()

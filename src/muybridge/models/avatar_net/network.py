@@ -20,7 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from muybridge.models.avatar_net.patch_swap import MatchBonus, Window, match_patches, rebuild_from_matches
+from muybridge.models.avatar_net.patch_swap import (
+    MatchBonus,
+    Window,
+    match_patches,
+    rebuild_finer,
+    rebuild_from_matches,
+)
 from muybridge.models.avatar_net.tiling import RunningStatistics, run_tiled, tiles
 
 STRIDE = 8
@@ -249,6 +255,7 @@ class StyleCode:
         projection, floor: how it was whitened; content is whitened alike.
         window: how the overlaps of its patches are weighted.
         skips: mean and colouring, (C,) and (C, C), of the levels that the decoder takes in, finest first.
+        textures: of those, the maps themselves, (C, H, W), that are put to the content's locations; None for others.
     """
 
     whitened: Tensor
@@ -259,6 +266,7 @@ class StyleCode:
     floor: float = EIGENVALUE_FLOOR
     window: Window = "box"
     skips: tuple[tuple[Tensor, Tensor], ...] = ()
+    textures: tuple[Tensor | None, ...] = ()
 
     def to(self, device: torch.device | str) -> "StyleCode":
         """The same code on another device."""
@@ -270,6 +278,7 @@ class StyleCode:
             colour=self.colour.to(device),
             statistics=(s3, s2, s1),
             skips=tuple((mean.to(device), colour.to(device)) for mean, colour in self.skips),
+            textures=tuple(None if texture is None else texture.to(device) for texture in self.textures),
         )
 
 
@@ -305,7 +314,8 @@ class Swap:
     """Result of matching one content map against one style.
 
     Attributes:
-        features: (C, h, w) whitened style patches put at the content's locations, overlaps averaged.
+        features: (C, h, w) whitened style patches put at the content's locations, overlaps averaged; recoloured
+            after `decorate`.
         matches: (h, w) int64 flat style locations.
     """
 
@@ -329,11 +339,11 @@ def recolour(z_Chw: Tensor, whitened_Chw: Tensor, swapped_Chw: Tensor, style: St
     return coloured if how.interpolation == "normalized" else torch.lerp(z_Chw, coloured, how.strength)
 
 
-def decorate(z_Chw: Tensor, style: StyleCode, how: Decoration) -> Tensor:
-    """The whole style decorator for one content map and one style: (C, h, w) to (C, h, w), float32 or float64."""
+def decorate(z_Chw: Tensor, style: StyleCode, how: Decoration) -> Swap:
+    """The whole style decorator for one content map and one style: (C, h, w) features, float32 or float64."""
     whitened = fit_whitening(z_Chw, style.projection, style.floor).forward(z_Chw)
-    swapped = swap(whitened, style, how.patch_size).features
-    return recolour(z_Chw, whitened, swapped, style, how)
+    swapped = swap(whitened, style, how.patch_size)
+    return Swap(recolour(z_Chw, whitened, swapped.features, style, how), swapped.matches)
 
 
 def fusion_targets(
@@ -360,33 +370,53 @@ def fusion_targets(
 
 
 def transfer_skips(
-    content_maps: Sequence[Tensor], styles: Sequence[tuple[float, StyleCode]], how: Decoration
+    content_maps: Sequence[Tensor],
+    styles: Sequence[tuple[float, StyleCode]],
+    how: Decoration,
+    matches: Sequence[Tensor],
 ) -> list[Tensor]:
     """What goes past the decorator to the decoder: the content's structure with the style's mean and covariance.
 
-    Strength acts as in `fusion_targets`.
+    Where the styles have textures their matched pieces follow as further channels. Strength acts as in
+    `fusion_targets`.
 
     Args:
         content_maps: the encoder's levels at `skip_levels`, each (1, C, H, W).
         styles: (weight, code) with weights that sum to 1.
+        matches: (h, w) of each style, as `swap` found them.
 
     Returns:
-        A map for each, of its shape.
+        A map for each level, (1, C, H, W) or (1, 2 * C, H, W).
     """
     share = how.strength if how.interpolation == "biased" else 1.0
     skips: list[Tensor] = []
     for level, content in enumerate(content_maps):
         _, C, H, W = content.shape
         own = fit_whitening(content[0].float(), floor=_SKIP_FLOOR)
-        # whitening and colouring are one matrix: features are multiplied once, whatever the number of styles.
+        # Whitening and colouring are one matrix: features are multiplied once, whatever the number of styles.
         matrix, mean = (1 - share) * torch.eye(C, device=content.device), (1 - share) * own.mean
         for weight, code in styles:
             style_mean, colour = code.skips[level]
             matrix = matrix + weight * share * (colour @ own.whiten)
             mean = mean + weight * share * style_mean
         moved = F.linear(content.permute(0, 2, 3, 1), how.detail * matrix, mean - how.detail * (matrix @ own.mean))
-        skips.append(moved.view(1, H, W, C).permute(0, 3, 1, 2))
+        skip = moved.view(1, H, W, C).permute(0, 3, 1, 2)
+        if styles[0][1].textures[level] is not None:
+            skip = torch.cat([skip, _textures(content, styles, matches, level, share)], 1)
+        skips.append(skip)
     return skips
+
+
+def _textures(
+    content: Tensor, styles: Sequence[tuple[float, StyleCode]], matches: Sequence[Tensor], level: int, share: float
+) -> Tensor:
+    """The styles' matched pieces at one level, and the content itself as far as strength leaves it."""
+    total = (1 - share) * content
+    for (weight, code), matched in zip(styles, matches, strict=True):
+        texture = code.textures[level]
+        if share > 0 and texture is not None:
+            total = total + weight * share * rebuild_finer(texture, matched, content.shape[3] // matched.shape[1])
+    return total
 
 
 @dataclass(frozen=True, eq=False)
@@ -423,12 +453,14 @@ class StyleNetwork(nn.Module, ABC):
     Attributes:
         window, eigenvalue_floor, variance_epsilon: see `rebuild_from_matches`, `fit_whitening`, `channel_statistics`.
         skip_levels: levels of the encoder, 0 the finest, that the decoder takes in.
+        texture_levels: of those, the ones of which it takes in the style's matched pieces too.
     """
 
     window: Window = "box"
     eigenvalue_floor: float = EIGENVALUE_FLOOR
     variance_epsilon: float = _VARIANCE_EPSILON
     skip_levels: tuple[int, ...] = ()
+    texture_levels: tuple[int, ...] = ()
 
     @property
     @abstractmethod
@@ -466,7 +498,11 @@ class StyleNetwork(nn.Module, ABC):
         """
         levels = self.look(picture_B3HW)
         own = [channel_statistics(level, self.variance_epsilon) for level in reversed(levels[:3])]
-        return self.render(levels[3], own, [levels[level] for level in self.skip_levels]), levels
+        return self.render(levels[3], own, self.own_skips(levels)), levels
+
+    def own_skips(self, levels: Sequence[Tensor]) -> list[Tensor]:
+        """What `transfer_skips` gives at strength 0."""
+        return [torch.cat([levels[n]] * (2 if n in self.texture_levels else 1), 1) for n in self.skip_levels]
 
     @torch.inference_mode()
     def encode(self, picture_13HW: Tensor, *, tile: int | None = None) -> Encoded:
@@ -498,6 +534,7 @@ class StyleNetwork(nn.Module, ABC):
         H, W = (side >> level for side in picture_13HW.shape[2:])
         return picture_13HW.new_empty((1, self.widths[level], H, W))
 
+    @torch.inference_mode()
     def encode_style(self, picture_13HW: Tensor, projection: Projection = "zca") -> StyleCode:
         """The style's side of a picture, as `forward` takes it."""
         return self.style_code(self.look(picture_13HW), projection)
@@ -517,6 +554,7 @@ class StyleNetwork(nn.Module, ABC):
             self.eigenvalue_floor,
             self.window,
             tuple((skip.mean, skip.colour) for skip in kept),
+            tuple(levels[n][0].float() if n in self.texture_levels else None for n in self.skip_levels),
         )
 
     @torch.inference_mode()
@@ -536,10 +574,11 @@ class StyleNetwork(nn.Module, ABC):
         painted: list[Tensor] = []
         for picture in picture_B3HW.split(1):
             content = self.encode(picture)
-            parts = [weight * decorate(content.z, code, how) for weight, code in styles]
+            decorated = [decorate(content.z, code, how) for _, code in styles]
+            z = sum(w * d.features for (w, _), d in zip(styles, decorated, strict=True))
             targets = fusion_targets(content.statistics, styles, how)
-            skips = transfer_skips(content.skips, styles, how)
-            painted.append(self.decode(torch.stack(parts).sum(0), targets, skips))
+            skips = transfer_skips(content.skips, styles, how, [d.matches for d in decorated])
+            painted.append(self.decode(cast(Tensor, z), targets, skips))
         return torch.cat(painted)
 
 

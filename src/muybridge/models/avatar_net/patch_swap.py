@@ -189,6 +189,42 @@ def rebuild_from_matches(
     return (total / weight.flatten()[:, None]).T.reshape(C, H, W)
 
 
+def rebuild_finer(style_CHW: Tensor, matches_hw: Tensor, factor: int) -> Tensor:
+    """A finer map of the style put at the content's locations by matches that were found on a coarser one.
+
+    Each match brings the block of `factor` x `factor` values under it and the eight blocks around, weighted by a Hann
+    window over the three, so that blocks fade into each other.
+
+    Args:
+        style_CHW: (C, h * factor, w * factor).
+        matches_hw: int64 flat locations on the style's coarse map, y * w + x.
+
+    Returns:
+        (C, H * factor, W * factor) for matches of H x W.
+    """
+    C = style_CHW.shape[0]
+    H, W = matches_hw.shape
+    blocks_Nhw = F.pixel_unshuffle(style_CHW[None], factor)[0]
+    h, w = blocks_Nhw.shape[1:]
+    table = blocks_Nhw.flatten(1).T.contiguous()
+    ramp = torch.hann_window(3 * factor + 1, periodic=False, dtype=style_CHW.dtype, device=style_CHW.device)
+    ramp = (ramp[:-1] + ramp[1:]).view(3, factor) / 2  # at the middles of the values
+    y_hw, x_hw = matches_hw // w, matches_hw % w
+    total = style_CHW.new_zeros(H, W, C, factor * factor)
+    weight = style_CHW.new_zeros(H, W, 1, factor * factor)
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            (to_y, from_y), (to_x, from_x) = _overlap(H, dy), _overlap(W, dx)
+            y, x = y_hw[from_y, from_x] + dy, x_hw[from_y, from_x] + dx
+            # Beyond the style's edge its outermost block is repeated.
+            source = y.clamp(0, h - 1) * w + x.clamp(0, w - 1)
+            share = torch.outer(ramp[dy + 1], ramp[dx + 1]).flatten()
+            total[to_y, to_x] += table[source.flatten()].view(*source.shape, C, -1) * share
+            weight[to_y, to_x] += share
+    blocks = (total / weight).permute(2, 3, 0, 1).reshape(1, C * factor * factor, H, W)
+    return F.pixel_shuffle(blocks, factor)[0]
+
+
 def window_weights(patch_size: int, window: Window) -> list[float]:
     """The weights along one side of a patch; a patch's are their outer product."""
     if window == "box":
