@@ -103,11 +103,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, default=Path("runs/stylizer"))
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2100)
     parser.add_argument("--crop", type=int, default=160)
     parser.add_argument("--style-crop", type=int, default=176)
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--learning-rate", type=float, default=2.5e-3)
     parser.add_argument("--artifact", type=Path, default=WEIGHTS / "stylizer.safetensors")
+    parser.add_argument("--init", type=Path, help="checkpoint whose weights to start from")
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()
     torch.manual_seed(0)
@@ -131,6 +132,8 @@ def main() -> None:
     network.encoder.load_state_dict(encoder.state_dict())
     perceptual = ShuffleNet(args.data / "weights" / "fastestdet" / "shufflenetv2.pth")
     objective = PaintingObjective(network, sizes, perceptual).to(memory_format=torch.channels_last)
+    if args.init:
+        objective.load_state_dict(torch.load(args.init, weights_only=True)["state"], strict=False)
     pairs = Pairs(unseen, unseen_styles, args.crop, args.style_crop)
     validation_batch = torch.utils.data.default_collate([pairs[Draw(i % len(unseen), i)] for i in range(24)])
 

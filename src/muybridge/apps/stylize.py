@@ -31,6 +31,7 @@ def stylize(
     interpolation: Literal["biased", "normalized"] = "biased",
     projection: Literal["zca", "adain"] = "zca",
     patch_size: int = 5,
+    detail: float = 0.5,
     style_size: int = 512,
     size: int = 0,
     keep_colors: Annotated[bool, Parameter(negative=())] = False,
@@ -66,6 +67,8 @@ def stylize(
         more of the content.
     patch_size
         Odd side of the pieces of style, in units of 8 pixels.
+    detail
+        From 0, the style's strokes alone, to 1, the photograph's lines alone.
     style_size
         Short side in pixels that style pictures are scaled to; larger makes larger strokes.
     size
@@ -109,6 +112,7 @@ def stylize(
         interpolation=interpolation,
         projection=projection,
         patch_size=patch_size,
+        detail=detail,
         keep_colors=keep_colors,
         style_size=style_size,
         size=size,

@@ -6,13 +6,13 @@ SciPy and Pillow version.
 """
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
-from scipy.spatial import Delaunay, cKDTree
+from scipy.spatial import Delaunay, KDTree
 
 from muybridge.errors import OptionError
 
@@ -111,9 +111,8 @@ def _median(rgb: _Field, size: int) -> _Field:
 def _noise(random: _Random, shape: tuple[int, int], sigma: float) -> _Field:
     """Smooth noise of deviation 1."""
     small = random.standard_normal([max(3, int(n / max(sigma, 1)) + 2) for n in shape])
-    field = ndimage.zoom(
-        small, [n / s for n, s in zip(shape, small.shape, strict=True)], order=3, grid_mode=True, mode="nearest"
-    )
+    scale = [n / s for n, s in zip(shape, small.shape, strict=True)]
+    field = np.asarray(ndimage.zoom(small, scale, order=3, grid_mode=True, mode="nearest"))
     return field[: shape[0], : shape[1]] / (field.std() + 1e-9)
 
 
@@ -185,8 +184,8 @@ def _cells(random: _Random, shape: tuple[int, int], pitch: float, jitter: float)
     H, W = shape
     ys, xs = np.meshgrid(np.arange(-1, H / pitch + 1), np.arange(-1, W / pitch + 1), indexing="ij")
     centres = (np.stack([ys, xs], -1).reshape(-1, 2) + 0.5 + random.uniform(-jitter, jitter, (ys.size, 2))) * pitch
-    pixels = np.stack(np.mgrid[0:H, 0:W], -1).reshape(-1, 2)
-    distance, owner = cKDTree(centres).query(pixels, k=2)
+    pixels = np.stack([*np.mgrid[0:H, 0:W]], -1).reshape(-1, 2)
+    distance, owner = (np.asarray(found) for found in KDTree(centres).query(pixels, k=2))
     return owner[:, 0].reshape(H, W), ((distance[:, 1] - distance[:, 0]) / 2).reshape(H, W)
 
 
@@ -243,7 +242,7 @@ def _oil(random: _Random, rgb: _Field) -> _Field:
     """Flat dabs with sharp borders: of four neighbouring windows the calmest one's mean (Kuwahara 1976)."""
     r = int(random.integers(2, 6))
     grey = rgb @ _LUMA
-    mean = ndimage.uniform_filter(rgb, (r + 1, r + 1, 0), mode="nearest")
+    mean = ndimage.uniform_filter(rgb, cast(Any, (r + 1, r + 1, 0)), mode="nearest")
     m, m2 = ndimage.uniform_filter(grey, r + 1), ndimage.uniform_filter(grey**2, r + 1)
     variance = m2 - m**2
     best, picture = np.full(grey.shape, np.inf), rgb.copy()
@@ -430,7 +429,7 @@ def _contours(random: _Random, rgb: _Field) -> _Field:
     grey = _blur(rgb @ _LUMA, random.uniform(1.5, 5)) / 255 + 0.05 * _noise(random, rgb.shape[:2], 30)
     field = grey * random.uniform(8, 30)
     band = np.floor(field)
-    slope = np.hypot(*np.gradient(field)) + 0.03
+    slope = np.hypot(np.gradient(field, axis=0), np.gradient(field, axis=1)) + 0.03
     line = np.clip(1.2 - np.abs(field - band - 0.5) / slope / random.uniform(0.6, 1.6), 0, 1)[..., None]
     palette = random_palette(random)
     bands = palette[(band.astype(int) * int(random.integers(1, 4))) % 5] if random.random() < 0.4 else _blur(rgb, 2)

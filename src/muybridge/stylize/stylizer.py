@@ -62,7 +62,7 @@ class StylizeConfig:
             and keeps more of the content. A `Style` that was made before keeps the one it was made with.
         patch_size: odd side of the pieces of style, in units of 8 pixels; larger pieces keep more of the style's
             drawing and less of the content's detail.
-        detail: 0 to 1, how much of the photograph's lines and edges is kept; less leaves more to the style.
+        detail: 0 to 1, from the style's strokes alone to the photograph's lines alone.
         keep_colors: keep the content's colours, and paint only light and dark.
         style_size: short side in pixels that style pictures are scaled to; larger makes larger strokes.
         size: short side in pixels of the result; 0 keeps the input's own size.
@@ -72,7 +72,7 @@ class StylizeConfig:
     interpolation: Interpolation = "biased"
     projection: Projection = "zca"
     patch_size: int = 5
-    detail: float = 1.0
+    detail: float = 0.5
     keep_colors: bool = False
     style_size: int = 512
     size: int = 0
@@ -83,7 +83,9 @@ class StylizeConfig:
         if self.patch_size < 1 or self.patch_size % 2 == 0:
             raise OptionError(f"patch_size={self.patch_size} must be an odd number: try 3 or 5")
         if not 0 <= self.detail <= 1:
-            raise OptionError(f"detail={self.detail} is out of range: choose 0 (broad) to 1 (every edge)")
+            raise OptionError(
+                f"detail={self.detail} is out of range: choose 0 (the style's strokes) to 1 (the photograph's lines)"
+            )
         if self.style_size < MIN_SIDE:
             raise OptionError(f"style_size={self.style_size} is too small: choose {MIN_SIDE} or more")
         if self.size < 0:

@@ -299,14 +299,15 @@ class Decoration:
         interpolation: "normalized" blends before colouring: strength 0 is whitening and colouring without swap.
             "biased" blends after colouring with the raw content features: strength 0 is the content.
         patch_size: odd side of the swapped patches, in locations of relu4_1 (8 pixels each).
-        detail: 0 to 1, how much of the content's structure goes to the decoder past the decorator. The paper's
-            network has no such way, and paints alike at any detail.
+        detail: 0 to 1, what goes to the decoder past the decorator. 0: matched pieces of the style alone, nothing of
+            the content's own structure; 0.5: both in full; 1: the structure alone. The paper's network has no such
+            way, and paints alike at any detail.
     """
 
     strength: float = 1.0
     interpolation: Interpolation = "normalized"
     patch_size: int = 5
-    detail: float = 1.0
+    detail: float = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -399,10 +400,13 @@ def transfer_skips(
             style_mean, colour = code.skips[level]
             matrix = matrix + weight * share * (colour @ own.whiten)
             mean = mean + weight * share * style_mean
-        moved = F.linear(content.permute(0, 2, 3, 1), how.detail * matrix, mean - how.detail * (matrix @ own.mean))
-        skip = moved.view(1, H, W, C).permute(0, 3, 1, 2)
+        moved = F.linear(content.permute(0, 2, 3, 1), matrix, mean - matrix @ own.mean)
+        structure = moved.view(1, H, W, C).permute(0, 3, 1, 2)
+        skip = torch.lerp(mean.view(1, C, 1, 1), structure, min(1.0, 2 * how.detail))
         if styles[0][1].textures[level] is not None:
-            skip = torch.cat([skip, _textures(content, styles, matches, level, share)], 1)
+            pieces = _textures(content, styles, matches, level, share)
+            # Both have the style's statistics, and so has nearly every blend of them.
+            skip = torch.cat([skip, torch.lerp(pieces, structure, max(0.0, 2 * how.detail - 1))], 1)
         skips.append(skip)
     return skips
 
