@@ -121,7 +121,7 @@ class Style:
             texture = self.code.textures[level]
             tensors |= {} if texture is None else {f"textures.{level}": texture.contiguous()}
         contract = {"name": self.name, "model": self.model}
-        contract |= {name: getattr(self.code, name) for name in ("projection", "floor", "window")}
+        contract |= {name: getattr(self.code, name) for name in ("projection", "floor", "window", "match_step")}
         Artifact("style", {}, tensors, contract=contract).save(path)
 
     @classmethod
@@ -130,7 +130,7 @@ class Style:
         artifact = load_artifact(path, task="style")
         t, contract = artifact.tensors, artifact.contract
         s3, s2, s1 = ((t[f"statistics.{i}.mean"], t[f"statistics.{i}.deviation"]) for i in range(3))
-        how = {name: contract[name] for name in ("projection", "floor", "window") if name in contract}
+        how = {name: contract[name] for name in ("projection", "floor", "window", "match_step") if name in contract}
         count = sum(name.startswith("skips.") for name in t) // 2
         skips = tuple((t[f"skips.{i}.mean"], t[f"skips.{i}.colour"]) for i in range(count))
         textures = tuple(t.get(f"textures.{i}") for i in range(count))

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from muybridge.models.avatar_net.detailed import ColourEncoder, DetailedAvatarNet, DetailedConfig
 from muybridge.models.avatar_net.network import Decoration, decorate, fusion_targets, transfer_skips
+from muybridge.models.avatar_net.patch_swap import rebuild_finer
 
 SMALL = DetailedConfig(convolutions=(7, 6, 8, 8, 9, 9, 9, 9, 10), widths=(8, 9, 10, 11))
 
@@ -79,12 +80,22 @@ def test_strength_nought_hands_the_content_through_and_a_half_lies_between(netwo
         torch.testing.assert_close(at[0.5][level], (at[0.0][level] + at[1.0][level]) / 2, rtol=1e-4, atol=1e-4)
 
 
-def test_detail_nought_leaves_no_structure_in_the_skips(network):
+def test_detail_runs_from_the_styles_pieces_alone_to_the_structure_alone(network):
     code = network.encode_style(picture(48, 64, 5))
     content = network.encode(picture(64, 64, 6))
-    how = Decoration(1.0, "biased", detail=0.0)
-    for skip in transfer_skips(content.skips, [(1.0, code)], how, [MATCHES])[1:]:
-        assert skip[:, : skip.shape[1] // 2].std((2, 3)).max() < 1e-4
+    at = {
+        d: transfer_skips(content.skips, [(1.0, code)], Decoration(1.0, "biased", detail=d), [MATCHES])
+        for d in (0.0, 0.5, 1.0)
+    }
+    for level in range(3):
+        C = SMALL.widths[level]
+        assert at[0.0][level][:, :C].std((2, 3)).max() < 1e-4
+        assert torch.equal(at[0.5][level][:, :C], at[1.0][level][:, :C])
+        if level in network.texture_levels:
+            pieces = rebuild_finer(code.textures[level], MATCHES, 8 >> level)
+            torch.testing.assert_close(at[0.0][level][0, C:], pieces)
+            torch.testing.assert_close(at[0.5][level][0, C:], pieces)
+            torch.testing.assert_close(at[1.0][level][:, C:], at[1.0][level][:, :C])
 
 
 def test_two_half_styles_are_one(network):

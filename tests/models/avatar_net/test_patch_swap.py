@@ -86,6 +86,18 @@ def test_hann_window_fades_every_patch_towards_its_border():
     np.testing.assert_allclose(ours.numpy(), expected, atol=1e-12)
 
 
+def test_matching_every_second_location_goes_on_beside_its_neighbours():
+    torch.manual_seed(6)
+    content, style = torch.randn(4, 7, 10), torch.randn(4, 6, 9)
+    every, second = (match_patches(content, style, patch_size=3, step=step) for step in (1, 2))
+    assert second.shape == every.shape
+    assert torch.equal(second[::2, ::2], every[::2, ::2])
+    for y in range(7):
+        for x in range(10):
+            v, u = divmod(int(every[y // 2 * 2, x // 2 * 2]), 9)
+            assert second[y, x] == min(v + y % 2, 5) * 9 + min(u + x % 2, 8)
+
+
 @pytest.mark.parametrize("factor", [2, 4])
 def test_finer_rebuild_is_a_weighted_paste_of_blocks(factor):
     random = np.random.default_rng(factor)

@@ -162,6 +162,7 @@ class DetailedAvatarNet(StyleNetwork):
     """The colour encoder, the paper's decorator, and the decoder with skips."""
 
     window = "hann"
+    match_step = 2
     variance_epsilon = _VARIANCE_EPSILON
     skip_levels = (0, 1, 2)
     texture_levels = (1, 2)

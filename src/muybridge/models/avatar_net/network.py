@@ -41,6 +41,7 @@ EIGENVALUE_FLOOR = 1e-5
 _VARIANCE_EPSILON = 1e-5
 # Directions of a skip's features that vary less than this are not raised to the style's deviation.
 _SKIP_FLOOR = 1e-2
+_MANY_LOCATIONS = 1 << 14
 # How far beyond an output location a stage sees, in its input's locations. The encoder: 2 convolutions and a pooling
 # at stride 1, the same at stride 2, 4 convolutions at stride 4, one at stride 8, rounded up to whole strides.
 _ENCODER_HALO = 40
@@ -254,6 +255,7 @@ class StyleCode:
         statistics: mean and deviation, each (1, C, 1, 1), of relu3_1, relu2_1 and relu1_1.
         projection, floor: how it was whitened; content is whitened alike.
         window: how the overlaps of its patches are weighted.
+        match_step: at every how many-th location a match is looked for.
         skips: mean and colouring, (C,) and (C, C), of the levels that the decoder takes in, finest first.
         textures: of those, the maps themselves, (C, H, W), that are put to the content's locations; None for others.
     """
@@ -265,6 +267,7 @@ class StyleCode:
     projection: Projection = "zca"
     floor: float = EIGENVALUE_FLOOR
     window: Window = "box"
+    match_step: int = 1
     skips: tuple[tuple[Tensor, Tensor], ...] = ()
     textures: tuple[Tensor | None, ...] = ()
 
@@ -326,7 +329,8 @@ class Swap:
 
 def swap(whitened_Chw: Tensor, style: StyleCode, patch_size: int, bonus: MatchBonus | None = None) -> Swap:
     """Section 3.2, steps 2 and 3: match whitened patches, then rebuild from the style's un-normalised ones."""
-    matches = match_patches(whitened_Chw, style.whitened, patch_size=patch_size, bonus=bonus)
+    step = style.match_step
+    matches = match_patches(whitened_Chw, style.whitened, patch_size=patch_size, bonus=bonus, step=step)
     features = rebuild_from_matches(style.whitened, matches, patch_size=patch_size, window=style.window)
     return Swap(features, matches)
 
@@ -393,7 +397,9 @@ def transfer_skips(
     skips: list[Tensor] = []
     for level, content in enumerate(content_maps):
         _, C, H, W = content.shape
-        own = fit_whitening(content[0].float(), floor=_SKIP_FLOOR)
+        # On a fine map every second location of every second row tells the covariance as well.
+        thinner = 2 if H * W > _MANY_LOCATIONS else 1
+        own = fit_whitening(content[0, :, ::thinner, ::thinner].float(), floor=_SKIP_FLOOR)
         # Whitening and colouring are one matrix: features are multiplied once, whatever the number of styles.
         matrix, mean = (1 - share) * torch.eye(C, device=content.device), (1 - share) * own.mean
         for weight, code in styles:
@@ -402,11 +408,15 @@ def transfer_skips(
             mean = mean + weight * share * style_mean
         moved = F.linear(content.permute(0, 2, 3, 1), matrix, mean - matrix @ own.mean)
         structure = moved.view(1, H, W, C).permute(0, 3, 1, 2)
-        skip = torch.lerp(mean.view(1, C, 1, 1), structure, min(1.0, 2 * how.detail))
+        skip = structure
+        if how.detail < 0.5:
+            skip = torch.lerp(mean.view(1, C, 1, 1), structure, 2 * how.detail)
         if styles[0][1].textures[level] is not None:
             pieces = _textures(content, styles, matches, level, share)
-            # Both have the style's statistics, and so has nearly every blend of them.
-            skip = torch.cat([skip, torch.lerp(pieces, structure, max(0.0, 2 * how.detail - 1))], 1)
+            if how.detail > 0.5:
+                # Both have the style's statistics, and so has nearly every blend of them.
+                pieces = torch.lerp(pieces, structure, 2 * how.detail - 1)
+            skip = torch.cat([skip, pieces], 1)
         skips.append(skip)
     return skips
 
@@ -415,11 +425,12 @@ def _textures(
     content: Tensor, styles: Sequence[tuple[float, StyleCode]], matches: Sequence[Tensor], level: int, share: float
 ) -> Tensor:
     """The styles' matched pieces at one level, and the content itself as far as strength leaves it."""
-    total = (1 - share) * content
+    total = (1 - share) * content if share < 1 else torch.zeros(())
     for (weight, code), matched in zip(styles, matches, strict=True):
         texture = code.textures[level]
         if share > 0 and texture is not None:
-            total = total + weight * share * rebuild_finer(texture, matched, content.shape[3] // matched.shape[1])
+            factor = content.shape[3] // matched.shape[1]
+            total = total + weight * share * rebuild_finer(texture, matched, factor)[None]
     return total
 
 
@@ -455,12 +466,14 @@ class StyleNetwork(nn.Module, ABC):
     """Encoder, decorator and decoder, of the paper's network and of ours.
 
     Attributes:
-        window, eigenvalue_floor, variance_epsilon: see `rebuild_from_matches`, `fit_whitening`, `channel_statistics`.
+        window, match_step, eigenvalue_floor, variance_epsilon: see `rebuild_from_matches`, `match_patches`,
+            `fit_whitening` and `channel_statistics`.
         skip_levels: levels of the encoder, 0 the finest, that the decoder takes in.
         texture_levels: of those, the ones of which it takes in the style's matched pieces too.
     """
 
     window: Window = "box"
+    match_step: int = 1
     eigenvalue_floor: float = EIGENVALUE_FLOOR
     variance_epsilon: float = _VARIANCE_EPSILON
     skip_levels: tuple[int, ...] = ()
@@ -557,6 +570,7 @@ class StyleNetwork(nn.Module, ABC):
             projection,
             self.eigenvalue_floor,
             self.window,
+            self.match_step,
             tuple((skip.mean, skip.colour) for skip in kept),
             tuple(levels[n][0].float() if n in self.texture_levels else None for n in self.skip_levels),
         )
