@@ -225,9 +225,9 @@ class Stylizer:
         left, top = max(0, (width - 4 * size) // 2), max(0, (height - 4 * size) // 2)
         image = image.crop((left, top, left + min(width, 4 * size), top + min(height, 4 * size)))
         with torch.inference_mode():
-            code = self.network.encode_style(padded(self._tensor(np.asarray(image))), projection)
-            _check_finite(code.mean)
-            return Style(name, code, self.fingerprint)
+            levels = self.network.look(padded(self._tensor(np.asarray(image))))
+            _check_finite(levels[3])
+            return Style(name, self.network.style_code(levels, projection), self.fingerprint)
 
     def __call__(
         self,
