@@ -33,7 +33,7 @@ class StylizeConfig:
     interpolation: Interpolation = "biased"
     projection: Projection = "zca"
     patch_size: int = 5
-    detail: float = 0.5
+    detail: float = 0.7
     style_size: int = 512
     size: int = 0
     keep_colors: Annotated[bool, PLAIN] = False
