@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 import muybridge
@@ -58,3 +60,23 @@ def test_stage_actions_tells_actions_and_their_reversals(stage_actions: Recogniz
             turned += answer(stage_actions, clip[::-1].copy()) == other
     assert seen >= 20 and right >= 0.6 * seen  # by chance a seventh
     assert pairs >= 4 and turned >= 0.7 * pairs
+
+
+def test_actions_says_what_people_do_or_nothing(real_data: Path) -> None:
+    """On clips of its training: file, head and sampling fit each other. Figures on others are in its card."""
+    actions = Recognizer.from_pretrained("actions", device="cpu")
+    assert len(actions.labels) == 31 and actions.threshold == 0.49
+    clips = {
+        "golf": "clips/jhmdb/train/golf",
+        "pull up": "clips/jhmdb/train/pullup",
+        "bend": "clips/weizmann/bend",
+        "hug": "clips/ut_interaction/hug",
+    }
+    answers = [
+        (label, actions(path))
+        for label, folder in clips.items()
+        for path in sorted((real_data / folder).iterdir())[:2]
+    ]
+    assert all(answer.label == label and answer.score >= actions.threshold for label, answer in answers)
+    grey = actions(np.full((8, 240, 320, 3), 127, np.uint8))
+    assert grey.score < actions.threshold

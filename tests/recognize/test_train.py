@@ -373,7 +373,7 @@ def test_a_cached_prefix_trains_the_same_and_is_filled_once(clips, weights, tmp_
     plan = replace(
         plan,
         model=replace(plan.model, **model),
-        sampling=SamplingOptions(frames=3, rate=3.0, size=32),
+        sampling=SamplingOptions(frames=3, mode="dense", rate=3.0, size=32),
         config=replace(plan.config, precision=precision),
         keep_views=0,
     )

@@ -183,11 +183,6 @@ def test_the_order_of_frames_is_read_by_change_and_by_adapters_alone(lite: nn.Mo
         model.release_backbone()
 
 
-def test_a_model_without_known_stages_is_refused_by_name() -> None:
-    with pytest.raises(ModelMismatch, match=r"mixer_s32_224.*no residual stages"):
-        VideoViT(timm.create_model("mixer_s32_224", num_classes=0), 2, adapters=AdapterConfig())
-
-
 def test_there_is_no_attention_and_no_class_token(lite: nn.Module) -> None:
     with pytest.raises(ModelMismatch, match="no attention"):
         VideoViT(lite, 2, adapters=AdapterConfig(placement="attention+mlp"))

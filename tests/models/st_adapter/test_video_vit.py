@@ -445,8 +445,8 @@ def test_prefix_and_rest_equal_the_whole(name: str, blocks: int | None) -> None:
 
 def test_what_cannot_be_adapted_says_so_by_name(vit: nn.Module) -> None:
     config = AdapterConfig(width=6)
-    with pytest.raises(ModelMismatch, match=r"'resnet18' cannot be adapted: ResNet is not"):
-        VideoViT(timm.create_model("resnet18", num_classes=0), 4, adapters=config)
+    with pytest.raises(ModelMismatch, match=r"'mixer_s32_224' cannot be adapted: MlpMixer is not"):
+        VideoViT(timm.create_model("mixer_s32_224", num_classes=0), 4, adapters=config)
     with pytest.raises(ModelMismatch, match=r"'vit_base_patch16_xp_224' .* block 0: .*ParallelScalingBlock"):
         VideoViT(build("vit_base_patch16_xp_224", img_size=48), 4, adapters=config)
     with pytest.raises(ModelMismatch, match=r"drops patches.*patch_drop_rate=0"):

@@ -74,11 +74,12 @@ class Standardization(nn.Module):
 
     def __init__(self, features_NF: Tensor) -> None:
         super().__init__()
+        features_NF = features_NF.float()  # a frozen backbone may work in half precision
         self.register_buffer("mean", features_NF.mean(dim=0), persistent=False)
         self.register_buffer("deviation", features_NF.std(dim=0, correction=0) + 1e-3, persistent=False)
 
     def forward(self, features_BF: Tensor) -> Tensor:
-        return (features_BF - self.mean) / self.deviation
+        return (features_BF.float() - self.mean) / self.deviation
 
     @torch.no_grad()
     def fold_into(self, head: nn.Linear) -> None:

@@ -231,6 +231,7 @@ class VideoViT(nn.Module):
 
     def features_from_prefix(self, prefix: Tensor, size: tuple[int, int]) -> Tensor:
         """`frame_features` (B, T, D) from the output of `forward_prefix`."""
+        prefix = prefix.to(next(self.backbone.parameters()).dtype)  # it may be kept in another precision
         if not self._sites:
             return prefix[:, :, 0]
         run = ClipRun(self.tower.shape(prefix.shape[1], size))
