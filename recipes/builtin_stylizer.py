@@ -27,8 +27,8 @@ from muybridge.data.sampling import Draw
 from muybridge.data.textures import TEXTURE_KINDS, draw_texture
 from muybridge.models.avatar_net.detailed import DetailedAvatarNet
 from muybridge.progress import progress_line
+from muybridge.stylize.model_file import architecture_of
 from muybridge.stylize.objective import PaintingObjective
-from muybridge.stylize.stylizer import architecture_of
 from muybridge.training.fit import FitConfig, Validation, fit
 
 WEIGHTS = Path(__file__).parents[1] / "src" / "muybridge" / "weights"

@@ -23,7 +23,8 @@ class StylizeConfig:
             and keeps more of the content. A style that was saved keeps the one it was made with.
         patch_size: Odd side of the pieces of style, in units of 8 pixels; larger ones keep more of the style's
             drawing and less of the content's detail.
-        detail: From 0, the style's strokes alone, to 1, the photograph's lines alone.
+        detail: From 0, the style's strokes alone, to 1, the photograph's lines alone. The network with VGG-19 knows
+            no such balance.
         style_size: Short side in pixels that style pictures are scaled to; larger makes larger strokes.
         size: Short side in pixels of the result; 0 keeps the input's own size.
         keep_colors: Keep the content's colours and paint only light and dark.

@@ -16,10 +16,10 @@ from muybridge.media.sources import expand_sources
 from muybridge.models.avatar_net.network import StyleNetwork
 from muybridge.options import configuration
 from muybridge.pretrained import VGG19, avatar_net_with_vgg19, encoder_fingerprint
-from muybridge.stylize.model_file import architecture_of
+from muybridge.stylize.model_file import TASK, architecture_of
 from muybridge.stylize.objective import ReconstructionObjective
 from muybridge.stylize.options import StylizerPlan
-from muybridge.stylize.stylizer import TASK, Stylizer
+from muybridge.stylize.stylizer import Stylizer
 from muybridge.training.fit import Validation, fit
 
 _HELD_OUT_EVERY = 50

@@ -51,6 +51,12 @@ class DetailedConfig:
     middle: int = 1
     eigenvalue_floor: float = 0.02
 
+    @property
+    def suits_levels(self) -> bool:
+        """Whether every level shows no more channels than its convolution has, and the colours."""
+        ends = (self.convolutions[i] for i in (0, 2, 4, 8))
+        return all(3 < width <= channels + 3 for width, channels in zip(self.widths, ends, strict=True))
+
 
 class ColourEncoder(nn.Module):
     """VGG-19 up to relu4_1 with few channels, max pooling, and the picture's colours at every level."""

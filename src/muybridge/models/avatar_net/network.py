@@ -166,11 +166,11 @@ def _upsampling() -> nn.Upsample:
 def channel_statistics(features_BCHW: Tensor, epsilon: float = _VARIANCE_EPSILON) -> Statistics:
     """Mean and root of (population variance + epsilon) over space, in float32, each (B, C, 1, 1)."""
     first = features_BCHW[:, :, :1, :1].float()
-    # Counted from one of the values: a channel that never changes then has exactly that mean and no deviation.
-    # Passes over the map one by one are several times faster on channels-last maps than torch.var_mean.
-    shifted = features_BCHW.float() - first
-    mean = shifted.mean((2, 3), keepdim=True)
-    variance = (shifted - mean).square().mean((2, 3), keepdim=True)
+    # Counted from one of the values: a channel that never changes then has exactly that mean and no deviation. Two
+    # passes more than torch.var_mean, and on channels-last maps still several times faster.
+    features = features_BCHW.float() - first
+    mean = features.mean((2, 3), keepdim=True)
+    variance = (features - mean).square().mean((2, 3), keepdim=True)
     return first + mean, (variance + epsilon).sqrt()
 
 
@@ -466,8 +466,8 @@ class StyleNetwork(nn.Module, ABC):
     """Encoder, decorator and decoder, of the paper's network and of ours.
 
     Attributes:
-        window, match_step, eigenvalue_floor, variance_epsilon: see `rebuild_from_matches`, `match_patches`,
-            `fit_whitening` and `channel_statistics`.
+        window, match_step, eigenvalue_floor: see `rebuild_from_matches`, `match_patches` and `fit_whitening`.
+        variance_epsilon: of the statistics that are taken from levels and imposed on the decoder's features.
         skip_levels: levels of the encoder, 0 the finest, that the decoder takes in.
         texture_levels: of those, the ones of which it takes in the style's matched pieces too.
     """
@@ -544,7 +544,7 @@ class StyleNetwork(nn.Module, ABC):
                 statistics.add(level)
             for number, whole in kept.items():
                 part.of(whole, 2**number).copy_(levels[number])
-        statistics = [part.result(epsilon) for part in running]
+        statistics = [(mean, (d.square() + epsilon).sqrt()) for mean, d in (part.result() for part in running)]
         return Encoded(kept[3][0].float(), statistics, None, [kept[level] for level in self.skip_levels])
 
     def _empty_level(self, picture_13HW: Tensor, level: int) -> Tensor:

@@ -99,8 +99,8 @@ class RunningStatistics:
         self._sum = self._sum + part.sum((2, 3), keepdim=True)
         self._squares = self._squares + part.square().sum((2, 3), keepdim=True)
 
-    def result(self, epsilon: float = 0.0) -> tuple[Tensor, Tensor]:
-        """Mean and root of (variance + epsilon), each (1, C, 1, 1) float32."""
+    def result(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation, each (1, C, 1, 1) float32."""
         mean = torch.as_tensor(self._sum) / self._count
         variance = (torch.as_tensor(self._squares) / self._count - mean.square()).clamp_min(0)
-        return mean.float(), (variance + epsilon).sqrt().float()
+        return mean.float(), variance.sqrt().float()
