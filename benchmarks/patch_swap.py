@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from muybridge.models.avatar_net.network import AvatarNet, Swap, encode_style
-from muybridge.models.avatar_net.patch_swap import match_patches, overlap_counts, rebuild_from_matches
+from muybridge.models.avatar_net.patch_swap import match_patches, overlap_weights, rebuild_from_matches
 
 K = 5
 
@@ -38,7 +38,7 @@ def published_swap(content: Tensor, style: Tensor, k: int = K) -> tuple[Tensor, 
     best = score.argmax(1)
     one_hot = torch.zeros_like(score).scatter_(1, best[:, None], 1.0)
     pasted = F.conv_transpose2d(one_hot, bank)[0, :, r : r + H, r : r + W]
-    return pasted / overlap_counts(H, W, k), best[0]
+    return pasted / overlap_weights(H, W, k), best[0]
 
 
 def our_swap(content: Tensor, style: Tensor, k: int = K) -> tuple[Tensor, Tensor]:

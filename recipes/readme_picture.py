@@ -28,9 +28,7 @@ def main() -> None:
     rows = [[np.full((CELL, CELL, 3), 255, np.uint8), *styles.values()]]
     for path in sorted((ROOT / "src" / "muybridge" / "pictures").glob("*.jpg")):
         photo = resize_image(square(read_image(path).rgb), 2 * CELL, 2 * CELL)
-        rows.append(
-            [photo, *(stylizer(photo, style, style_size=2 * CELL, strength=0.85) for style in styles.values())]
-        )
+        rows.append([photo, *(stylizer(photo, style, style_size=2 * CELL) for style in styles.values())])
     sheet = np.full((len(rows) * (CELL + GAP) - GAP, len(rows[0]) * (CELL + GAP) - GAP, 3), 255, np.uint8)
     for y, row in enumerate(rows):
         for x, cell in enumerate(row):

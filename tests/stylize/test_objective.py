@@ -1,18 +1,24 @@
 """The objectives against the paper's formula in float64, and the network around training."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from muybridge.models.avatar_net.detailed import DetailedAvatarNet, DetailedConfig
 from muybridge.models.avatar_net.network import AvatarNet, AvatarNetConfig
 from muybridge.stylize.objective import (
-    DistillationObjective,
+    PaintingObjective,
+    PaintingWeights,
     ReconstructionObjective,
     ReconstructionWeights,
-    add_normalisation,
-    fold_normalisation,
+    colour_distance,
+    covariance_distance,
+    grid_unevenness,
+    self_similarity,
     style_distance,
     total_variation,
 )
@@ -60,34 +66,56 @@ def test_reconstruction_trains_the_whole_decoder_and_nothing_else():
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.decoder.parameters())
 
 
-def test_distillation_reaches_every_trainable_tensor_and_spares_the_teacher():
+def test_painting_reaches_the_whole_decoder_and_nothing_else():
     torch.manual_seed(0)
-    network = AvatarNet(SMALL)
-    add_normalisation(network)
-    objective = DistillationObjective(network, Teacher(), (4, 5, 6, 7)).train()
-    losses = objective({"photo": torch.rand(2, 3, 48, 48) * 255, "style": torch.rand(2, 3, 48, 48) * 255})
-    losses["loss"].backward()
-    assert torch.isfinite(losses["loss"])
-    # A bias before a batch normalisation is subtracted again: its gradient is zero by construction.
-    weights = [(n, p) for n, p in objective.named_parameters() if p.requires_grad and p.ndim > 1]
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for _, p in weights), [n for n, p in weights]
-    assert all(p.grad is None for p in objective.teacher.parameters())
-
-
-def test_folding_normalisation_changes_nothing():
-    torch.manual_seed(0)
-    network = AvatarNet(SMALL)
-    add_normalisation(network)
-    network.train()
+    config = DetailedConfig(convolutions=(7, 6, 8, 8, 9, 9, 9, 9, 10), widths=(8, 9, 10, 11))
+    network = DetailedAvatarNet(config)
+    sizes = [torch.ones(width - 3) for width in config.widths]
+    objective = PaintingObjective(network, sizes, Teacher(), copies=0.5).train()
+    parts: dict[str, float] = {}
     for _ in range(3):
-        network.reconstruct(torch.rand(2, 3, 32, 32) * 255)
-    network.eval()
-    picture = torch.rand(1, 3, 32, 32) * 255
-    with torch.no_grad():
-        before = network.reconstruct(picture)[0]
-        fold_normalisation(network)
-        torch.testing.assert_close(network.reconstruct(picture)[0], before, atol=1e-2, rtol=1e-4)
-    AvatarNet(SMALL).load_state_dict(network.state_dict())  # a plain network again
+        losses = objective({"photo": torch.rand(3, 3, 64, 64) * 255, "style": torch.rand(3, 3, 48, 48) * 255})
+        losses["loss"].backward()
+        values = {name: float(value.detach()) for name, value in losses.items()}
+        parts |= {name: value for name, value in values.items() if value > 0}
+    weights = asdict(PaintingWeights())
+    assert set(parts) == {"loss", *weights}  # each part has something to say
+    assert values["loss"] == pytest.approx(sum(weights[name] * values[name] for name in weights), rel=1e-5)
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.decoder.parameters())
+    others = [*network.encoder.parameters(), *objective.perceptual.parameters()]
+    assert all(p.grad is None for p in others)
+
+
+def test_self_similarity_by_its_definition():
+    features = np.random.default_rng(1).standard_normal((1, 4, 3, 5))
+    centred = (features - features.mean((2, 3), keepdims=True)).reshape(4, 15)
+    unit = centred / np.linalg.norm(centred, axis=0)
+    np.testing.assert_allclose(self_similarity(torch.from_numpy(features))[0].numpy(), unit.T @ unit, atol=1e-9)
+
+
+def test_covariance_distance_is_a_share_of_the_styles():
+    random = np.random.default_rng(2)
+    a, s = random.standard_normal((1, 3, 6, 7)), random.standard_normal((1, 3, 5, 5)) * 2
+    ours, theirs = (np.cov(x.reshape(3, -1), bias=True) for x in (a, s))
+    expected = np.linalg.norm(ours - theirs) ** 2 / np.linalg.norm(theirs) ** 2
+    assert covariance_distance(torch.from_numpy(a), torch.from_numpy(s)).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_colour_distance_of_flat_pictures_is_that_of_their_means():
+    red, grey = torch.zeros(1, 3, 32, 32), torch.full((1, 3, 32, 32), 40.0)
+    red[:, 0] = 80.0  # one and twice minus one unit of 40 away, at each of three scales
+    assert colour_distance(red, grey).item() == pytest.approx((1 + 1 + 1) / 3 + 0.3 * 0.01, rel=1e-3)
+    assert colour_distance(red, red).item() == pytest.approx(0.3 * 0.01, rel=1e-3)
+
+
+def test_a_grid_of_eight_is_uneven_and_noise_is_not():
+    torch.manual_seed(4)
+    noise = torch.rand(1, 3, 256, 256) * 255
+    woven = noise.clone()
+    woven[..., ::8] += 200
+    assert grid_unevenness(noise) < 0.02
+    assert grid_unevenness(woven) > 10 * grid_unevenness(noise)
+    assert grid_unevenness(woven.mT) == pytest.approx(float(grid_unevenness(woven)), rel=1e-4)
 
 
 def test_total_variation_by_hand():

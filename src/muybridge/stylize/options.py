@@ -23,6 +23,8 @@ class StylizeConfig:
             and keeps more of the content. A style that was saved keeps the one it was made with.
         patch_size: Odd side of the pieces of style, in units of 8 pixels; larger ones keep more of the style's
             drawing and less of the content's detail.
+        detail: From 0, the style's strokes alone, to 1, the photograph's lines alone. The network with VGG-19 knows
+            no such balance.
         style_size: Short side in pixels that style pictures are scaled to; larger makes larger strokes.
         size: Short side in pixels of the result; 0 keeps the input's own size.
         keep_colors: Keep the content's colours and paint only light and dark.
@@ -32,6 +34,7 @@ class StylizeConfig:
     interpolation: Interpolation = "biased"
     projection: Projection = "zca"
     patch_size: int = 5
+    detail: float = 0.7
     style_size: int = 512
     size: int = 0
     keep_colors: Annotated[bool, PLAIN] = False
@@ -41,6 +44,10 @@ class StylizeConfig:
             raise OptionError(f"strength={self.strength} is out of range: choose 0 (the photograph) to 1 (the style)")
         if self.patch_size < 1 or self.patch_size % 2 == 0:
             raise OptionError(f"patch_size={self.patch_size} must be an odd number: try 3 or 5")
+        if not 0 <= self.detail <= 1:
+            raise OptionError(
+                f"detail={self.detail} is out of range: choose 0 (the style's strokes) to 1 (the photograph's lines)"
+            )
         if self.style_size < MIN_SIDE:
             raise OptionError(f"style_size={self.style_size} is too small: choose {MIN_SIDE} or more")
         if self.size < 0:

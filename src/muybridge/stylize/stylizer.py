@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -26,13 +26,14 @@ from muybridge.models.avatar_net.network import (
     Decoration,
     Projection,
     StyleCode,
-    encode_style,
+    StyleNetwork,
     fit_whitening,
     fusion_targets,
     recolour,
     swap,
+    transfer_skips,
 )
-from muybridge.stylize.model_file import TASK, load_network, load_style, style_differences
+from muybridge.stylize.model_file import TASK, architecture_of, load_network, load_style, style_differences
 from muybridge.stylize.options import StylizeConfig, TemporalConfig
 from muybridge.stylize.pictures import RGB, as_rgb, check_fits_memory, keep_colors, padded, scaled, sized
 from muybridge.stylize.styles import BUILT_IN_STYLES, built_in_style
@@ -64,7 +65,12 @@ class Style:
         tensors = {"whitened": self.code.whitened, "mean": self.code.mean, "colour": self.code.colour}
         for level, (mean, deviation) in enumerate(self.code.statistics):
             tensors |= {f"statistics.{level}.mean": mean, f"statistics.{level}.deviation": deviation}
-        contract = {"name": self.name, "model": self.model, "projection": self.code.projection}
+        for level, (mean, colour) in enumerate(self.code.skips):
+            tensors |= {f"skips.{level}.mean": mean, f"skips.{level}.colour": colour}
+            texture = self.code.textures[level]
+            tensors |= {} if texture is None else {f"textures.{level}": texture.contiguous()}
+        contract = {"name": self.name, "model": self.model}
+        contract |= {name: getattr(self.code, name) for name in ("projection", "floor", "window", "match_step")}
         Artifact("style", {}, tensors, contract=contract).save(path)
 
     @classmethod
@@ -83,7 +89,7 @@ class Stylizer:
         >>> painting = stylizer("photo.jpg", "painting.jpg", strength=0.8)
     """
 
-    def __init__(self, network: AvatarNet, *, fingerprint: str, artifact: Artifact | None = None) -> None:
+    def __init__(self, network: StyleNetwork, *, fingerprint: str, artifact: Artifact | None = None) -> None:
         self.network, self.fingerprint, self.artifact = network.eval(), fingerprint, artifact
         self.network.requires_grad_(False)
         self.network.to(memory_format=torch.channels_last)
@@ -115,11 +121,11 @@ class Stylizer:
 
     def save(self, path: str | Path) -> None:
         """Write the model as one .safetensors file, whole or not at all."""
-        config = {"widths": list(self.network.config.widths), "mean": list(self.network.config.mean)}
+        config = architecture_of(self.network)
         before = self.artifact
         provenance, scores = (before.provenance, before.scores) if before else ({}, {})
         encoder = before.contract.get("encoder") if before else None
-        trained = self.network.decoder if encoder else self.network
+        trained = cast(AvatarNet, self.network).decoder if encoder else self.network
         prefix = "decoder." if encoder else ""
         tensors = {prefix + name: tensor for name, tensor in trained.state_dict().items()}
         contract = {"encoder": encoder} if encoder else {}
@@ -171,9 +177,9 @@ class Stylizer:
         left, top = max(0, (width - 4 * size) // 2), max(0, (height - 4 * size) // 2)
         image = image.crop((left, top, left + min(width, 4 * size), top + min(height, 4 * size)))
         with torch.inference_mode():
-            levels = self.network.encoder(padded(self._tensor(np.asarray(image))))
+            levels = self.network.look(padded(self._tensor(np.asarray(image))))
             _check_finite(levels[3])
-            return Style(name, encode_style(levels, projection), self.fingerprint)
+            return Style(name, self.network.style_code(levels, projection), self.fingerprint)
 
     def check_size(self, width: int, height: int, *, size: int) -> None:
         """Refuse to paint an input of this size, scaled to the short side `size` unless that is 0.
@@ -284,25 +290,30 @@ class Stylizer:
             raise OptionError(
                 f"patch_size={config.patch_size} is too large for {W}x{H} pixels: choose at most {most}"
             )
-        map_bytes = grown.shape[2] * grown.shape[3] * self.network.config.widths[0] * 4
+        map_bytes = grown.shape[2] * grown.shape[3] * self.network.widths[0] * 4
         tile = _TILE if map_bytes > _LARGEST_MAP_BYTES else None
         content = self.network.encode(grown, tile=tile)
         _check_finite(content.z)
         if carry:
             carry.begin(grown, content)
-        how = Decoration(config.strength, config.interpolation, config.patch_size)
+        how = Decoration(config.strength, config.interpolation, config.patch_size, config.detail)
         parts: list[Tensor] = []
+        matches: list[Tensor] = []
         # A style that was encoded before keeps the projection of then.
         projections: set[Projection] = {code.projection for _, code in styles}
-        by_projection = {name: fit_whitening(content.z, name).forward(content.z) for name in projections}
+        floor = self.network.eigenvalue_floor
+        by_projection = {name: fit_whitening(content.z, name, floor).forward(content.z) for name in projections}
         for number, (weight, code) in enumerate(styles):
             whitened = by_projection[code.projection]
             swapped = swap(whitened, code, how.patch_size, carry.carry_matches(number) if carry else None)
             if carry:
                 swapped = carry.carry_features(number, swapped)
             parts.append(weight * recolour(content.z, whitened, swapped.features, code, how))
+            matches.append(swapped.matches)
         targets = fusion_targets(content.statistics, styles, how)
-        painted = self.network.decode(torch.stack(parts).sum(0), targets, tile=tile)
+        z = torch.stack(parts).sum(0)
+        skips = transfer_skips(content.skips, styles, how, matches)
+        painted = self.network.decode(z, targets, skips, tile=tile)
         if carry:
             painted = carry.carry_picture(painted)
         return painted[:, :, :H, :W]

@@ -13,12 +13,13 @@ from muybridge.data.photos import CropConfig, PhotoCrops
 from muybridge.data.sampling import Draw
 from muybridge.errors import OptionError, TrainingError
 from muybridge.media.sources import expand_sources
-from muybridge.models.avatar_net.network import AvatarNet
+from muybridge.models.avatar_net.network import StyleNetwork
 from muybridge.options import configuration
 from muybridge.pretrained import VGG19, avatar_net_with_vgg19, encoder_fingerprint
+from muybridge.stylize.model_file import TASK, architecture_of
 from muybridge.stylize.objective import ReconstructionObjective
 from muybridge.stylize.options import StylizerPlan
-from muybridge.stylize.stylizer import TASK, Stylizer
+from muybridge.stylize.stylizer import Stylizer
 from muybridge.training.fit import Validation, fit
 
 _HELD_OUT_EVERY = 50
@@ -56,11 +57,13 @@ def train(plan: StylizerPlan, out: Path, *, resume: bool = False, device: str = 
         title="stylizer",
     )
     network.cpu()
-    architecture = {"widths": list(network.config.widths), "mean": list(network.config.mean)}
+    architecture = architecture_of(network)
     provenance: dict[str, Any] = {"photographs": len(kept), "steps": result.step, "best_step": result.best_step}
     provenance["configuration"] = configuration(plan, folders=False)
     if named_encoder:
-        tensors = {f"decoder.{name}": tensor for name, tensor in network.decoder.state_dict().items()}
+        tensors = {
+            f"decoder.{name}": tensor for name, tensor in network.get_submodule("decoder").state_dict().items()
+        }
         contract = {"encoder": named_encoder}
     else:
         tensors, contract = network.state_dict(), {}
@@ -68,14 +71,15 @@ def train(plan: StylizerPlan, out: Path, *, resume: bool = False, device: str = 
     return result.metrics
 
 
-def _network(encoder: str) -> tuple[AvatarNet, dict[str, str] | None]:
+def _network(encoder: str) -> tuple[StyleNetwork, dict[str, str] | None]:
     """The network to train, and how its file names the encoder; None where the file holds it."""
     if encoder == "builtin":
         network = Stylizer.from_pretrained("builtin", device="cpu").network
-        for module in network.decoder.modules():
+        decoder = network.get_submodule("decoder")
+        for module in decoder.modules():
             if isinstance(module, nn.Conv2d):
                 module.reset_parameters()
-        network.decoder.requires_grad_(True)
+        decoder.requires_grad_(True)
         return network, None
     if encoder != "vgg19" and not encoder.endswith(".pth"):
         raise OptionError(f"encoder={encoder!r} is not known: choose vgg19, builtin, or a .pth file of vgg19")
@@ -83,7 +87,7 @@ def _network(encoder: str) -> tuple[AvatarNet, dict[str, str] | None]:
     return network, {"source": VGG19, "sha256": encoder_fingerprint(network.encoder)}
 
 
-def _psnr_on(network: AvatarNet, paths: Sequence[Path], crops: CropConfig) -> Callable[[], dict[str, float]]:
+def _psnr_on(network: StyleNetwork, paths: Sequence[Path], crops: CropConfig) -> Callable[[], dict[str, float]]:
     held_out = PhotoCrops(paths, crops)
     photos = torch.stack([held_out[Draw(i, i)]["photo"] for i in range(min(len(paths), _LARGEST_VALIDATION))])
 

@@ -177,7 +177,7 @@ def test_decorator_is_the_published_one(interpolation, strength):
     z, s = torch.randn(6, 7, 8, dtype=torch.float64).relu(), torch.randn(6, 6, 9, dtype=torch.float64).relu() * 2 + 1
     code = encode_style([s[None]] * 4)
     # In float32, as encode_style makes it; ties apart, the arg max is the same.
-    ours = decorate(z.float(), code, Decoration(strength, interpolation, 3))
+    ours = decorate(z.float(), code, Decoration(strength, interpolation, 3)).features
     expected = naive_decorate(z.numpy(), s.numpy(), 3, strength, interpolation)
     np.testing.assert_allclose(ours.numpy(), expected, atol=2e-4)
 
@@ -185,8 +185,8 @@ def test_decorator_is_the_published_one(interpolation, strength):
 def test_biased_strength_zero_is_the_content_and_normalized_is_not():
     z, s = torch.randn(6, 7, 8), torch.randn(6, 6, 9) * 3
     code = encode_style([s[None]] * 4)
-    assert torch.equal(decorate(z, code, Decoration(0.0, "biased")), z)
-    wct = decorate(z, code, Decoration(0.0, "normalized"))
+    assert torch.equal(decorate(z, code, Decoration(0.0, "biased")).features, z)
+    wct = decorate(z, code, Decoration(0.0, "normalized")).features
     assert not torch.allclose(wct, z, atol=0.1)
     torch.testing.assert_close(wct.flatten(1).mean(1), s.flatten(1).mean(1), atol=1e-4, rtol=1e-3)
 
@@ -226,7 +226,7 @@ def test_tiles_change_nothing(network, interpolation):
     styles = [(1.0, encode_style(network.encoder(picture(64, 64, 5))))]
     whole, tiled = network.encode(rgb), network.encode(rgb, tile=64)
     torch.testing.assert_close(tiled.z, whole.z, atol=1e-3, rtol=1e-4)
-    decorated = decorate(whole.z, styles[0][1], how)
+    decorated = decorate(whole.z, styles[0][1], how).features
     a = network.decode(decorated, fusion_targets(whole.statistics, styles, how))
     b = network.decode(decorated, fusion_targets(tiled.statistics, styles, how), tile=64)
     assert a.std() > 5  # not a flat picture, which any tiling would get right

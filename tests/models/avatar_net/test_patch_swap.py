@@ -8,8 +8,9 @@ from muybridge.models.avatar_net import patch_swap
 from muybridge.models.avatar_net.patch_swap import (
     MatchBonus,
     match_patches,
-    overlap_counts,
+    overlap_weights,
     patch_norms,
+    rebuild_finer,
     rebuild_from_matches,
 )
 
@@ -68,14 +69,76 @@ def test_rebuild_is_the_naive_paste(k):
     np.testing.assert_allclose(ours.numpy(), naive_rebuild(style, matches, k), atol=1e-12)
 
 
+def test_hann_window_fades_every_patch_towards_its_border():
+    random = np.random.default_rng(8)
+    style, matches, k = random.standard_normal((3, 6, 7)), random.integers(0, 42, (5, 8)), 5
+    weights = np.hanning(k + 2)[1:-1]
+    padded = np.pad(style, ((0, 0), (2, 2), (2, 2)))
+    total, weight = np.zeros((3, 9, 12)), np.zeros((9, 12))
+    for y in range(5):
+        for x in range(8):
+            v, u = divmod(matches[y, x], 7)
+            window = np.outer(weights, weights)
+            total[:, y : y + k, x : x + k] += window * padded[:, v : v + k, u : u + k]
+            weight[y : y + k, x : x + k] += window
+    expected = (total / np.maximum(weight, 1e-300))[:, 2:-2, 2:-2]
+    ours = rebuild_from_matches(torch.from_numpy(style), torch.from_numpy(matches), patch_size=k, window="hann")
+    np.testing.assert_allclose(ours.numpy(), expected, atol=1e-12)
+
+
+def test_matching_every_second_location_goes_on_beside_its_neighbours():
+    torch.manual_seed(6)
+    content, style = torch.randn(4, 7, 10), torch.randn(4, 6, 9)
+    every, second = (match_patches(content, style, patch_size=3, step=step) for step in (1, 2))
+    assert second.shape == every.shape
+    assert torch.equal(second[::2, ::2], every[::2, ::2])
+    for y in range(7):
+        for x in range(10):
+            v, u = divmod(int(every[y // 2 * 2, x // 2 * 2]), 9)
+            assert second[y, x] == min(v + y % 2, 5) * 9 + min(u + x % 2, 8)
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_finer_rebuild_is_a_weighted_paste_of_blocks(factor):
+    random = np.random.default_rng(factor)
+    h, w, H, W, C = 5, 6, 4, 7, 3
+    style, matches = random.standard_normal((C, h * factor, w * factor)), random.integers(0, h * w, (H, W))
+    side = 3 * factor
+    window = np.hanning(side + 1)
+    window = (window[:-1] + window[1:]) / 2
+    total, weight = np.zeros((C, (H + 2) * factor, (W + 2) * factor)), np.zeros(((H + 2) * factor, (W + 2) * factor))
+    for y in range(H):
+        for x in range(W):
+            v, u = divmod(matches[y, x], w)
+            patch = np.concatenate(
+                [
+                    np.concatenate(
+                        [
+                            style[:, a * factor : (a + 1) * factor, b * factor : (b + 1) * factor]
+                            for b in np.clip((u - 1, u, u + 1), 0, w - 1)
+                        ],
+                        axis=2,
+                    )
+                    for a in np.clip((v - 1, v, v + 1), 0, h - 1)
+                ],
+                axis=1,
+            )
+            where = np.s_[y * factor : y * factor + side, x * factor : x * factor + side]
+            total[(slice(None), *where)] += patch * np.outer(window, window)
+            weight[where] += np.outer(window, window)
+    expected = (total / weight)[:, factor:-factor, factor:-factor]
+    ours = rebuild_finer(torch.from_numpy(style), torch.from_numpy(matches), factor)
+    np.testing.assert_allclose(ours.numpy(), expected, atol=1e-12)
+
+
 def test_rebuild_of_a_map_smaller_than_the_patch():
     style, matches = torch.randn(2, 6, 7, dtype=torch.float64), torch.tensor([[3, 41]])
     expected = naive_rebuild(style.numpy(), matches.numpy(), 5)
     np.testing.assert_allclose(rebuild_from_matches(style, matches, patch_size=5).numpy(), expected, atol=1e-12)
 
 
-def test_overlap_counts_fall_towards_the_border():
-    counts = overlap_counts(6, 4, 5)
+def test_overlap_weights_fall_towards_the_border():
+    counts = overlap_weights(6, 4, 5)
     assert counts[0, 0] == 9 and counts[2, 1] == 5 * 4 and counts[3, 3] == 5 * 3
     for y in range(6):
         for x in range(4):

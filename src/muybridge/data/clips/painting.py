@@ -22,14 +22,15 @@ from muybridge.errors import OptionError
 from muybridge.models.avatar_net.config import MIN_SIDE
 from muybridge.models.avatar_net.network import (
     STRIDE,
-    AvatarNet,
     Decoration,
     StyleCode,
+    StyleNetwork,
     channel_statistics,
     fit_whitening,
     fusion_targets,
     recolour,
     swap,
+    transfer_skips,
 )
 
 # Drawn apart from everything else, so that what is not painted is as it would be without painting.
@@ -74,7 +75,7 @@ class ClipPainter:
         styles: at least one.
     """
 
-    def __init__(self, network: AvatarNet, styles: Sequence[StyleCode], config: PaintingConfig) -> None:
+    def __init__(self, network: StyleNetwork, styles: Sequence[StyleCode], config: PaintingConfig) -> None:
         self.network, self.styles, self.config = network.eval(), list(styles), config
 
     def __call__(self, frames: Tensor, seed: int) -> Tensor:
@@ -104,22 +105,32 @@ class ClipPainter:
         return painted.add(0.5).clamp(0, 255).to(torch.uint8)
 
     def _decode(self, pictures_T3HW: Tensor, style: StyleCode, how: Decoration) -> Tensor:
-        levels = self.network.encoder(pictures_T3HW)
+        levels = self.network.look(pictures_T3HW)
         z_TChw: Tensor = levels[3].float()
         h = z_TChw.shape[2]
         # Frames one above another are one map, whose statistics are the whole clip's.
         z_CNw = _stacked(z_TChw)
-        whitened_CNw = fit_whitening(z_CNw, style.projection).forward(z_CNw)
-        swapped = [swap(each, style, how.patch_size).features for each in whitened_CNw.split(h, dim=1)]
-        recoloured = recolour(z_CNw, whitened_CNw, torch.cat(swapped, dim=1), style, how)
-        own = [channel_statistics(_stacked(level)[None]) for level in levels[:3]]
+        whitened_CNw = fit_whitening(z_CNw, style.projection, style.floor).forward(z_CNw)
+        swapped = [swap(each, style, how.patch_size) for each in whitened_CNw.split(h, dim=1)]
+        features = torch.cat([each.features for each in swapped], dim=1)
+        recoloured = recolour(z_CNw, whitened_CNw, features, style, how)
+        own = [channel_statistics(_stacked(level)[None], self.network.variance_epsilon) for level in levels[:3]]
         targets = fusion_targets(own, [(1.0, style)], how)
-        return self.network.decoder(torch.stack(recoloured.split(h, dim=1)), targets)
+        maps = [_stacked(levels[n])[None] for n in self.network.skip_levels]
+        skips = transfer_skips(maps, [(1.0, style)], how, [torch.cat([each.matches for each in swapped])])
+        return self.network.render(
+            torch.stack(recoloured.split(h, dim=1)), targets, [_unstacked(skip, len(z_TChw)) for skip in skips]
+        )
 
 
 def _stacked(maps_TChw: Tensor) -> Tensor:
     """(T, C, h, w) to (C, T * h, w)."""
     return maps_TChw.transpose(0, 1).flatten(1, 2)
+
+
+def _unstacked(map_1CNw: Tensor, T: int) -> Tensor:
+    """(1, C, T * h, w) to (T, C, h, w)."""
+    return torch.cat(map_1CNw.chunk(T, dim=2))
 
 
 class PaintedClips(Dataset[dict[str, Tensor]]):

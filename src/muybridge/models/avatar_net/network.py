@@ -11,25 +11,36 @@ float in [0, 255]; sides must be multiples of `STRIDE` and at least `MIN_SIDE`.
 """
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from muybridge.models.avatar_net.config import STRIDE, Interpolation, Projection
-from muybridge.models.avatar_net.patch_swap import MatchBonus, match_patches, rebuild_from_matches
+from muybridge.models.avatar_net.patch_swap import (
+    MatchBonus,
+    Window,
+    match_patches,
+    rebuild_finer,
+    rebuild_from_matches,
+)
 from muybridge.models.avatar_net.tiling import RunningStatistics, run_tiled, tiles
 
 VGG19_WIDTHS = (64, 128, 256, 512)
 
 Statistics = tuple[Tensor, Tensor]  # mean and standard deviation, each (C,) or (B, C, 1, 1)
 
-_EIGENVALUE_FLOOR = 1e-5
+EIGENVALUE_FLOOR = 1e-5
 # As in the authors' code: added to the variance of what is normalised, not to that of what gives the statistics.
 _VARIANCE_EPSILON = 1e-10
 _ADAIN_EPSILON = 1e-7
+# Directions of a skip's features that vary less than this are not raised to the style's deviation.
+_SKIP_FLOOR = 1e-2
+_MANY_LOCATIONS = 1 << 14
 # How far beyond an output location a stage sees, in its input's locations. The encoder: 2 convolutions and a pooling
 # at stride 1, the same at stride 2, 4 convolutions at stride 4, one at stride 8, rounded up to whole strides.
 _ENCODER_HALO = 40
@@ -155,8 +166,11 @@ def _upsampling() -> nn.Upsample:
 def channel_statistics(features_BCHW: Tensor, epsilon: float = _VARIANCE_EPSILON) -> Statistics:
     """Mean and root of (population variance + epsilon) over space, in float32, each (B, C, 1, 1)."""
     first = features_BCHW[:, :, :1, :1].float()
-    # Counted from one of the values: a channel that never changes then has exactly that mean and no deviation.
-    variance, mean = torch.var_mean(features_BCHW.float() - first, dim=(2, 3), correction=0, keepdim=True)
+    # Counted from one of the values: a channel that never changes then has exactly that mean and no deviation. Two
+    # passes more than torch.var_mean, and on channels-last maps still several times faster.
+    features = features_BCHW.float() - first
+    mean = features.mean((2, 3), keepdim=True)
+    variance = (features - mean).square().mean((2, 3), keepdim=True)
     return first + mean, (variance + epsilon).sqrt()
 
 
@@ -202,10 +216,10 @@ class Whitening:
         return flat.view_as(whitened_Chw)
 
 
-def fit_whitening(features_Chw: Tensor, projection: Projection = "zca") -> Whitening:
+def fit_whitening(features_Chw: Tensor, projection: Projection = "zca", floor: float = EIGENVALUE_FLOOR) -> Whitening:
     """Whitening of one feature map by its own mean and covariance (section 3.2, step 1).
 
-    The covariance is divided by h * w and taken in float64. Directions with an eigenvalue of 1e-5 or less carry
+    The covariance is divided by h * w and taken in float64. Directions with an eigenvalue of `floor` or less carry
     no signal and are dropped in both directions, so a flat picture yields zeros, never NaN.
 
     Args:
@@ -221,7 +235,7 @@ def fit_whitening(features_Chw: Tensor, projection: Projection = "zca") -> White
         whiten, colour = torch.diag((variance + _ADAIN_EPSILON).rsqrt()), torch.diag(variance.sqrt())
     else:
         values, vectors = torch.linalg.eigh(centred @ centred.T / flat.shape[1])
-        kept = values > _EIGENVALUE_FLOOR
+        kept = values > floor
         root, vectors = values[kept].sqrt(), vectors[:, kept]
         whiten, colour = (vectors / root) @ vectors.T, (vectors * root) @ vectors.T
     dtype = features_Chw.dtype
@@ -239,7 +253,11 @@ class StyleCode:
         whitened: (C, h, w) whitened relu4_1 of the style.
         mean, colour: (C,) and (C, C), which give whitened features this style's mean and covariance.
         statistics: mean and deviation, each (1, C, 1, 1), of relu3_1, relu2_1 and relu1_1.
-        projection: how it was whitened; content is whitened alike.
+        projection, floor: how it was whitened; content is whitened alike.
+        window: how the overlaps of its patches are weighted.
+        match_step: at every how many-th location a match is looked for.
+        skips: mean and colouring, (C,) and (C, C), of the levels that the decoder takes in, finest first.
+        textures: of those, the maps themselves, (C, H, W), that are put to the content's locations; None for others.
     """
 
     whitened: Tensor
@@ -247,6 +265,11 @@ class StyleCode:
     colour: Tensor
     statistics: tuple[Statistics, Statistics, Statistics]
     projection: Projection = "zca"
+    floor: float = EIGENVALUE_FLOOR
+    window: Window = "box"
+    match_step: int = 1
+    skips: tuple[tuple[Tensor, Tensor], ...] = ()
+    textures: tuple[Tensor | None, ...] = ()
 
     def to(self, device: torch.device | str) -> "StyleCode":
         """The same code on another device."""
@@ -257,11 +280,13 @@ class StyleCode:
             mean=self.mean.to(device),
             colour=self.colour.to(device),
             statistics=(s3, s2, s1),
+            skips=tuple((mean.to(device), colour.to(device)) for mean, colour in self.skips),
+            textures=tuple(None if texture is None else texture.to(device) for texture in self.textures),
         )
 
 
 def encode_style(levels: Sequence[Tensor], projection: Projection = "zca") -> StyleCode:
-    """The style's side from the encoder's four levels of one picture, each (1, C, H, W)."""
+    """The style's side for the paper's network from the encoder's four levels of one picture, each (1, C, H, W)."""
     z = levels[3][0].float()
     whitening = fit_whitening(z, projection)
     s1, s2, s3 = (channel_statistics(level, 0.0) for level in levels[:3])
@@ -277,11 +302,15 @@ class Decoration:
         interpolation: "normalized" blends before colouring: strength 0 is whitening and colouring without swap.
             "biased" blends after colouring with the raw content features: strength 0 is the content.
         patch_size: odd side of the swapped patches, in locations of relu4_1 (8 pixels each).
+        detail: 0 to 1, what goes to the decoder past the decorator. 0: matched pieces of the style alone, nothing of
+            the content's own structure; 0.5: both in full; 1: the structure alone. The paper's network has no such
+            way, and paints alike at any detail.
     """
 
     strength: float = 1.0
     interpolation: Interpolation = "normalized"
     patch_size: int = 5
+    detail: float = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,7 +318,8 @@ class Swap:
     """Result of matching one content map against one style.
 
     Attributes:
-        features: (C, h, w) whitened style patches put at the content's locations, overlaps averaged.
+        features: (C, h, w) whitened style patches put at the content's locations, overlaps averaged; recoloured
+            after `decorate`.
         matches: (h, w) int64 flat style locations.
     """
 
@@ -299,8 +329,10 @@ class Swap:
 
 def swap(whitened_Chw: Tensor, style: StyleCode, patch_size: int, bonus: MatchBonus | None = None) -> Swap:
     """Section 3.2, steps 2 and 3: match whitened patches, then rebuild from the style's un-normalised ones."""
-    matches = match_patches(whitened_Chw, style.whitened, patch_size=patch_size, bonus=bonus)
-    return Swap(rebuild_from_matches(style.whitened, matches, patch_size=patch_size), matches)
+    step = style.match_step
+    matches = match_patches(whitened_Chw, style.whitened, patch_size=patch_size, bonus=bonus, step=step)
+    features = rebuild_from_matches(style.whitened, matches, patch_size=patch_size, window=style.window)
+    return Swap(features, matches)
 
 
 def recolour(z_Chw: Tensor, whitened_Chw: Tensor, swapped_Chw: Tensor, style: StyleCode, how: Decoration) -> Tensor:
@@ -312,11 +344,11 @@ def recolour(z_Chw: Tensor, whitened_Chw: Tensor, swapped_Chw: Tensor, style: St
     return coloured if how.interpolation == "normalized" else torch.lerp(z_Chw, coloured, how.strength)
 
 
-def decorate(z_Chw: Tensor, style: StyleCode, how: Decoration) -> Tensor:
-    """The whole style decorator for one content map and one style: (C, h, w) to (C, h, w), float32 or float64."""
-    whitened = fit_whitening(z_Chw, style.projection).forward(z_Chw)
-    swapped = swap(whitened, style, how.patch_size).features
-    return recolour(z_Chw, whitened, swapped, style, how)
+def decorate(z_Chw: Tensor, style: StyleCode, how: Decoration) -> Swap:
+    """The whole style decorator for one content map and one style: (C, h, w) features, float32 or float64."""
+    whitened = fit_whitening(z_Chw, style.projection, style.floor).forward(z_Chw)
+    swapped = swap(whitened, style, how.patch_size)
+    return Swap(recolour(z_Chw, whitened, swapped.features, style, how), swapped.matches)
 
 
 def fusion_targets(
@@ -342,6 +374,66 @@ def fusion_targets(
     return targets
 
 
+def transfer_skips(
+    content_maps: Sequence[Tensor],
+    styles: Sequence[tuple[float, StyleCode]],
+    how: Decoration,
+    matches: Sequence[Tensor],
+) -> list[Tensor]:
+    """What goes past the decorator to the decoder: the content's structure with the style's mean and covariance.
+
+    Where the styles have textures their matched pieces follow as further channels. Strength acts as in
+    `fusion_targets`.
+
+    Args:
+        content_maps: the encoder's levels at `skip_levels`, each (1, C, H, W).
+        styles: (weight, code) with weights that sum to 1.
+        matches: (h, w) of each style, as `swap` found them.
+
+    Returns:
+        A map for each level, (1, C, H, W) or (1, 2 * C, H, W).
+    """
+    share = how.strength if how.interpolation == "biased" else 1.0
+    skips: list[Tensor] = []
+    for level, content in enumerate(content_maps):
+        _, C, H, W = content.shape
+        # On a fine map every second location of every second row tells the covariance as well.
+        thinner = 2 if H * W > _MANY_LOCATIONS else 1
+        own = fit_whitening(content[0, :, ::thinner, ::thinner].float(), floor=_SKIP_FLOOR)
+        # Whitening and colouring are one matrix: features are multiplied once, whatever the number of styles.
+        matrix, mean = (1 - share) * torch.eye(C, device=content.device), (1 - share) * own.mean
+        for weight, code in styles:
+            style_mean, colour = code.skips[level]
+            matrix = matrix + weight * share * (colour @ own.whiten)
+            mean = mean + weight * share * style_mean
+        moved = F.linear(content.permute(0, 2, 3, 1), matrix, mean - matrix @ own.mean)
+        structure = moved.view(1, H, W, C).permute(0, 3, 1, 2)
+        skip = structure
+        if how.detail < 0.5:
+            skip = torch.lerp(mean.view(1, C, 1, 1), structure, 2 * how.detail)
+        if styles[0][1].textures[level] is not None:
+            pieces = _textures(content, styles, matches, level, share)
+            if how.detail > 0.5:
+                # Both have the style's statistics, and so has nearly every blend of them.
+                pieces = torch.lerp(pieces, structure, 2 * how.detail - 1)
+            skip = torch.cat([skip, pieces], 1)
+        skips.append(skip)
+    return skips
+
+
+def _textures(
+    content: Tensor, styles: Sequence[tuple[float, StyleCode]], matches: Sequence[Tensor], level: int, share: float
+) -> Tensor:
+    """The styles' matched pieces at one level, and the content itself as far as strength leaves it."""
+    total = (1 - share) * content if share < 1 else torch.zeros(())
+    for (weight, code), matched in zip(styles, matches, strict=True):
+        texture = code.textures[level]
+        if share > 0 and texture is not None:
+            factor = content.shape[3] // matched.shape[1]
+            total = total + weight * share * rebuild_finer(texture, matched, factor)[None]
+    return total
+
+
 @dataclass(frozen=True, eq=False)
 class Encoded:
     """One content picture after the encoder.
@@ -350,11 +442,13 @@ class Encoded:
         z: (C, h, w) relu4_1, float32.
         statistics: of relu1_1, relu2_1, relu3_1.
         levels: the four maps themselves; None where the picture was encoded in tiles.
+        skips: of those, the ones that the decoder takes in, finest first; none in the paper's network.
     """
 
     z: Tensor
     statistics: list[Statistics]
     levels: list[Tensor] | None
+    skips: list[Tensor]
 
 
 class _Fusion(nn.Module):
@@ -368,14 +462,64 @@ class _Fusion(nn.Module):
         return impose_statistics(features_BCHW, self._target, self._own)
 
 
-class AvatarNet(nn.Module):
-    """Encoder, decorator and decoder."""
+class StyleNetwork(nn.Module, ABC):
+    """Encoder, decorator and decoder, of the paper's network and of ours.
 
-    def __init__(self, config: AvatarNetConfig | None = None) -> None:
-        super().__init__()
-        self.config = config or AvatarNetConfig()
-        self.encoder = VGGEncoder(self.config)
-        self.decoder = HourglassDecoder(self.config)
+    Attributes:
+        window, match_step, eigenvalue_floor: see `rebuild_from_matches`, `match_patches` and `fit_whitening`.
+        variance_epsilon: of the statistics that are taken from levels and imposed on the decoder's features.
+        skip_levels: levels of the encoder, 0 the finest, that the decoder takes in.
+        texture_levels: of those, the ones of which it takes in the style's matched pieces too.
+    """
+
+    window: Window = "box"
+    match_step: int = 1
+    eigenvalue_floor: float = EIGENVALUE_FLOOR
+    variance_epsilon: float = 0.0
+    skip_levels: tuple[int, ...] = ()
+    texture_levels: tuple[int, ...] = ()
+
+    @property
+    @abstractmethod
+    def widths(self) -> tuple[int, int, int, int]:
+        """Channels of the encoder's four levels."""
+
+    @abstractmethod
+    def look(self, picture_B3HW: Tensor) -> list[Tensor]:
+        """RGB in [0, 255] to the encoder's four levels, at strides 1, 2, 4, 8."""
+
+    @abstractmethod
+    def render(self, z_BChw: Tensor, targets: Sequence[Statistics], skips: Sequence[Tensor]) -> Tensor:
+        """Decorated features to RGB, nominally in [0, 255], not clipped, (B, 3, H, W).
+
+        Args:
+            targets: mean and deviation to impose at strides 4, 2 and 1, in that order.
+            skips: what `transfer_skips` gives.
+        """
+
+    @abstractmethod
+    def decode(
+        self, z_Chw: Tensor, targets: Sequence[Statistics], skips: Sequence[Tensor] = (), *, tile: int | None = None
+    ) -> Tensor:
+        """`render` for one picture, clipped, perhaps in tiles: (C, h, w) to (1, 3, H, W) RGB in [0, 255].
+
+        Args:
+            tile: as for `encode`.
+        """
+
+    def reconstruct(self, picture_B3HW: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The training pass (section 3.4): each picture its own style, the decorator off.
+
+        Returns:
+            The reconstruction, not clipped, and the encoder's four levels.
+        """
+        levels = self.look(picture_B3HW)
+        own = [channel_statistics(level, self.variance_epsilon) for level in reversed(levels[:3])]
+        return self.render(levels[3], own, self.own_skips(levels)), levels
+
+    def own_skips(self, levels: Sequence[Tensor]) -> list[Tensor]:
+        """What `transfer_skips` gives at strength 0."""
+        return [torch.cat([levels[n]] * (2 if n in self.texture_levels else 1), 1) for n in self.skip_levels]
 
     @torch.inference_mode()
     def encode(self, picture_13HW: Tensor, *, tile: int | None = None) -> Encoded:
@@ -384,37 +528,52 @@ class AvatarNet(nn.Module):
         Args:
             tile: side in pixels of the tiles to work in, a multiple of 8; None works in one piece.
         """
+        epsilon = self.variance_epsilon
         if tile is None:
-            levels = self.encoder(picture_13HW)
-            return Encoded(levels[3][0].float(), [channel_statistics(level, 0.0) for level in levels[:3]], levels)
+            levels = self.look(picture_13HW)
+            statistics = [channel_statistics(level, epsilon) for level in levels[:3]]
+            return Encoded(levels[3][0].float(), statistics, levels, [levels[level] for level in self.skip_levels])
         running = [RunningStatistics() for _ in range(3)]
-        z = picture_13HW.new_empty((self.config.widths[3], *(side // STRIDE for side in picture_13HW.shape[2:])))
+        kept = {level: self._empty_level(picture_13HW, level) for level in (*self.skip_levels, 3)}
         for part in tiles(picture_13HW.shape[2], picture_13HW.shape[3], tile):
             levels = [
                 part.inner(level, _ENCODER_HALO, 2**i)
-                for i, level in enumerate(self.encoder(part.with_halo(picture_13HW, _ENCODER_HALO)))
+                for i, level in enumerate(self.look(part.with_halo(picture_13HW, _ENCODER_HALO)))
             ]
             for statistics, level in zip(running, levels, strict=False):
                 statistics.add(level)
-            z[:, part.top // STRIDE : part.bottom // STRIDE, part.left // STRIDE : part.right // STRIDE] = levels[3][
-                0
-            ]
-        return Encoded(z.float(), [statistics.result() for statistics in running], None)
+            for number, whole in kept.items():
+                part.of(whole, 2**number).copy_(levels[number])
+        statistics = [(mean, (d.square() + epsilon).sqrt()) for mean, d in (part.result() for part in running)]
+        return Encoded(kept[3][0].float(), statistics, None, [kept[level] for level in self.skip_levels])
+
+    def _empty_level(self, picture_13HW: Tensor, level: int) -> Tensor:
+        H, W = (side >> level for side in picture_13HW.shape[2:])
+        return picture_13HW.new_empty((1, self.widths[level], H, W))
 
     @torch.inference_mode()
-    def decode(self, z_Chw: Tensor, targets: Sequence[Statistics], *, tile: int | None = None) -> Tensor:
-        """Decorated features to RGB in [0, 255], (1, 3, H, W); `targets` as in `HourglassDecoder.forward`."""
-        features = z_Chw[None].to(next(self.decoder.parameters()).dtype)
-        if tile is None:
-            return self.decoder(features, targets).clamp(0, 255)
-        stages = [*self.decoder.stages, self.decoder.finish]
-        for level, (stage, halo) in enumerate(zip(stages, _DECODER_HALOS, strict=True)):
-            if level > 0:
-                # A fusion needs its whole map's statistics; it is applied tile by tile, just before the next stage.
-                stage = nn.Sequential(_Fusion(targets[level - 1], channel_statistics(features)), stage)
-            scale = 2 if level < 3 else 1
-            features = run_tiled(stage, features, side=tile * 2**level // STRIDE, halo=halo, scale=scale)
-        return (features + 127.5).clamp(0, 255)
+    def encode_style(self, picture_13HW: Tensor, projection: Projection = "zca") -> StyleCode:
+        """The style's side of a picture, as `forward` takes it."""
+        return self.style_code(self.look(picture_13HW), projection)
+
+    def style_code(self, levels: Sequence[Tensor], projection: Projection = "zca") -> StyleCode:
+        """The style's side from the encoder's four levels of one picture, each (1, C, H, W)."""
+        z = levels[3][0].float()
+        whitening = fit_whitening(z, projection, self.eigenvalue_floor)
+        s1, s2, s3 = (channel_statistics(level, self.variance_epsilon) for level in levels[:3])
+        kept = [fit_whitening(levels[level][0].float(), floor=self.variance_epsilon) for level in self.skip_levels]
+        return StyleCode(
+            whitening.forward(z),
+            whitening.mean,
+            whitening.colour,
+            (s3, s2, s1),
+            projection,
+            self.eigenvalue_floor,
+            self.window,
+            self.match_step,
+            tuple((skip.mean, skip.colour) for skip in kept),
+            tuple(levels[n][0].float() if n in self.texture_levels else None for n in self.skip_levels),
+        )
 
     @torch.inference_mode()
     def forward(
@@ -433,17 +592,49 @@ class AvatarNet(nn.Module):
         painted: list[Tensor] = []
         for picture in picture_B3HW.split(1):
             content = self.encode(picture)
-            parts = [weight * decorate(content.z, code, how) for weight, code in styles]
+            decorated = [decorate(content.z, code, how) for _, code in styles]
+            z = sum(w * d.features for (w, _), d in zip(styles, decorated, strict=True))
             targets = fusion_targets(content.statistics, styles, how)
-            painted.append(self.decode(torch.stack(parts).sum(0), targets))
+            skips = transfer_skips(content.skips, styles, how, [d.matches for d in decorated])
+            painted.append(self.decode(cast(Tensor, z), targets, skips))
         return torch.cat(painted)
 
-    def reconstruct(self, picture_B3HW: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The training pass (section 3.4): each picture its own style, the decorator off.
 
-        Returns:
-            The reconstruction, not clipped, and the encoder's four levels.
-        """
-        levels = self.encoder(picture_B3HW)
-        own = [channel_statistics(level) for level in reversed(levels[:3])]
-        return self.decoder(levels[3], own), levels
+class AvatarNet(StyleNetwork):
+    """The paper's network."""
+
+    def __init__(self, config: AvatarNetConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or AvatarNetConfig()
+        self.encoder = VGGEncoder(self.config)
+        self.decoder = HourglassDecoder(self.config)
+
+    @property
+    def widths(self) -> tuple[int, int, int, int]:
+        """See `StyleNetwork.widths`."""
+        return self.config.widths
+
+    def look(self, picture_B3HW: Tensor) -> list[Tensor]:
+        """See `StyleNetwork.look`."""
+        return self.encoder(picture_B3HW)
+
+    def render(self, z_BChw: Tensor, targets: Sequence[Statistics], skips: Sequence[Tensor]) -> Tensor:
+        """See `StyleNetwork.render`; there are no skips."""
+        return self.decoder(z_BChw, targets)
+
+    @torch.inference_mode()
+    def decode(
+        self, z_Chw: Tensor, targets: Sequence[Statistics], skips: Sequence[Tensor] = (), *, tile: int | None = None
+    ) -> Tensor:
+        """See `StyleNetwork.decode`."""
+        features = z_Chw[None].to(next(self.decoder.parameters()).dtype)
+        if tile is None:
+            return self.render(features, targets, skips).clamp(0, 255)
+        stages = [*self.decoder.stages, self.decoder.finish]
+        for level, (stage, halo) in enumerate(zip(stages, _DECODER_HALOS, strict=True)):
+            if level > 0:
+                # A fusion needs its whole map's statistics; it is applied tile by tile, just before the next stage.
+                stage = nn.Sequential(_Fusion(targets[level - 1], channel_statistics(features)), stage)
+            scale = 2 if level < 3 else 1
+            features = run_tiled(stage, features, side=tile * 2**level // STRIDE, halo=halo, scale=scale)
+        return (features + 127.5).clamp(0, 255)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-Stage = Callable[[Tensor], Tensor]
+Stage = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,21 @@ class Tile:
     left: int
     right: int
 
+    def times(self, scale: int) -> "Tile":
+        """The same part of a map `scale` times as large."""
+        return Tile(self.top * scale, self.bottom * scale, self.left * scale, self.right * scale)
+
     def with_halo(self, map_1CHW: Tensor, halo: int) -> Tensor:
         """This part of the map with up to `halo` more locations on every side that has them."""
         top, left = max(0, self.top - halo), max(0, self.left - halo)
         return map_1CHW[:, :, top : self.bottom + halo, left : self.right + halo]
+
+    def of(self, map_1CHW: Tensor, stride: int) -> Tensor:
+        """This part, without halo, of a map at 1 / stride the size."""
+        rows, columns = (
+            slice(a // stride, b // stride) for a, b in ((self.top, self.bottom), (self.left, self.right))
+        )
+        return map_1CHW[:, :, rows, columns]
 
     def inner(self, result_1CHW: Tensor, halo: int, stride: int = 1, scale: int = 1) -> Tensor:
         """What belongs to this tile in a stage's result on `with_halo`, at 1 / stride or scale times the size."""
@@ -42,7 +53,9 @@ def tiles(height: int, width: int, side: int) -> Iterator[Tile]:
             yield Tile(top, min(top + side, height), left, min(left + side, width))
 
 
-def run_tiled(stage: Stage, map_1CHW: Tensor, *, side: int, halo: int, scale: int) -> Tensor:
+def run_tiled(
+    stage: Stage, map_1CHW: Tensor, *, side: int, halo: int, scale: int, beside: Tensor | None = None
+) -> Tensor:
     """Apply `stage` to a map tile by tile.
 
     Args:
@@ -50,6 +63,7 @@ def run_tiled(stage: Stage, map_1CHW: Tensor, *, side: int, halo: int, scale: in
         map_1CHW: the whole input.
         side: side of a tile's kept part, in input locations.
         halo: how many input locations beyond its own the stage can see.
+        beside: a second map of the output's size; the stage gets its part, halo included, as a second argument.
 
     Returns:
         The assembled output, allocated once.
@@ -57,7 +71,10 @@ def run_tiled(stage: Stage, map_1CHW: Tensor, *, side: int, halo: int, scale: in
     H, W = map_1CHW.shape[2:]
     output: Tensor | None = None
     for tile in tiles(H, W, side):
-        part = tile.inner(stage(tile.with_halo(map_1CHW, halo)), halo, scale=scale)
+        maps = [tile.with_halo(map_1CHW, halo)]
+        if beside is not None:
+            maps.append(tile.times(scale).with_halo(beside, halo * scale))
+        part = tile.inner(stage(*maps), halo, scale=scale)
         if output is None:
             output = part.new_empty((1, part.shape[1], H * scale, W * scale))
         rows, columns = slice(tile.top * scale, tile.bottom * scale), slice(tile.left * scale, tile.right * scale)

@@ -1,0 +1,125 @@
+"""The network with skips: what passes, what does not, and that tiles, styles and strengths fit together."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from muybridge.models.avatar_net.detailed import ColourEncoder, DetailedAvatarNet, DetailedConfig
+from muybridge.models.avatar_net.network import Decoration, decorate, fusion_targets, transfer_skips
+from muybridge.models.avatar_net.patch_swap import rebuild_finer
+
+SMALL = DetailedConfig(convolutions=(7, 6, 8, 8, 9, 9, 9, 9, 10), widths=(8, 9, 10, 11))
+
+
+@pytest.fixture(scope="module")
+def network() -> DetailedAvatarNet:
+    torch.manual_seed(0)
+    return DetailedAvatarNet(SMALL).eval()
+
+
+# For a content of 8 x 8 locations, among the 6 x 8 of a style.
+MATCHES = torch.arange(64).view(8, 8) % 48
+
+
+def picture(height: int, width: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, height // 8 + 1, width // 8 + 1, generator=generator) * 255
+    fine = torch.rand(1, 3, height, width, generator=generator) * 60
+    return (F.interpolate(coarse, (height, width), mode="bilinear") + fine).clamp(0, 255)
+
+
+def test_built_in_size_fits_six_megabytes_in_half_precision():
+    with torch.device("meta"):
+        network = DetailedAvatarNet()
+    assert 2 * sum(p.numel() for p in network.parameters()) < 6e6
+
+
+def test_every_level_ends_in_the_pictures_own_colours(network):
+    rgb = picture(40, 48, 1)
+    for level, features in enumerate(network.look(rgb)):
+        assert features.shape == (1, SMALL.widths[level], 40 >> level, 48 >> level)
+        expected = F.avg_pool2d(rgb / 64, 1 << level)
+        torch.testing.assert_close(features[:, -3:], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_encoder_is_nine_reflected_convolutions_with_max_pooling():
+    torch.manual_seed(3)
+    encoder = ColourEncoder(SMALL).double()
+    rgb = picture(32, 32, 2).double()
+    x = rgb
+    for number, convolution in enumerate(encoder.convolutions):
+        if number in (2, 4, 8):
+            x = x.unfold(2, 2, 2).unfold(3, 2, 2).amax((4, 5))
+        x = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), convolution.weight, convolution.bias).clamp_min(0)
+    torch.testing.assert_close(encoder(rgb)[3][:, :-3], x[:, : SMALL.widths[3] - 3])
+
+
+def test_skips_carry_the_styles_mean_and_covariance(network):
+    code = network.encode_style(picture(48, 64, 5))
+    content = network.encode(picture(64, 64, 6))
+    skips = transfer_skips(content.skips, [(1.0, code)], Decoration(1.0, "biased"), [MATCHES])
+    for level, skip in enumerate(skips):
+        style = network.look(picture(48, 64, 5))[level][0].detach().double().flatten(1).numpy()
+        ours = skip[0, : len(style)].double().flatten(1).numpy()
+        np.testing.assert_allclose(ours.mean(1), style.mean(1), atol=1e-2)
+        # Directions that vary less than the floor, in either picture, are left as they are or dropped.
+        assert np.abs(np.cov(ours) - np.cov(style)).max() < 0.05 * np.abs(np.cov(style)).max()
+
+
+def test_strength_nought_hands_the_content_through_and_a_half_lies_between(network):
+    code = network.encode_style(picture(48, 64, 5))
+    content = network.encode(picture(64, 64, 6))
+    at = {
+        s: transfer_skips(content.skips, [(1.0, code)], Decoration(s, "biased"), [MATCHES]) for s in (0.0, 0.5, 1.0)
+    }
+    for level in range(3):
+        own = content.skips[level]
+        own = torch.cat([own, own], 1) if level in network.texture_levels else own
+        torch.testing.assert_close(at[0.0][level], own, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(at[0.5][level], (at[0.0][level] + at[1.0][level]) / 2, rtol=1e-4, atol=1e-4)
+
+
+def test_detail_runs_from_the_styles_pieces_alone_to_the_structure_alone(network):
+    code = network.encode_style(picture(48, 64, 5))
+    content = network.encode(picture(64, 64, 6))
+    at = {
+        d: transfer_skips(content.skips, [(1.0, code)], Decoration(1.0, "biased", detail=d), [MATCHES])
+        for d in (0.0, 0.5, 1.0)
+    }
+    for level in range(3):
+        C = SMALL.widths[level]
+        assert at[0.0][level][:, :C].std((2, 3)).max() < 1e-4
+        assert torch.equal(at[0.5][level][:, :C], at[1.0][level][:, :C])
+        if level in network.texture_levels:
+            pieces = rebuild_finer(code.textures[level], MATCHES, 8 >> level)
+            torch.testing.assert_close(at[0.0][level][0, C:], pieces)
+            torch.testing.assert_close(at[0.5][level][0, C:], pieces)
+            torch.testing.assert_close(at[1.0][level][:, C:], at[1.0][level][:, :C])
+
+
+def test_two_half_styles_are_one(network):
+    code = network.encode_style(picture(48, 64, 5))
+    whole = network(picture(64, 64, 6), [(1.0, code)], Decoration(0.7, "biased"))
+    halves = network(picture(64, 64, 6), [(0.5, code), (0.5, code)], Decoration(0.7, "biased"))
+    torch.testing.assert_close(whole, halves, rtol=0, atol=0.02)
+
+
+def test_tiles_do_not_show(network):
+    code = network.encode_style(picture(48, 64, 5))
+    photo = picture(152, 200, 6)
+    how = Decoration(1.0, "biased", patch_size=3)
+    painted = []
+    for tile in (None, 64):
+        content = network.encode(photo, tile=tile)
+        decorated = decorate(content.z, code, how)
+        targets = fusion_targets(content.statistics, [(1.0, code)], how)
+        skips = transfer_skips(content.skips, [(1.0, code)], how, [decorated.matches])
+        painted.append(network.decode(decorated.features, targets, skips, tile=tile))
+    torch.testing.assert_close(painted[0], painted[1], rtol=0, atol=0.05)
+
+
+def test_training_reaches_every_tensor_of_the_decoder(network):
+    rebuilt, _ = network.reconstruct(picture(32, 32, 1))
+    rebuilt.mean().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.decoder.parameters())
