@@ -22,6 +22,7 @@ from muybridge.stylize.stylizer import Style, Stylizer
 
 LOADERS: dict[Callable[[Path], Path], Callable[[Path], object]] = {
     seeds.recognizer: lambda path: Recognizer.from_pretrained(path, device="cpu"),
+    seeds.convolution_recognizer: lambda path: Recognizer.from_pretrained(path, device="cpu"),
     seeds.full_recognizer: lambda path: Recognizer.from_pretrained(path, device="cpu"),
     seeds.slowfast_localizer: lambda path: Localizer.from_pretrained(path, device="cpu"),
     seeds.adapter_localizer: lambda path: Localizer.from_pretrained(path, device="cpu"),
@@ -168,7 +169,7 @@ def test_published_weights_are_fetched_by_the_users_wish_alone(monkeypatch, tmp_
 def test_weights_too_few_for_what_is_asked_are_refused_before_memory_is_taken(tmp_path) -> None:
     """A model of 100 GB is asked for; building it would end the process."""
     with pytest.raises(ModelMismatch, match=r"has \d{12} weights, but .* has \d{7}"):
-        load_backbone(embed_dim=8192, depth=128, num_heads=64)
+        load_backbone("muybridge_vit", embed_dim=8192, depth=128, num_heads=64)
 
 
 ALTERATIONS: list[Callable[[dict[str, Any]], object]] = [

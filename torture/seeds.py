@@ -29,21 +29,26 @@ def picture(folder: Path) -> Path:
 
 
 def recognizer(folder: Path) -> Path:
-    """Adapters on the built-in image model."""
-    return _recognizer(folder, "adapters")
+    """Adapters in the built-in ViT."""
+    return _recognizer(folder, "adapters", "muybridge_vit")
+
+
+def convolution_recognizer(folder: Path) -> Path:
+    """Adapters in the built-in EfficientNet."""
+    return _recognizer(folder, "adapters", "efficientnet_lite0")
 
 
 def head_recognizer(folder: Path) -> Path:
-    """A head alone, on the built-in image model."""
-    return _recognizer(folder, "head")
+    """A head alone, on the built-in ViT."""
+    return _recognizer(folder, "head", "muybridge_vit")
 
 
 def full_recognizer(folder: Path) -> Path:
     """A recognizer whose image model was trained too and is in its file."""
-    return _recognizer(folder, "full")
+    return _recognizer(folder, "full", "test_vit")
 
 
-def _recognizer(folder: Path, method: str) -> Path:
+def _recognizer(folder: Path, method: str, name: str) -> Path:
     import torch
 
     from muybridge.data.clips.sampling import SamplingConfig
@@ -55,9 +60,9 @@ def _recognizer(folder: Path, method: str) -> Path:
     film(folder)
     torch.manual_seed(0)
     if method == "full":
-        backbone, identity = load_backbone("test_vit", random=True, img_size=32)
+        backbone, identity = load_backbone(name, random=True, img_size=32)
     else:
-        backbone, identity = load_backbone()
+        backbone, identity = load_backbone(name)
     adapters = AdapterConfig(width=4, blocks=2) if method == "adapters" else None
     model = VideoViT(backbone, 3, adapters=adapters, train_backbone=method == "full")
     labels = LabelMap(("jump", "run", "sit"), (0, 1, 2))

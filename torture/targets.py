@@ -19,7 +19,7 @@ _LOCALIZE = (
 )  # fmt: skip
 _STYLIZE = ("stylize", "{folder}/picture.png", "--device", "cpu", "--style-size", "48", "-o", "painted.png")
 _BOXES = ("--boxes", "{folder}/boxes.csv")
-_RECOGNIZERS = (seeds.recognizer, seeds.head_recognizer, seeds.full_recognizer)
+_RECOGNIZERS = (seeds.recognizer, seeds.convolution_recognizer, seeds.head_recognizer, seeds.full_recognizer)
 _LOCALIZERS = (seeds.slowfast_localizer, seeds.adapter_localizer)
 _FILM = ("{file}", "--device", "cpu")
 _SMALL = ("--style-size", "32", "--patch-size", "3", "--size", "32")
