@@ -203,7 +203,8 @@ def _parse_pbtxt(path: Path, text: str) -> LabelMap:
         if token is None or wrong_place:
             found = text[position:].split("\n", 1)[0].strip()
             raise AnnotationError(
-                f'{path}, line {line}: {found!r} is not expected. Write blocks like item {{ name: "walk" id: 14 }}.'
+                f"{path}, line {line}: {shown(found)} is not expected. Write blocks like item"
+                ' { name: "walk" id: 14 }.'
             )
         line_of_token = line
         line += text.count("\n", position, token.end())

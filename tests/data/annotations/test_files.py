@@ -239,3 +239,16 @@ def test_paths_that_no_system_takes(tmp_path, name):
     for reader in readers:
         with pytest.raises(MissingInput):
             reader(tmp_path / name)
+
+
+@pytest.mark.parametrize("number", ["1e308", "-1e300", "9" * 30])
+def test_coordinates_beyond_reason_are_refused(tmp_path, number):
+    (tmp_path / "a.csv").write_text(f"film,1,0.1,0.1,{number},0.5,1,0.5\n")
+    with pytest.raises(AnnotationError, match=r"a\.csv, line 1: right is"):
+        read_ava(tmp_path / "a.csv", eighth="score")
+    tube = json.loads(tubes_text(film=1))
+    tube["gttubes"]["film"]["0"][0][0][4] = abs(float(number))
+    (tmp_path / "a.json").write_text(json.dumps(tube))
+    write_clip(tmp_path / "film.mp4", 3)
+    with pytest.raises(AnnotationError, match=r"a\.json: boxes_xyxy holds NaN, infinity or a number beyond reason"):
+        read_boxes(tmp_path / "a.json", [tmp_path / "film.mp4"])

@@ -7,7 +7,6 @@ seconds and the same columns; any range of times is taken.
 """
 
 import csv
-import math
 from array import array
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from muybridge.data.annotations.table import NO_LABEL, NO_PERSON, Annotations
+from muybridge.data.annotations.table import BEYOND_REASON, NO_LABEL, NO_PERSON, Annotations
 from muybridge.data.text_files import check_is_file, csv_rows, shown
 from muybridge.errors import AnnotationError
 from muybridge.escapes import csv_cell, from_csv_cell
@@ -149,11 +148,12 @@ def _sound(
 ) -> bool:
     # numpy stores names as Latin-1 in bytes; leave all but ASCII to the exact reader.
     sound = all(name.isascii() and name for name in names) and bool((label >= 0).all())
-    sound = sound and bool(np.isfinite(time).all() and (time >= 0).all() and np.isfinite(boxes.sum(axis=1)).all())
+    sound = sound and bool((time >= 0).all() and (time < BEYOND_REASON).all())
+    sound = sound and bool(boxes.min(initial=0) > -BEYOND_REASON and boxes.max(initial=0) < BEYOND_REASON)
     if eighth == "person":
         sound = sound and bool((boxes[:, 2:] >= boxes[:, :2]).all())
         return sound and (last is None or bool(((last >= 0) & (last < 2**63) & (last % 1 == 0)).all()))
-    return sound and (last is None or bool(np.isfinite(last).all()))
+    return sound and (last is None or bool((np.abs(last) < BEYOND_REASON).all()))
 
 
 def _read_row_by_row(path: Path, eighth: EighthColumn) -> Annotations:
@@ -238,7 +238,7 @@ def _number(path: Path, line: int, column: str, text: str) -> float:
         value = float(text)
     except ValueError as error:
         raise AnnotationError(f"{path}, line {line}: {column} is {shown(text)}, not a number.") from error
-    if not math.isfinite(value):
+    if not abs(value) < (2**63 if column in ("action", "person") else BEYOND_REASON):
         raise AnnotationError(
             f"{path}, line {line}: {column} is {shown(text)}. Drop the row; numbers must be finite."
         )

@@ -79,8 +79,8 @@ def _check_times(path: Path, boxes: Annotations, films: "_Films") -> None:
             if film.duration_seconds is None or times.min() <= film.duration_seconds + SLACK_SECONDS:
                 return
             said = said or (
-                f"{path}: the boxes of {name!r} are at {times.min():g} to {times.max():g} s, but {film.path} lasts "
-                f"{film.duration_seconds:g} s. Count seconds from its start, or give the video that was annotated."
+                f"{path}: the boxes of {shown(name)} are at {times.min():g} to {times.max():g} s, but {film.path} "
+                f"lasts {film.duration_seconds:g} s. Count seconds from its start, or give the annotated video."
             )
     if said:
         raise AnnotationError(said)
@@ -112,7 +112,7 @@ class _Films:
             try:
                 return self._times(name)
             except (AnnotationError, InputError) as error:
-                raise type(error)(f"{source} counts frames of {name!r}: {error}") from error
+                raise type(error)(f"{source} counts frames of {shown(name)}: {error}") from error
 
         return FilmClock(times_of)
 

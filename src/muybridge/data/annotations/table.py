@@ -15,6 +15,8 @@ from muybridge.errors import AnnotationError
 BoxUnit = Literal["normalised", "pixel"]
 NO_LABEL = -1
 NO_PERSON = -1
+# No coordinate, time or score is as large; float32 holds what is below.
+BEYOND_REASON = 1e12
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +36,7 @@ class Annotations:
         empty_video, empty_time_seconds: (E,) frames stated to hold nobody.
 
     Raises:
-        AnnotationError: shapes disagree, a number is not finite, a video index is out of range.
+        AnnotationError: shapes disagree, a number is not finite or beyond reason, a video index is out of range.
     """
 
     videos: tuple[str, ...]
@@ -60,8 +62,8 @@ class Annotations:
         if len(self.empty_video) != len(self.empty_time_seconds):
             raise AnnotationError("empty_video and empty_time_seconds differ in length. Give one time a frame.")
         for name, column in {**columns, "boxes_xyxy": self.boxes_xyxy}.items():
-            if column is not None and column.dtype.kind == "f" and not np.isfinite(column).all():
-                raise AnnotationError(f"{name} holds NaN or infinity. Remove those rows.")
+            if column is not None and column.dtype.kind == "f" and not (np.abs(column) < BEYOND_REASON).all():
+                raise AnnotationError(f"{name} holds NaN, infinity or a number beyond reason. Remove those rows.")
         for index in (self.video, self.empty_video):
             if len(index) and not (index.min() >= 0 and index.max() < len(self.videos)):
                 raise AnnotationError(f"A row points to a video outside the {len(self.videos)} given ones.")
