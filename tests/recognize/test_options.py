@@ -21,7 +21,7 @@ def test_sampling_takes_what_the_backbone_was_trained_with():
 
 
 def test_the_learning_rate_follows_from_the_method_or_the_batch():
-    assert RecognizerFitConfig().for_method("head").learning_rate == 5e-3
+    assert RecognizerFitConfig().for_method("full").learning_rate == 2e-4
     scaled = RecognizerFitConfig(learning_rate_per_256=1e-3, batch_size=32).for_method("head")
     assert scaled.learning_rate == pytest.approx(1.25e-4)
     assert scaled.for_method("full") == scaled

@@ -249,9 +249,9 @@ def test_a_stream_of_a_model_of_every_nth_frame_takes_every_nth_frame(weights):
 @pytest.mark.parametrize("seconds", [0.0, float("nan"), float("inf")])
 def test_windows_that_are_no_length_of_time(weights, seconds):
     causal = make(weights, "a", "b", causal=True)
-    with pytest.raises(OptionError, match="must be above 0 and finite"):
+    with pytest.raises(OptionError, match=r"must be .+ and finite"):
         causal.stream([], window_seconds=seconds)
-    with pytest.raises(OptionError, match="must be above 0 and finite"):
+    with pytest.raises(OptionError, match=r"must be .+ and finite"):
         WindowConfig(seconds)
 
 

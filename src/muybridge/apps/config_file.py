@@ -20,7 +20,7 @@ _PLAIN = (bool, int, float, str, type(None))
 _LARGEST_BYTES = 1 << 20
 _TASKS = {"recognizer": "recognize", "localizer": "localize", "stylizer": "stylize"}
 _FETCHED = ("backbone", "trunk", "encoder")  # by a name that is none of these, and without a file of weights
-_SHIPPED = ("muybridge_vit", "slowfast", "slowfast_r50", "slowfast_r101", "builtin")
+_SHIPPED = ("efficientnet_lite0", "muybridge_vit", "slowfast", "slowfast_r50", "slowfast_r101", "builtin")
 _MODELS = (*_FETCHED, "initialize")
 _NAMES = (*_MODELS, "augment")
 

@@ -152,7 +152,7 @@ def test_sharded_blocks_give_the_same_logits_and_gradients() -> None:
     try:
         sharded = adapted(backbone(), trim_last_block=False).train()
         mesh = init_device_mesh("cpu", (1,))
-        for block in sharded.blocks:
+        for block in sharded.tower.blocks:
             fully_shard(block, mesh=mesh)
         fully_shard(sharded, mesh=mesh)
         found = sharded(frames)
