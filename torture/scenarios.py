@@ -162,14 +162,18 @@ def _piped() -> Any:
 
     thread = threading.Thread(target=drain)
     thread.start()
-    sys.stderr.flush()
+    stream = sys.stderr
+    stream.flush()
     before = os.dup(2)
     os.dup2(writing, 2)
     os.close(writing)
+    # A stream of its own: one that was opened on a file asks where in it it stands, which a pipe cannot say.
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
     try:
         yield lines
     finally:
-        sys.stderr.flush()
+        sys.stderr.close()
+        sys.stderr = stream
         os.dup2(before, 2)
         os.close(before)
         thread.join()
