@@ -1,5 +1,6 @@
 """Backbones are what their name says, or an error."""
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import torch
 from muybridge.errors import ModelError, ModelMismatch, OptionError, UnsafeModelFile
 from muybridge.models.backbones import (
     BackboneInput,
+    BackboneOptions,
     backbone_hash,
     backbone_input,
     create_backbone,
     load_backbone_state,
     openai_clip_to_timm,
+    sketch_backbone,
 )
 
 TINY = {"depth": 2, "embed_dim": 48, "num_heads": 2, "img_size": 48}
@@ -27,6 +30,14 @@ def test_without_weights_asked_for_it_is_a_timm_model_for_any_size() -> None:
     assert isinstance(backbone.head, torch.nn.Identity)
     with torch.no_grad():
         assert backbone(torch.randn(1, 3, 32, 64)).shape == (1, 48)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "muybridge_vit", "efficientnet_lite0"])
+def test_an_option_that_is_none_is_as_the_name_says(name: str) -> None:
+    unsaid = dict.fromkeys(field.name for field in dataclasses.fields(BackboneOptions))
+    found, expected = (sketch_backbone(name, **options) for options in (unsaid, {}))
+    shapes = [{key: tensor.shape for key, tensor in model.state_dict().items()} for model in (found, expected)]
+    assert shapes[0] == shapes[1]
 
 
 def test_a_class_that_cannot_resize_is_still_built() -> None:

@@ -210,7 +210,8 @@ def sketch_backbone(name: str, **options: Any) -> nn.Module:
 
 
 def _build(name: str, **options: Any) -> nn.Module:
-    """A model without weights."""
+    """A model without weights. An option that is None is as the name says."""
+    options = {option: value for option, value in options.items() if value is not None}
     if ":" not in name and not is_plain_name(name):
         close = difflib.get_close_matches(name[:100], [*BUILTIN_BACKBONES, *timm.list_models()], n=3)
         hint = f"Did you mean {' or '.join(close)}?" if close else "timm.list_models() lists all."
