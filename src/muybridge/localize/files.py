@@ -192,18 +192,16 @@ def draw_localized(localized: LocalizedFrame, steady: SteadyActions, labels: Lab
 
 
 def _keep_thumbnails(thumbnails: dict[int, RGB], localized: LocalizedFrame) -> None:
-    """A small picture of everybody, from the first frame that shows them whole."""
+    """A small picture of everybody, anew whenever they come clearly nearer."""
     people, image = localized.people, localized.frame.image
-    if set(people.ids.tolist()) <= thumbnails.keys():
-        return
     height, width = image.shape[:2]
     for person, box in zip(people.ids.tolist(), people.pixel_boxes(width, height).tolist(), strict=True):
-        if person in thumbnails:
-            continue
         left, top = min(round(box[0]), width - 1), min(round(box[1]), height - 1)
         crop = image[top : max(round(box[3]), top + 1), left : max(round(box[2]), left + 1)]
         step = max(1, max(crop.shape[:2]) // _THUMBNAIL_SIDE)
-        thumbnails[person] = crop[::step, ::step].copy()
+        small = crop[::step, ::step]
+        if person not in thumbnails or (small.size > 2 * thumbnails[person].size):
+            thumbnails[person] = small.copy()
 
 
 def write_results(job: LocalizeJob, result: LocalizeResult, target: Path, thumbnails: dict[int, RGB]) -> None:
@@ -219,7 +217,7 @@ def write_results(job: LocalizeJob, result: LocalizeResult, target: Path, thumbn
         job.written.append(path)
     if job.report:
         page = target.with_suffix(".html")
-        parts = report_parts(result, thumbnails, threshold=threshold)
+        parts = report_parts(result, thumbnails, threshold=threshold, film=target.name if job.video else "")
         what = "Who is" if result.labels == PERSON else "Who does what"
         write_report_page(page, f"{what} in {result.video}", parts)
         job.written.append(page)
