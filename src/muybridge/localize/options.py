@@ -234,9 +234,15 @@ class EvaluateConfig:
         videos: Folder of the videos that they name.
         model: A .safetensors file, or OWNER/NAME on the Hugging Face hub.
         boxes: Detections with scores, used in place of the true boxes, as published figures are.
-        min_score: Detections less sure are left out.
+        min_score: Detections less sure are left out; by default 0.85, for jhmdb 0.3.
         every_seconds: Least time between key frames, where every frame is annotated; 0s takes all.
-        protocol: Whose rules, see `muybridge evaluate ava`. The report states them.
+        protocol: Whose rules, see `muybridge evaluate ava`. The report states them. jhmdb watches each clip from end
+            to end with the detector and measures frame-mAP and video-mAP as JHMDB's papers do; annotations are then
+            its folder puppet_mask or tubes as JSON.
+        splits: JHMDB's folder of split lists; its test part alone is measured.
+        split: Which of its splits.
+        classes: Where JHMDB's classes and the model's labels differ in name: lines of CLASS, tab, LABEL.
+        detector: What finds people, for jhmdb without --boxes; by default the built-in one.
         banks: Folder of feature banks, for a model that reads them.
         bank_writer: the model that wrote them, to check that they are its.
         batch_size: Clips at a time.
@@ -252,9 +258,13 @@ class EvaluateConfig:
     videos: Path
     model: Annotated[str, Parameter(alias="-m")]
     boxes: Path | None = None
-    min_score: float = 0.85
+    min_score: float | None = None
     every_seconds: Annotated[Seconds, Parameter(name="--every")] = 0.0
-    protocol: AvaProtocolName = DEFAULT_AVA_PROTOCOL
+    protocol: AvaProtocolName | Literal["jhmdb"] = DEFAULT_AVA_PROTOCOL
+    splits: Path | None = None
+    split: int = 1
+    classes: Path | None = None
+    detector: str | None = None
     banks: Path | None = None
     bank_writer: Annotated[str | None, HIDDEN] = None
     batch_size: int = 4
