@@ -2,8 +2,8 @@
 
     clips, films ── people by a detector ── moments ── maps of the frozen trunk ── kept, a file a video
 
-Clips of one action give one or two moments around their middle; films are looked at once a second, and their people are
-followed. `people_actions_labels.py` says who does what there.
+Clips of one action give their middle; films are looked at once or twice a second, and their people are followed.
+`localizer_labels.py` says who does what there.
 """
 
 import csv
@@ -26,7 +26,7 @@ from muybridge.people.detector import Detector
 Floats = NDArray[np.float32]
 RGB = NDArray[np.uint8]
 SURE = 0.4  # boxes that the detector is less sure of are not people
-PLACES = {"jhmdb": (0.5,), "dark_actions": (0.4, 0.6), "weizmann": (0.35, 0.65)}
+PLACES = {"jhmdb": (0.5,), "dark_actions": (0.5,), "weizmann": (0.5,)}
 FILMS = ("people", "misc", "falls", "ut_interaction", "ucf24", "volleyball")
 
 

@@ -43,7 +43,7 @@ _HEAD_LIMITS = Fields(
     roi_size=Within(1, 64),
     dropout=Within(0, 1),
     roi_margin=Within(0, 4),
-    later=("roi_margin",),
+    later=("roi_margin", "bias"),
 )
 _SLOWFAST_LIMITS = Fields(
     blocks=Within(1, 128),
@@ -159,7 +159,7 @@ def load_localizer_state(network: ACARNet, state: Mapping[str, Tensor], *, sourc
     Raises:
         ModelMismatch: a name is missing, unknown, or of another shape.
     """
-    last = tuple(f"head.{name}.weight" for name in ("fc2", "fc"))
+    last = tuple(f"head.{name}.{part}" for name in ("fc2", "fc") for part in ("weight", "bias"))
     wanted = {name: tensor for name, tensor in localizer_state(network).items() if classes or name not in last}
     given = {name: tensor for name, tensor in state.items() if classes or name not in last}
     wrong = sorted(wanted.keys() ^ given.keys())
@@ -256,7 +256,7 @@ def _as_asked(sampling: KeyFrameSampling, config: LocalizerConfig) -> KeyFrameSa
 
 def _head(config: LocalizerConfig, channels: int, num_classes: int) -> ACARConfig | BaselineConfig:
     if config.head == "baseline":
-        return BaselineConfig(channels, num_classes, roi_margin=config.roi_margin)
+        return BaselineConfig(channels, num_classes, roi_margin=config.roi_margin, bias=config.head_bias)
     reduced = config.reduced or next(width for least, width in _REDUCED if channels >= least)
     return ACARConfig(
         channels,
@@ -267,6 +267,7 @@ def _head(config: LocalizerConfig, channels: int, num_classes: int) -> ACARConfi
         output_kernel=config.output_kernel,
         dropout=config.dropout,
         roi_margin=config.roi_margin,
+        bias=config.head_bias,
     )
 
 

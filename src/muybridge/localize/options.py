@@ -88,6 +88,7 @@ class LocalizerConfig:
         hidden: Channels of the relations; 0 for half of that.
         dropout: In the layers of relations.
         roi_margin: Share of its side by which a person's box grows at each edge before it is read.
+        head_bias: whether the head's last layer has a bias; published are none.
         adapter_width: Channels of the adapters of an image model; by default half of its own.
         adapters: of an image model, all their numbers.
         backbone_weights: A file with an image model's weights, in place of those that belong to its name.
@@ -107,6 +108,7 @@ class LocalizerConfig:
     hidden: int = 0
     dropout: float = 0.2
     roi_margin: float = 0.0
+    head_bias: Annotated[bool, HIDDEN] = False
     adapter_width: int | None = None
     adapters: Annotated[AdapterConfig | None, HIDDEN] = None
     backbone_weights: Path | None = None

@@ -51,6 +51,7 @@ class ACARConfig:
         roi_size: side of RoIAlign's grid.
         dropout: on what an HR2O layer adds, in training.
         roi_margin: share of its side by which a box grows at each edge before it is read; 0 as published.
+        bias: whether the last layer has one; published are none.
     """
 
     context_channels: int = 2304
@@ -62,6 +63,7 @@ class ACARConfig:
     roi_size: int = 7
     dropout: float = 0.2
     roi_margin: float = 0.0
+    bias: bool = False
 
     def __post_init__(self) -> None:
         if self.depth < 1:
@@ -79,12 +81,14 @@ class BaselineConfig:
         num_classes: outputs.
         roi_size: side of RoIAlign's grid.
         roi_margin: share of its side by which a box grows at each edge before it is read; 0 as published.
+        bias: whether the last layer has one; published are none.
     """
 
     context_channels: int = 2304
     num_classes: int = 60
     roi_size: int = 7
     roi_margin: float = 0.0
+    bias: bool = False
 
 
 class FirstOrder(NamedTuple):
@@ -126,7 +130,7 @@ class ACARHead(nn.Module):
             for _ in range(config.depth)
         )
         self.fc1 = nn.Linear(config.reduced, config.hidden, bias=False)
-        self.fc2 = nn.Linear(2 * config.hidden, config.num_classes, bias=False)
+        self.fc2 = nn.Linear(2 * config.hidden, config.num_classes, bias=config.bias)
 
     @staticmethod
     def map_grid(grid: tuple[int, int]) -> tuple[int, int]:
@@ -188,7 +192,7 @@ class ACARHead(nn.Module):
         """Replace the last layer by a fresh one for other classes."""
         weight = self.fc2.weight
         self.fc2 = nn.Linear(
-            2 * self.config.hidden, num_classes, bias=False, device=weight.device, dtype=weight.dtype
+            2 * self.config.hidden, num_classes, bias=self.config.bias, device=weight.device, dtype=weight.dtype
         )
 
 
@@ -198,7 +202,7 @@ class BaselineHead(nn.Module):
     def __init__(self, config: BaselineConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or BaselineConfig()
-        self.fc = nn.Linear(config.context_channels, config.num_classes, bias=False)
+        self.fc = nn.Linear(config.context_channels, config.num_classes, bias=config.bias)
 
     def forward(self, context: ContextMap, actors: Actors, bank: BankWindow | None = None) -> Tensor:
         """Logits (N, num_classes) in the order of `actors`. A bank has no use here.
