@@ -21,6 +21,7 @@ import torch
 from muybridge.data.annotations.files import read_boxes
 from muybridge.localize.files import boxes_of, draw_localized
 from muybridge.localize.localizer import Localizer
+from muybridge.localize.steady import SteadyActions
 from muybridge.localize.stream import LocalizeConfig, LocalizedFrame
 from muybridge.media.pipeline import BackgroundWriter, prefetch
 from muybridge.media.video_reader import DEFAULT_RATE, Frame, VideoReader
@@ -79,6 +80,7 @@ def once(
         run = localizer.run(people, config, keep=False)
         run._answer = watch.timed("actions", run._answer, within=model)
         draw = watch.timed("draw", draw_localized)
+        steady = SteadyActions(localizer.labels, threshold=config.threshold, top=1)
         start = time.perf_counter()
         with VideoWriter(
             target, width=info.width, height=info.height, rate=info.average_rate or DEFAULT_RATE
@@ -86,7 +88,7 @@ def once(
             write = watch.timed("write", writer.write)
 
             def finish(localized: LocalizedFrame) -> None:
-                write(draw(localized, localizer.labels, threshold=config.threshold), localized.frame.pts_seconds)
+                write(draw(localized, steady, localizer.labels), localized.frame.pts_seconds)
 
             frames = first_seconds(watch.items("read", reader), options.seconds)
             if overlapped:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from muybridge.errors import OutputError
 from muybridge.evaluation.report_page import (
+    Bar,
     Chart,
     Facts,
     Matrix,
@@ -20,6 +21,8 @@ from muybridge.evaluation.report_page import (
     Strips,
     Table,
     Text,
+    Timeline,
+    Track,
     nice_ticks,
     report_page,
     write_report_page,
@@ -164,3 +167,36 @@ def test_the_page_is_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(OutputError):
         write_report_page(tmp_path / "new", "r", every_part())
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["report.html"]
+
+
+def timeline(film: str = "") -> Timeline:
+    tracks = [
+        Track(
+            "person <1>", (86, 180, 233), [Bar(0, 4)], {"wa<l>k": [Bar(1, 3, 0.5)], "wave": [Bar(2, 2)]}, clip()[0]
+        ),
+        Track("person 2", (230, 159, 0), [Bar(2.5, 4), Bar(7, 12)], {}),
+    ]
+    return Timeline("Who is who", tracks, 10.0, film)
+
+
+def test_a_timeline_places_bars_by_time_and_plays_the_film_beside_it():
+    elements = Elements(report_page("r", [timeline("a b#%ü.mp4")]))
+    assert elements.open == []
+    assert [a["src"] for a in elements.all("video")] == ["./a%20b%23%25%C3%BC.mp4"]
+    buttons = [a for a in elements.all("button") if "left" in (a["style"] or "")]
+    places = [(a["data-seconds"], *re.findall(r"(?:left|width): ([\d.]+)%", a["style"] or "")) for a in buttons]
+    # By hand: 10 s are 100 %; what reaches beyond the end is cut; what has no length can still be clicked.
+    assert places == [
+        ("0.000", "0.0", "40.0"),
+        ("1.000", "10.0", "20.0"),
+        ("2.000", "20.0", "0.2"),
+        ("2.500", "25.0", "15.0"),
+        ("7.000", "70.0", "30.0"),
+    ]
+    assert len(elements.all("img")) == 1
+
+
+def test_a_timeline_without_a_film_has_nothing_to_play():
+    page = report_page("r", [timeline()])
+    assert "<script" not in page and "<video" not in page
+    assert "person &lt;1&gt;: wa&lt;l&gt;k" in page

@@ -81,7 +81,7 @@ def test_every_file_opens_again_and_they_agree(localizer, folder, tmp_path) -> N
         scores = {round(score, 4) for person in key["people"] for score in person["actions"].values()}
         assert scores == {round(s, 4) for s in ava.score[ava.time_seconds == time].tolist()}
     page = (tmp_path / "out.html").read_text()
-    assert "person 0, 0.0 s to 2.0 s" in page
+    assert "person 0 is there, 0.0 s to 2.5 s" in page and 'src="./out.mp4"' in page
     assert page.count("data:image/") == 2
 
 

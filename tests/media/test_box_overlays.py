@@ -79,3 +79,38 @@ def test_a_crowd_keeps_its_picture() -> None:
     people = [BoxLabel((x, y, x + 30, y + 40), i, [("walk", 0.9)] * 3) for i, (x, y) in enumerate(corners)]
     drawn = draw_people(ground(GROUNDS["grey"]), people)
     assert (drawn != 128).any(-1).mean() < 0.9
+
+
+def painted_outside(drawn: np.ndarray, boxes, margin: int = 4) -> np.ndarray:
+    """(H, W) bool: what was drawn away from the outlines of the boxes."""
+    changed = (drawn != 128).any(-1)
+    for left, top, right, bottom in boxes:
+        for rows, columns in (
+            (slice(top - margin, top + margin), slice(left - margin, right + margin)),
+            (slice(bottom - margin, bottom + margin), slice(left - margin, right + margin)),
+            (slice(top - margin, bottom + margin), slice(left - margin, left + margin)),
+            (slice(top - margin, bottom + margin), slice(right - margin, right + margin)),
+        ):
+            changed[rows, columns] = False
+    return changed
+
+
+def test_words_lie_on_nobody_where_there_is_room() -> None:
+    random = np.random.default_rng(3)
+    for _ in range(20):
+        boxes = [(20 + 100 * i + int(random.integers(0, 30)), 60 + int(random.integers(0, 60))) for i in range(3)]
+        boxes = [(x, y, x + 25, y + 80) for x, y in boxes]
+        people = [BoxLabel(box, i, [("walk", 0.9)]) for i, box in enumerate(boxes)]
+        outside = painted_outside(draw_people(ground(GROUNDS["grey"]), people), boxes)
+        assert outside.sum() > 3 * 300  # all three have words
+        for left, top, right, bottom in boxes:
+            assert not outside[top:bottom, left:right].any()
+
+
+def test_a_dense_crowd_gets_no_words_over_its_neighbours() -> None:
+    boxes = [(20 + 16 * (i % 17), 40 + 34 * (i // 17), 34 + 16 * (i % 17), 70 + 34 * (i // 17)) for i in range(24)]
+    people = [BoxLabel(box, i, [("walk", 0.5)]) for i, box in enumerate(boxes)]
+    letters = (draw_people(ground(GROUNDS["grey"]), people) > 200).all(-1)
+    assert letters.any()  # the outermost have room
+    for left, top, right, bottom in boxes:
+        assert not letters[top:bottom, left:right].any()

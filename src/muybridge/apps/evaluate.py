@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from muybridge.errors import OptionError
 from muybridge.escapes import printable, printable_lines
 from muybridge.evaluation.options import DEFAULT_AVA_PROTOCOL, AvaProtocolName
 from muybridge.localize.options import EvaluateConfig as LocalizerEvaluation
@@ -62,6 +63,9 @@ def evaluate_localizer(
     from muybridge.localize.evaluate import evaluate
 
     _check(predictions, on.report, out, inputs=[on.model, on.annotations])
+    if on.protocol == "jhmdb":
+        _evaluate_jhmdb(on, predictions, out)
+        return
     measured = evaluate(on)
     print(printable_lines(str(measured.frames)))  # noqa: T201
     print(f"boxes: {measured.boxes}")  # noqa: T201
@@ -72,6 +76,18 @@ def evaluate_localizer(
     tubes = None if measured.tubes is None else json.loads(measured.tubes.to_json())
     content = {**measured.numbers(), "boxes": measured.boxes, "frames": json.loads(measured.frames.to_json())}
     _write(out, {**content, "tubes": tubes})
+
+
+def _evaluate_jhmdb(on: LocalizerEvaluation, predictions: Path | None, out: Path | None) -> None:
+    from muybridge.localize.clip_tubes import evaluate_jhmdb
+
+    if predictions is not None or on.report is not None:
+        raise OptionError(
+            "protocol=jhmdb writes neither predictions nor a report page. Leave them out; --out has all numbers."
+        )
+    measured = evaluate_jhmdb(on)
+    print(printable_lines(measured.to_text()))  # noqa: T201
+    _write(out, {"model": on.model, **measured.to_json()})
 
 
 def evaluate_ava(

@@ -28,6 +28,7 @@ def localize(
     views: Annotated[TestViews, FLAT] = ONE_VIEW,
     out: Annotated[Path | None, Parameter(alias="-o")] = None,
     format: Annotated[list[Format] | None, LIST] = None,
+    top: int = 1,
     video: bool = True,
     report: bool = True,
     bank_model: str | None = None,
@@ -56,6 +57,8 @@ def localize(
         NAME.localized.mp4. Files and the report page are named as it is.
     format
         Annotation files to write: ava, coco, cvat, json, mot; several at once if you like. By default json.
+    top
+        Most actions of a person that are drawn; the files hold all.
     video
         Write the annotated video.
     report
@@ -101,7 +104,14 @@ def localize(
     if given is None:
         _ = localizer.detector  # a wrong name is told before the first video is read
     job = LocalizeJob(
-        localizer, config, given, tuple(dict.fromkeys(format or ["json"])), video=video, report=report, banks=banks
+        localizer,
+        config,
+        given,
+        tuple(dict.fromkeys(format or ["json"])),
+        top=top,
+        video=video,
+        report=report,
+        banks=banks,
     )
 
     def work(source: "Source", target: Path) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import quote
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -193,7 +194,69 @@ class Strips:
     strips: Sequence[Strip]
 
 
-Part = Facts | Text | Table | Chart | Matrix | Strips
+@dataclass(frozen=True)
+class Bar:
+    """A stretch of time, in seconds, and how strongly it is drawn, 0 to 1."""
+
+    start: float
+    end: float
+    strength: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """Somebody over time.
+
+    Attributes:
+        colour: red, green, blue, 0 to 255.
+        seen: when they are there.
+        rows: what they do, by name, and when.
+        picture: (h, w, 3) uint8 RGB cut out of the film; None for none.
+    """
+
+    name: str
+    colour: tuple[int, int, int]
+    seen: Sequence[Bar]
+    rows: Mapping[str, Sequence[Bar]]
+    picture: UInt8 | None = field(default=None, repr=False)
+
+    @property
+    def picture_uri(self) -> str:
+        """Empty where there is none."""
+        return "" if self.picture is None else data_uri(self.picture)
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """A strip of who is who, and under it when each is there and does what. A click plays the film from there.
+
+    Attributes:
+        end: seconds of the film.
+        film: file name beside the page; empty where there is none to play.
+    """
+
+    kind: ClassVar[str] = "timeline"
+    title: str
+    tracks: Sequence[Track]
+    end: float
+    film: str = ""
+
+    @property
+    def film_address(self) -> str:
+        """The file name as an address relative to the page."""
+        return f"./{quote(self.film, errors='surrogateescape')}"
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Places in per cent, and their seconds."""
+        return [(100 * tick / self.end, f"{tick:g} s") for tick in nice_ticks(0, self.end, 10) if tick <= self.end]
+
+    def place(self, bar: Bar) -> tuple[float, float]:
+        """Left edge and width of a bar in per cent."""
+        start, end = (100 * min(max(time / self.end, 0.0), 1.0) for time in (bar.start, bar.end))
+        return round(start, 3), round(max(end - start, 0.2), 3)
+
+
+Part = Facts | Text | Table | Chart | Matrix | Strips | Timeline
 
 
 def shown(value: object) -> object:

@@ -27,7 +27,7 @@ from muybridge.data.localization import (
 )
 from muybridge.data.sampling import Draw
 from muybridge.data.video_files import VideoFile
-from muybridge.errors import AnnotationError
+from muybridge.errors import AnnotationError, OptionError
 from muybridge.evaluation.ava import AvaReport, ava_protocol, evaluate_frames
 from muybridge.evaluation.options import DEFAULT_AVA_PROTOCOL
 from muybridge.evaluation.report_page import Facts, Part, Strip, Strips, Table, Text, write_report_page
@@ -212,6 +212,8 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         AnnotationError: a file breaks its format, names an unknown class, or a video that is not there.
         ModelMismatch: the model is for another task, or a bank is by another model.
     """
+    if config.protocol == "jhmdb":
+        raise OptionError("protocol=jhmdb watches whole clips: use muybridge.localize.clip_tubes.evaluate_jhmdb.")
     localizer = Localizer.from_pretrained(
         config.model,
         device=config.device,
@@ -229,7 +231,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         labels,
         localizer.sampling,
         detections=detections,
-        min_score=config.min_score,
+        min_score=0.85 if config.min_score is None else config.min_score,
         protocol=config.protocol,
         banks=opened,
         span=localizer.bank_span,

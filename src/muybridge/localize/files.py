@@ -23,6 +23,7 @@ from muybridge.evaluation.report_page import write_report_page
 from muybridge.localize.localizer import Localizer
 from muybridge.localize.report import report_parts
 from muybridge.localize.results import LocalizeResult, People
+from muybridge.localize.steady import SteadyActions
 from muybridge.localize.stream import LocalizeConfig, LocalizedFrame
 from muybridge.localize.video_localizer import PERSON, VideoLocalizer
 from muybridge.media.box_overlays import BoxLabel, draw_people
@@ -46,6 +47,7 @@ class LocalizeJob:
     Attributes:
         boxes: who is where, by the videos' names; None lets the detector find out.
         formats: annotation files to write beside the video.
+        top: most actions of a person that are drawn; files hold all.
         video: whether the annotated video is written.
         report: whether the report page is written.
         banks: folder of feature banks, named as the videos; None writes a bank first, where the model reads one.
@@ -55,6 +57,7 @@ class LocalizeJob:
     config: LocalizeConfig
     boxes: Annotations | None = None
     formats: tuple[Format, ...] = ("json",)
+    top: int = 1
     video: bool = True
     report: bool = True
     banks: Path | None = None
@@ -88,6 +91,8 @@ def localize_file(job: LocalizeJob, source: Source, target: Path, *, quiet: bool
         frames = prefetch(reader, depth=2)
         stack.callback(frames.close)
         thumbnails: dict[int, RGB] = {}
+        labels = job.localizer.labels
+        steady = SteadyActions(labels, threshold=job.config.threshold, top=job.top)
         writer = None
         if job.video:
             size = reader.info.width, reader.info.height
@@ -96,7 +101,7 @@ def localize_file(job: LocalizeJob, source: Source, target: Path, *, quiet: bool
         def finish(localized: LocalizedFrame) -> None:
             _keep_thumbnails(thumbnails, localized)
             if writer is not None:
-                image = draw_localized(localized, job.localizer.labels, threshold=job.config.threshold)
+                image = draw_localized(localized, steady, labels)
                 writer.write(image, localized.frame.pts_seconds, localized.frame.duration_seconds)
             line.advance()
 
@@ -165,39 +170,38 @@ def bank_file(
     return [f"{count} entries"]
 
 
-def labels_of(people: People, labels: LabelMap, width: int, height: int, *, threshold: float) -> list[BoxLabel]:
-    """People as they are drawn: actions from `threshold` on, likeliest first."""
-    drawn: list[BoxLabel] = []
-    for box, person, actions in zip(
-        people.pixel_boxes(width, height).tolist(), people.ids.tolist(), people.actions, strict=True
-    ):
-        order = np.argsort(-actions, kind="stable").tolist()
-        shown = [(labels.names[i], float(actions[i])) for i in order if actions[i] >= threshold]
-        left, top, right, bottom = box
-        drawn.append(BoxLabel((left, top, right, bottom), person, shown))
-    return drawn
+def labels_of(people: People, steady: SteadyActions, labels: LabelMap, width: int, height: int) -> list[BoxLabel]:
+    """People as they are drawn, with the actions that are shown now, likeliest first."""
+    return [
+        BoxLabel((left, top, right, bottom), person, [(labels.names[i], float(actions[i])) for i in columns])
+        for (left, top, right, bottom), person, actions, columns in zip(
+            people.pixel_boxes(width, height).tolist(),
+            people.ids.tolist(),
+            people.actions,
+            steady.shown(people),
+            strict=True,
+        )
+    ]
 
 
-def draw_localized(localized: LocalizedFrame, labels: LabelMap, *, threshold: float) -> RGB:
-    """The frame with its people drawn on it, (H, W, 3) uint8."""
+def draw_localized(localized: LocalizedFrame, steady: SteadyActions, labels: LabelMap) -> RGB:
+    """The frame with its people drawn on it, (H, W, 3) uint8; frames come in order."""
     image = localized.frame.image
     height, width = image.shape[:2]
-    return draw_people(image, labels_of(localized.people, labels, width, height, threshold=threshold))
+    return draw_people(image, labels_of(localized.people, steady, labels, width, height))
 
 
 def _keep_thumbnails(thumbnails: dict[int, RGB], localized: LocalizedFrame) -> None:
-    """A small picture of everybody, from the first frame that shows them whole."""
+    """A small picture of everybody, anew whenever they come clearly nearer."""
     people, image = localized.people, localized.frame.image
-    if set(people.ids.tolist()) <= thumbnails.keys():
-        return
     height, width = image.shape[:2]
     for person, box in zip(people.ids.tolist(), people.pixel_boxes(width, height).tolist(), strict=True):
-        if person in thumbnails:
-            continue
         left, top = min(round(box[0]), width - 1), min(round(box[1]), height - 1)
         crop = image[top : max(round(box[3]), top + 1), left : max(round(box[2]), left + 1)]
         step = max(1, max(crop.shape[:2]) // _THUMBNAIL_SIDE)
-        thumbnails[person] = crop[::step, ::step].copy()
+        small = crop[::step, ::step]
+        if person not in thumbnails or (small.size > 2 * thumbnails[person].size):
+            thumbnails[person] = small.copy()
 
 
 def write_results(job: LocalizeJob, result: LocalizeResult, target: Path, thumbnails: dict[int, RGB]) -> None:
@@ -213,7 +217,7 @@ def write_results(job: LocalizeJob, result: LocalizeResult, target: Path, thumbn
         job.written.append(path)
     if job.report:
         page = target.with_suffix(".html")
-        parts = report_parts(result, thumbnails, threshold=threshold)
+        parts = report_parts(result, thumbnails, threshold=threshold, film=target.name if job.video else "")
         what = "Who is" if result.labels == PERSON else "Who does what"
         write_report_page(page, f"{what} in {result.video}", parts)
         job.written.append(page)

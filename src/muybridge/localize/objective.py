@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from muybridge.data.localization import AUTHORS_RATE, KeyFrameSampling, normalize_clips
 from muybridge.errors import ModelError, ModelMismatch, OptionError
-from muybridge.localize.options import SLOWFAST_TRUNKS, LocalizerConfig
+from muybridge.localize.options import SLOWFAST_TRUNKS, ContextMaps, LocalizerConfig
 from muybridge.models.acar.actors import Actors, BankWindow, ContextMap, Grouping
 from muybridge.models.acar.head import ACARConfig, ACARHead, ACARNet, BaselineConfig, BaselineHead, TokenTrunk
+from muybridge.models.acar.image_trunk import ImageTrunk
 from muybridge.models.acar.loss import ExclusiveGroups, action_loss
 from muybridge.models.acar.slowfast import SlowFast
 from muybridge.models.acar.slowfast_config import SlowFastConfig
@@ -41,6 +42,8 @@ _HEAD_LIMITS = Fields(
     depth=Within(1, 64),
     roi_size=Within(1, 64),
     dropout=Within(0, 1),
+    roi_margin=Within(0, 4),
+    later=("roi_margin", "bias"),
 )
 _SLOWFAST_LIMITS = Fields(
     blocks=Within(1, 128),
@@ -61,6 +64,7 @@ class _Architecture:
     head: Mapping[str, Any]
     slowfast: Annotated[SlowFastConfig, _SLOWFAST_LIMITS] | None
     adapters: Annotated[AdapterConfig, ADAPTER_LIMITS] | None
+    context: ContextMaps = "last"
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,13 @@ class NetworkConfig:
         head: of the head; its type says which.
         slowfast: of a SlowFast trunk; None for an image model.
         adapters: of an image model; None for none.
+        context: what is read of an image model, see `LocalizerConfig`.
     """
 
     head: ACARConfig | BaselineConfig
     slowfast: SlowFastConfig | None = None
     adapters: AdapterConfig | None = None
+    context: ContextMaps = "last"
 
     def to_json(self) -> dict[str, Any]:
         """Numbers and lists alone."""
@@ -83,6 +89,7 @@ class NetworkConfig:
             "head": {"kind": "acar" if isinstance(self.head, ACARConfig) else "baseline", **asdict(self.head)},
             "slowfast": None if self.slowfast is None else asdict(self.slowfast),
             "adapters": None if self.adapters is None else asdict(self.adapters),
+            "context": self.context,
         }
 
     @classmethod
@@ -92,7 +99,7 @@ class NetworkConfig:
         Raises:
             ModelError: a value breaks a rule; `source` is named.
         """
-        about = build(_Architecture, values, source=source, at="architecture")
+        about = build(_Architecture, values, source=source, at="architecture", fields=Fields(later=("context",)))
         numbers = dict(about.head)
         kind = numbers.pop("kind", None)
         if kind not in ("acar", "baseline"):
@@ -104,7 +111,7 @@ class NetworkConfig:
             at="architecture.head",
             fields=_HEAD_LIMITS,
         )
-        return cls(head, about.slowfast, about.adapters)
+        return cls(head, about.slowfast, about.adapters, about.context)
 
     def build(self, backbone: nn.Module | None = None) -> ACARNet:
         """The network, its trained part at random.
@@ -113,10 +120,12 @@ class NetworkConfig:
             backbone: the image model of a trunk that is not SlowFast; it is frozen.
 
         Raises:
-            ModelMismatch: the backbone cannot take the adapters.
+            ModelMismatch: the backbone cannot take the adapters, or has no maps of two scales.
         """
         if self.slowfast is not None:
             trunk: nn.Module = SlowFast(self.slowfast)
+        elif backbone is not None and self.context == "change":
+            trunk = ImageTrunk(backbone)
         elif backbone is not None:
             # The classifier of the image model for clips is not used here, but belongs to the module.
             model = VideoViT(backbone, 1, adapters=self.adapters, readout="patch_mean")
@@ -128,7 +137,7 @@ class NetworkConfig:
         return ACARNet(trunk, head)
 
 
-_NOT_TRAINED = ("trunk.model.backbone.", "trunk.model.head.")
+_NOT_TRAINED = ("trunk.backbone.", "trunk.model.backbone.", "trunk.model.head.")
 
 
 def localizer_state(network: ACARNet) -> dict[str, Tensor]:
@@ -150,7 +159,7 @@ def load_localizer_state(network: ACARNet, state: Mapping[str, Tensor], *, sourc
     Raises:
         ModelMismatch: a name is missing, unknown, or of another shape.
     """
-    last = tuple(f"head.{name}.weight" for name in ("fc2", "fc"))
+    last = tuple(f"head.{name}.{part}" for name in ("fc2", "fc") for part in ("weight", "bias"))
     wanted = {name: tensor for name, tensor in localizer_state(network).items() if classes or name not in last}
     given = {name: tensor for name, tensor in state.items() if classes or name not in last}
     wrong = sorted(wanted.keys() ^ given.keys())
@@ -196,22 +205,33 @@ def build_localizer(config: LocalizerConfig, num_classes: int) -> BuiltLocalizer
             network.trunk.freeze_norms()
         return BuiltLocalizer(network, described, _as_asked(slowfast_sampling(slowfast), config), None)
     backbone, identity = load_backbone(config.trunk, weights=config.backbone_weights)
+    if config.context == "change":
+        return _on_image_trunk(config, num_classes, backbone, identity)
     tower = tower_of(backbone, "patch_mean", trim_last_block=False)
     channels = tower.widths[-1]
     adapters = config.adapters or AdapterConfig(width=config.adapter_width or 0)
     if len(set(tower.widths)) == 1:
         adapters = adapters.for_channels(channels)
     described = NetworkConfig(_head(config, channels, num_classes), None, adapters)
+    sampling = _as_asked(_image_sampling(backbone, rate=4.0, multiple=tower.stride), config)
+    return BuiltLocalizer(described.build(backbone), described, sampling, identity)
+
+
+def _on_image_trunk(
+    config: LocalizerConfig, num_classes: int, backbone: nn.Module, identity: BackboneIdentity
+) -> BuiltLocalizer:
+    trunk = ImageTrunk(backbone)
+    described = NetworkConfig(_head(config, trunk.context_channels, num_classes), context="change")
+    # A second and a half: longer, and a movement is over before the clip is.
+    sampling = _as_asked(_image_sampling(backbone, rate=5.0, multiple=trunk.tower.stride), config)
+    return BuiltLocalizer(described.build(backbone), described, sampling, identity)
+
+
+def _image_sampling(backbone: nn.Module, *, rate: float, multiple: int) -> KeyFrameSampling:
+    """Eight frames of the size that an image model was trained with."""
     seen = backbone_input(backbone)
-    sampling = KeyFrameSampling(
-        frames=8,
-        rate=4.0,
-        short_side=min(seen.height, seen.width),
-        multiple=tower.stride,
-        mean=seen.mean,
-        std=seen.std,
-    )
-    return BuiltLocalizer(described.build(backbone), described, _as_asked(sampling, config), identity)
+    short_side = min(seen.height, seen.width)
+    return KeyFrameSampling(8, rate, short_side, multiple, seen.mean, seen.std)
 
 
 def slowfast_sampling(slowfast: SlowFastConfig) -> KeyFrameSampling:
@@ -236,7 +256,7 @@ def _as_asked(sampling: KeyFrameSampling, config: LocalizerConfig) -> KeyFrameSa
 
 def _head(config: LocalizerConfig, channels: int, num_classes: int) -> ACARConfig | BaselineConfig:
     if config.head == "baseline":
-        return BaselineConfig(channels, num_classes)
+        return BaselineConfig(channels, num_classes, roi_margin=config.roi_margin, bias=config.head_bias)
     reduced = config.reduced or next(width for least, width in _REDUCED if channels >= least)
     return ACARConfig(
         channels,
@@ -246,6 +266,8 @@ def _head(config: LocalizerConfig, channels: int, num_classes: int) -> ACARConfi
         depth=config.depth,
         output_kernel=config.output_kernel,
         dropout=config.dropout,
+        roi_margin=config.roi_margin,
+        bias=config.head_bias,
     )
 
 

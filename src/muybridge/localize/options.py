@@ -27,6 +27,7 @@ from muybridge.options import (
 )
 from muybridge.training.fit_config import ClipFitConfig
 
+ContextMaps = Literal["last", "change"]
 SLOWFAST_TRUNKS = {"slowfast": SLOWFAST_SMALL, "slowfast_r50": SLOWFAST_R50, "slowfast_r101": SLOWFAST_R101}
 
 
@@ -76,12 +77,18 @@ class LocalizerConfig:
             other name is an image model that stays frozen and gets adapters: muybridge_vit is built in, or any ViT
             of timm.
         slowfast: other numbers for a SlowFast trunk.
+        context: What of an image model's maps the head reads: last is the mean over time of its last maps, with
+            adapters;
+            change is for a convolutional one, without adapters: maps of two scales, at half its stride, and how they
+            change over time. Nothing but the head is trained then.
         head: acar relates people to their surroundings and each other; baseline looks at each alone.
         depth: Layers of relations in the acar head.
         output_kernel: Side of the last convolution in each of them.
         reduced: Channels after the head's first convolution; 0 chooses by the trunk.
         hidden: Channels of the relations; 0 for half of that.
         dropout: In the layers of relations.
+        roi_margin: Share of its side by which a person's box grows at each edge before it is read.
+        head_bias: whether the head's last layer has a bias; published are none.
         adapter_width: Channels of the adapters of an image model; by default half of its own.
         adapters: of an image model, all their numbers.
         backbone_weights: A file with an image model's weights, in place of those that belong to its name.
@@ -93,12 +100,15 @@ class LocalizerConfig:
 
     trunk: Annotated[str, BASIC] = "slowfast"
     slowfast: Annotated[SlowFastConfig | None, HIDDEN] = None
+    context: ContextMaps = "last"
     head: Literal["acar", "baseline"] = "acar"
     depth: int = 2
     output_kernel: Literal[1, 3] = 3
     reduced: int = 0
     hidden: int = 0
     dropout: float = 0.2
+    roi_margin: float = 0.0
+    head_bias: Annotated[bool, HIDDEN] = False
     adapter_width: int | None = None
     adapters: Annotated[AdapterConfig | None, HIDDEN] = None
     backbone_weights: Path | None = None
@@ -114,6 +124,12 @@ class LocalizerConfig:
             raise OptionError(f"trunk={self.trunk!r} is no SlowFast network. Leave slowfast out.")
         if (self.adapters or self.adapter_width is not None) and self.trunk in SLOWFAST_TRUNKS:
             raise OptionError(f"trunk={self.trunk!r} takes no adapters. Leave them out, or name an image model.")
+        if self.context == "change" and (
+            self.trunk in SLOWFAST_TRUNKS or self.adapters or self.adapter_width is not None
+        ):
+            raise OptionError(
+                "context=change reads a convolutional image model without adapters. Choose such a trunk."
+            )
 
 
 @dataclass(frozen=True)
@@ -220,9 +236,15 @@ class EvaluateConfig:
         videos: Folder of the videos that they name.
         model: A .safetensors file, or OWNER/NAME on the Hugging Face hub.
         boxes: Detections with scores, used in place of the true boxes, as published figures are.
-        min_score: Detections less sure are left out.
+        min_score: Detections less sure are left out; by default 0.85, for jhmdb 0.3.
         every_seconds: Least time between key frames, where every frame is annotated; 0s takes all.
-        protocol: Whose rules, see `muybridge evaluate ava`. The report states them.
+        protocol: Whose rules, see `muybridge evaluate ava`. The report states them. jhmdb watches each clip from end
+            to end with the detector and measures frame-mAP and video-mAP as JHMDB's papers do; annotations are then
+            its folder puppet_mask or tubes as JSON.
+        splits: JHMDB's folder of split lists; its test part alone is measured.
+        split: Which of its splits.
+        classes: Where JHMDB's classes and the model's labels differ in name: lines of CLASS, tab, LABEL.
+        detector: What finds people, for jhmdb without --boxes; by default the built-in one.
         banks: Folder of feature banks, for a model that reads them.
         bank_writer: the model that wrote them, to check that they are its.
         batch_size: Clips at a time.
@@ -238,9 +260,13 @@ class EvaluateConfig:
     videos: Path
     model: Annotated[str, Parameter(alias="-m")]
     boxes: Path | None = None
-    min_score: float = 0.85
+    min_score: float | None = None
     every_seconds: Annotated[Seconds, Parameter(name="--every")] = 0.0
-    protocol: AvaProtocolName = DEFAULT_AVA_PROTOCOL
+    protocol: AvaProtocolName | Literal["jhmdb"] = DEFAULT_AVA_PROTOCOL
+    splits: Path | None = None
+    split: int = 1
+    classes: Path | None = None
+    detector: str | None = None
     banks: Path | None = None
     bank_writer: Annotated[str | None, HIDDEN] = None
     batch_size: int = 4

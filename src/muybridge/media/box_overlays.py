@@ -1,7 +1,8 @@
 """People drawn on frames: a box each, an identity, what they do and how surely; readable on any background.
 
 Each outline lies on a dark one, and words stand on plates nearly opaque, so that neither snow nor night hides them.
-Plates are put above, inside or below their boxes, where they cover no other plate if there is room for that.
+Plates are put above, below, beside or inside their boxes, where they cover neither another plate nor another person.
+Where there is no such room, words are left out first, then the identity.
 """
 
 from collections.abc import Sequence
@@ -78,19 +79,35 @@ def draw_people(frame: RGB, people: Sequence[BoxLabel], *, most_actions: int = 3
         return np.asarray(image)
     most = most_actions if len(people) <= _MOST_WITH_ACTIONS else 0
     taken: list[Rectangle] = []
-    for person in reversed(ordered):
-        others = [_rounded(other.box_xyxy) for other in people if other is not person]
-        # Where there is no room for all lines, the likeliest action alone may have it, or at last the identity.
-        lines = most
-        while True:
-            plate = _plate(person.identity, tuple(person.actions[:lines]), size)
-            (left, top), covers = _place(person.box_xyxy, plate.size, (width, height), taken, others)
-            if not (covers and lines):
-                break
-            lines = 1 if lines > 1 else 0
-        taken.append((left, top, left + plate.width, top + plate.height))
-        image.paste(plate, (left, top), plate)
+    boxes = [_rounded(person.box_xyxy) for person in ordered]
+    for number, person in reversed(list(enumerate(ordered))):
+        others = boxes[:number] + boxes[number + 1 :]
+        found = _plate_and_place(person, most, size, (width, height), taken, others)
+        if found is not None:
+            plate, (left, top) = found
+            taken.append((left, top, left + plate.width, top + plate.height))
+            image.paste(plate, (left, top), plate)
     return np.asarray(image)
+
+
+def _plate_and_place(
+    person: BoxLabel,
+    most: int,
+    size: int,
+    frame: tuple[int, int],
+    taken: Sequence[Rectangle],
+    others: Sequence[Rectangle],
+) -> tuple[Image.Image, tuple[int, int]] | None:
+    """The plate of a person and its upper left corner; None where even the identity would cover another plate.
+
+    Where there is no room for all lines, the likeliest action alone may have it, or at last the identity.
+    """
+    for lines in dict.fromkeys((min(most, len(person.actions)), min(most, 1), 0)):
+        plate = _plate(person.identity, tuple(person.actions[:lines]), size)
+        corner, on_plates, on_people = _place(person.box_xyxy, plate.size, frame, taken, others)
+        if not on_plates and (not on_people or not lines):
+            return plate, corner
+    return None
 
 
 def _outline(draw: ImageDraw.ImageDraw, person: BoxLabel, thickness: int) -> None:
@@ -111,33 +128,33 @@ def _place(
     frame: tuple[int, int],
     taken: Sequence[Rectangle],
     others: Sequence[Rectangle],
-) -> tuple[tuple[int, int], bool]:
-    """Upper left corner of a plate, within the frame as far as it fits; and whether it covers another plate.
+) -> tuple[tuple[int, int], bool, bool]:
+    """Upper left corner of a plate, within the frame as far as it fits; whether it covers another plate, and whether
+    other people.
 
     Args:
         taken: plates that are there.
-        others: boxes of other people, covered only where no place is free of them.
+        others: boxes of other people.
     """
-    left, top, right, bottom = _rounded(box)
+    left, top, right, bottom = own = _rounded(box)
     width, height = plate
-    corners = [
-        (left, top - height),
-        (right - width, top - height),
-        (left, bottom),
-        (right - width, bottom),
-        (right, top),
-        (left - width, top),
-        (left, top),
-        (left, bottom - height),
-    ]
+    middle = (left + right - width) // 2
+    corners = [(x, y) for y in (top - height, bottom) for x in (left, right - width, middle)]
+    corners += [(x, y) for y in (top, bottom - height) for x in (right, left - width)]
+    corners += [(left, top), (left, bottom - height)]
     inside = [(_within(x, width, frame[0]), _within(y, height, frame[1])) for x, y in corners]
     places = [(x, y, x + width, y + height) for x, y in inside]
     plates = [sum(_overlap(place, other) for other in taken) for place in places]
-    people = [sum(_overlap(place, other) for other in others) for place in places]
+    # A large box has room for its own plate, whoever stands behind it.
+    roomy = min(right - left, (bottom - top) // 3) >= max(height, width // 2)
+    people = [
+        0 if roomy and _overlap(place, own) == width * height else sum(_overlap(place, other) for other in others)
+        for place in places
+    ]
     # A plate that had to be moved into the frame is farther from its box.
     moved = [abs(x - a) + abs(y - b) for (x, y), (a, b) in zip(inside, corners, strict=True)]
-    best = min(range(len(corners)), key=lambda i: (plates[i], moved[i] > 0, people[i], i))
-    return inside[best], plates[best] > 0
+    best = min(range(len(corners)), key=lambda i: (plates[i], people[i], moved[i] > 0, i))
+    return inside[best], plates[best] > 0, people[best] > 0
 
 
 def _within(start: int, length: int, limit: int) -> int:

@@ -30,6 +30,7 @@ from muybridge.devices import is_out_of_memory
 from muybridge.errors import OptionError
 from muybridge.localize.files import labels_of
 from muybridge.localize.results import Moment, People, ShownPeople
+from muybridge.localize.steady import SteadyActions
 from muybridge.media.box_overlays import draw_people
 from muybridge.media.newest_frame import Arrival, Clock, Newest, Player, WallClock, limited
 from muybridge.media.overlays import draw_scores
@@ -50,12 +51,14 @@ class OverlayConfig:
 
     Attributes:
         top: labels of what happens, likeliest first; 0 for none.
+        actions: most of a person.
         threshold: actions less probable are not drawn.
         every: seconds between the moments at which actions are told.
         clock: whether the film's time stands above the labels.
     """
 
     top: int = 3
+    actions: int = 1
     threshold: float = 0.5
     every: float = 1.0
     clock: bool = True
@@ -96,6 +99,7 @@ class Overlay:
     def __init__(self, config: OverlayConfig, labels: LabelMap = NO_ACTIONS) -> None:
         self._config, self._labels = config, labels
         self._people = ShownPeople(config.every, len(labels))
+        self._steady = SteadyActions(labels, threshold=config.threshold, top=config.actions)
         self._looked_at: float | None = None
         self._label: Prediction | None = None
 
@@ -116,7 +120,7 @@ class Overlay:
         people = self._people.at(seconds)
         self._people.forget_before(seconds)
         height, width = frame.image.shape[:2]
-        image = draw_people(frame.image, labels_of(people, self._labels, width, height, threshold=config.threshold))
+        image = draw_people(frame.image, labels_of(people, self._steady, self._labels, width, height))
         if config.top:
             scores = self._label.top(config.top) if self._label else []
             image = draw_scores(image, scores, title=f"{seconds:.1f} s" if config.clock else "")

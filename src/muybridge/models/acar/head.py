@@ -50,6 +50,8 @@ class ACARConfig:
         output_kernel: side of the last convolution of each HR2O layer.
         roi_size: side of RoIAlign's grid.
         dropout: on what an HR2O layer adds, in training.
+        roi_margin: share of its side by which a box grows at each edge before it is read; 0 as published.
+        bias: whether the last layer has one; published are none.
     """
 
     context_channels: int = 2304
@@ -60,6 +62,8 @@ class ACARConfig:
     output_kernel: Literal[1, 3] = 3
     roi_size: int = 7
     dropout: float = 0.2
+    roi_margin: float = 0.0
+    bias: bool = False
 
     def __post_init__(self) -> None:
         if self.depth < 1:
@@ -76,11 +80,15 @@ class BaselineConfig:
         context_channels: channels of the trunk's map.
         num_classes: outputs.
         roi_size: side of RoIAlign's grid.
+        roi_margin: share of its side by which a box grows at each edge before it is read; 0 as published.
+        bias: whether the last layer has one; published are none.
     """
 
     context_channels: int = 2304
     num_classes: int = 60
     roi_size: int = 7
+    roi_margin: float = 0.0
+    bias: bool = False
 
 
 class FirstOrder(NamedTuple):
@@ -122,7 +130,7 @@ class ACARHead(nn.Module):
             for _ in range(config.depth)
         )
         self.fc1 = nn.Linear(config.reduced, config.hidden, bias=False)
-        self.fc2 = nn.Linear(2 * config.hidden, config.num_classes, bias=False)
+        self.fc2 = nn.Linear(2 * config.hidden, config.num_classes, bias=config.bias)
 
     @staticmethod
     def map_grid(grid: tuple[int, int]) -> tuple[int, int]:
@@ -164,7 +172,7 @@ class ACARHead(nn.Module):
         _require_places((context.features.shape[-2], context.features.shape[-1]))
         clips = actors.groups.clips
         reduced = self.reduce(context.features.contiguous(memory_format=torch.channels_last))
-        vectors = actor_vectors(reduced, actors, self.config.roi_size)
+        vectors = actor_vectors(reduced, actors, self.config.roi_size, margin=self.config.roi_margin)
         # Channels lie last in memory, which convolutions and attention both want.
         place_BhwC = self.relate_context(reduced).permute(0, 2, 3, 1)
         if actors.groups.num_clips > 1:
@@ -184,7 +192,7 @@ class ACARHead(nn.Module):
         """Replace the last layer by a fresh one for other classes."""
         weight = self.fc2.weight
         self.fc2 = nn.Linear(
-            2 * self.config.hidden, num_classes, bias=False, device=weight.device, dtype=weight.dtype
+            2 * self.config.hidden, num_classes, bias=self.config.bias, device=weight.device, dtype=weight.dtype
         )
 
 
@@ -194,7 +202,7 @@ class BaselineHead(nn.Module):
     def __init__(self, config: BaselineConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or BaselineConfig()
-        self.fc = nn.Linear(config.context_channels, config.num_classes, bias=False)
+        self.fc = nn.Linear(config.context_channels, config.num_classes, bias=config.bias)
 
     def forward(self, context: ContextMap, actors: Actors, bank: BankWindow | None = None) -> Tensor:
         """Logits (N, num_classes) in the order of `actors`. A bank has no use here.
@@ -204,14 +212,22 @@ class BaselineHead(nn.Module):
         """
         if bank is not None:
             raise OptionError("The baseline head does not read a feature bank. Leave bank out, or use the ACAR head.")
-        return self.fc(actor_vectors(context.features, actors, self.config.roi_size))
+        return self.fc(actor_vectors(context.features, actors, self.config.roi_size, margin=self.config.roi_margin))
 
 
-def actor_vectors(features_BChw: Tensor, actors: Actors, roi_size: int) -> Tensor:
-    """RoIAlign (unaligned, adaptive sampling) and the maximum over its grid: (N, C)."""
+def actor_vectors(features_BChw: Tensor, actors: Actors, roi_size: int, *, margin: float = 0.0) -> Tensor:
+    """RoIAlign (unaligned, adaptive sampling) and the maximum over its grid: (N, C).
+
+    Args:
+        margin: share of its side by which a box grows at each edge, as far as the frame goes.
+    """
     features = at_least_float32(features_BChw)
     rows, columns = features.shape[-2:]
-    boxes = actors.boxes.to(features.dtype) * actors.boxes.new_tensor([columns, rows, columns, rows])
+    seen = actors.boxes
+    if margin:
+        grow = margin * (seen[:, 2:] - seen[:, :2])
+        seen = torch.cat([seen[:, :2] - grow, seen[:, 2:] + grow], dim=1).clamp(0, 1)
+    boxes = seen.to(features.dtype) * actors.boxes.new_tensor([columns, rows, columns, rows])
     regions = torch.cat([actors.groups.clips[:, None].to(boxes.dtype), boxes.to(features.dtype)], dim=1)
     aligned = roi_align(features.contiguous(), regions, roi_size)
     return aligned.amax((2, 3)).to(features_BChw.dtype)

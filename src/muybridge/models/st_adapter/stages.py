@@ -78,7 +78,8 @@ class StagedTower:
         # The earlier half sees edges and textures at a high resolution, and is most of the work: kept as it is, it
         # need be run once a clip in training.
         self.adapted_by_default = max(1, self.depth // 2)
-        self.widths, self.dim, self.stride = _measure(backbone)
+        self.widths, self.dim, self.stride, self._last_fine, last_width = _measure(backbone)
+        self.scale_widths = self.widths[self._last_fine], last_width
 
     def check(self, adapted_blocks: range) -> None:
         """Every block can take an adapter."""
@@ -148,6 +149,18 @@ class StagedTower:
         """Maps after the last block as (S, h, w, widths[-1])."""
         return maps_SChw.permute(0, 2, 3, 1)
 
+    def two_scales(self, images_S3HW: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures to maps (S, C, h, w) before the last halving and (S, D, h/2, w/2) after the last layers.
+
+        `scale_widths` are their channels. Adapters are not run.
+        """
+        fine = maps = self.embed(images_S3HW)
+        for index, layers in enumerate(self.blocks):
+            maps = _run(layers, maps)
+            if index == self._last_fine:
+                fine = maps
+        return fine, _run(self._last, maps)
+
     def normalize(self, mean_BD: Tensor) -> Tensor:
         """Each picture's vector was normalized already, where the model does so."""
         return mean_BD
@@ -188,18 +201,23 @@ def _after_downsampling(stages: Iterable[Any]) -> Iterable[_Layers]:
         yield from ((block,) for block in others)
 
 
-def _measure(model: nn.Module) -> tuple[tuple[int, ...], int, int]:
-    """Channels after each block, features of a picture, and the last maps' stride, worked out on shapes alone."""
+def _measure(model: nn.Module) -> tuple[tuple[int, ...], int, int, int, int]:
+    """Worked out on shapes alone: channels after each block, features of a picture, the last maps' stride, the last
+    block before it is halved for the last time, channels of the last maps."""
     copy = _shapes_only(model)
     stem, blocks, last = _take_apart(copy)
     widths: list[int] = []
+    sides: list[int] = []
     with torch.no_grad():
         maps = _run(stem, torch.zeros(1, 3, _MEASURED, _MEASURED, device="meta"))
         for block in blocks:
             maps = _run(block, maps)
             widths.append(maps.shape[1])
-        features = copy.forward_head(_run(last, maps), pre_logits=True)
-    return tuple(widths), features.shape[-1], _MEASURED // maps.shape[-1]
+            sides.append(maps.shape[-1])
+        last_maps = _run(last, maps)
+        features = copy.forward_head(last_maps, pre_logits=True)
+    last_fine = max((index for index, side in enumerate(sides) if side > sides[-1]), default=len(sides) - 1)
+    return tuple(widths), features.shape[-1], _MEASURED // maps.shape[-1], last_fine, last_maps.shape[1]
 
 
 def _shapes_only(model: nn.Module) -> Any:
