@@ -31,7 +31,9 @@ _DETAILED_LIMITS = Fields(
     middle=Within(0, 64),
     eigenvalue_floor=Within(0, 1000),
 )
-_STYLE_FIELDS = Fields(later=("floor", "window", "match_step"))
+# What a style's header says of how it was looked at, and is to be used.
+STYLE_NUMBERS = ("projection", "floor", "window", "match_step", "coherence", "softness")
+_STYLE_FIELDS = Fields(later=STYLE_NUMBERS[1:])
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class _StyleContract:
     floor: Annotated[float, Within(0, 1000)] = EIGENVALUE_FLOOR
     window: Window = "box"
     match_step: Annotated[int, Within(1, 64)] = 1
+    coherence: Annotated[float, Within(0, 2)] = 0.0
+    softness: Annotated[float, Within(0, 1000)] = 0.0
 
 
 @dataclass(frozen=True)
@@ -129,17 +133,19 @@ def load_style(path: str | Path) -> tuple[str, StyleCode, str]:
     contract = build(_StyleContract, file.contract, source=source, at="contract", fields=_STYLE_FIELDS)
     file.require_fit(_style_shapes(file), what="the style")
     tensors = {name: tensor.float() for name, tensor in file.tensors().items()}
-    s3, s2, s1 = ((tensors[f"statistics.{i}.mean"], tensors[f"statistics.{i}.deviation"]) for i in range(3))
+    statistics = [name for name in ("0", "1", "2", "3") if f"statistics.{name}.mean" in tensors]
     count = _skip_count(file)
     code = StyleCode(
         tensors["whitened"],
         tensors["mean"],
         tensors["colour"],
-        (s3, s2, s1),
+        tuple((tensors[f"statistics.{name}.mean"], tensors[f"statistics.{name}.deviation"]) for name in statistics),
         contract.projection,
         contract.floor,
         contract.window,
         contract.match_step,
+        contract.coherence,
+        contract.softness,
         tuple((tensors[f"skips.{i}.mean"], tensors[f"skips.{i}.colour"]) for i in range(count)),
         tuple(tensors.get(f"textures.{i}") for i in range(count)),
     )
@@ -162,6 +168,8 @@ def _style_shapes(file: ModelFile) -> dict[str, torch.Tensor]:
     for level in range(3):
         wide = (1, sizes(f"statistics.{level}.mean", 4)[1], 1, 1)
         shapes |= {f"statistics.{level}.mean": wide, f"statistics.{level}.deviation": wide}
+    if "statistics.3.mean" in file.layout:
+        shapes |= {"statistics.3.mean": (1, 3, 1, 1), "statistics.3.deviation": (1, 4, 3, 3)}
     for level in range(_skip_count(file)):
         (width,) = sizes(f"skips.{level}.mean", 1)
         shapes |= {f"skips.{level}.mean": (width,), f"skips.{level}.colour": (width, width)}
@@ -176,7 +184,11 @@ def style_differences(code: StyleCode, network: StyleNetwork) -> str:
     w1, w2, w3, w4 = network.widths
     wanted = {"whitened": torch.empty(w4, *code.whitened.shape[1:], device="meta")}
     given = {"whitened": code.whitened}
-    for level, ((mean, _), width) in enumerate(zip(code.statistics, (w3, w2, w1), strict=True)):
+    for level, ((mean, _), width) in enumerate(zip(code.statistics, (w3, w2, w1), strict=False)):
         wanted[f"statistics.{level}.mean"] = torch.empty(1, width, 1, 1, device="meta")
         given[f"statistics.{level}.mean"] = mean
+    if isinstance(network, DetailedAvatarNet):
+        wanted["statistics.3.deviation"] = torch.empty(1, 4, 3, 3, device="meta")
+    if len(code.statistics) > 3:
+        given["statistics.3.deviation"] = code.statistics[3][1]
     return describe_differences(wanted, given)

@@ -20,6 +20,7 @@ from muybridge.devices import choose_device
 from muybridge.errors import MissingInput, ModelError, ModelMismatch, OptionError
 from muybridge.media.masks import Mask, MaskTrack, TimedMask, fit_mask
 from muybridge.media.video_reader import Frame
+from muybridge.memory import keep_freed_memory
 from muybridge.models.avatar_net.network import (
     STRIDE,
     AvatarNet,
@@ -33,7 +34,14 @@ from muybridge.models.avatar_net.network import (
     swap,
     transfer_skips,
 )
-from muybridge.stylize.model_file import TASK, architecture_of, load_network, load_style, style_differences
+from muybridge.stylize.model_file import (
+    STYLE_NUMBERS,
+    TASK,
+    architecture_of,
+    load_network,
+    load_style,
+    style_differences,
+)
 from muybridge.stylize.options import StylizeConfig, TemporalConfig
 from muybridge.stylize.pictures import RGB, as_rgb, check_fits_memory, keep_colors, padded, scaled, sized
 from muybridge.stylize.styles import BUILT_IN_STYLES, built_in_style
@@ -70,7 +78,7 @@ class Style:
             texture = self.code.textures[level]
             tensors |= {} if texture is None else {f"textures.{level}": texture.contiguous()}
         contract = {"name": self.name, "model": self.model}
-        contract |= {name: getattr(self.code, name) for name in ("projection", "floor", "window", "match_step")}
+        contract |= {name: getattr(self.code, name) for name in STYLE_NUMBERS}
         Artifact("style", {}, tensors, contract=contract).save(path)
 
     @classmethod
@@ -115,6 +123,8 @@ class Stylizer:
             MissingInput, UnsafeModelFile, ModelMismatch, ModelError: see `muybridge.errors`.
         """
         file = open_model(find_model(name_or_path, built_in=BUILT_IN, task=TASK), task=TASK)
+        if choose_device(device).type == "cpu":
+            keep_freed_memory()
         network = load_network(file, encoder_weights=encoder_weights)
         artifact = file.artifact()
         return cls(network.to(choose_device(device)), fingerprint=_fingerprint(artifact), artifact=artifact)
@@ -301,8 +311,8 @@ class Stylizer:
         matches: list[Tensor] = []
         # A style that was encoded before keeps the projection of then.
         projections: set[Projection] = {code.projection for _, code in styles}
-        floor = self.network.eigenvalue_floor
-        by_projection = {name: fit_whitening(content.z, name, floor).forward(content.z) for name in projections}
+        floors = self.network.eigenvalue_floor, self.network.softness
+        by_projection = {name: fit_whitening(content.z, name, *floors).forward(content.z) for name in projections}
         for number, (weight, code) in enumerate(styles):
             whitened = by_projection[code.projection]
             swapped = swap(whitened, code, how.patch_size, carry.carry_matches(number) if carry else None)
@@ -312,7 +322,7 @@ class Stylizer:
             matches.append(swapped.matches)
         targets = fusion_targets(content.statistics, styles, how)
         z = torch.stack(parts).sum(0)
-        skips = transfer_skips(content.skips, styles, how, matches)
+        skips = transfer_skips(content.skips, styles, how, matches, self.network.joints)
         painted = self.network.decode(z, targets, skips, tile=tile)
         if carry:
             painted = carry.carry_picture(painted)

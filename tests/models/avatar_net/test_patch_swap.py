@@ -86,49 +86,93 @@ def test_hann_window_fades_every_patch_towards_its_border():
     np.testing.assert_allclose(ours.numpy(), expected, atol=1e-12)
 
 
-def test_matching_every_second_location_goes_on_beside_its_neighbours():
-    torch.manual_seed(6)
-    content, style = torch.randn(4, 7, 10), torch.randn(4, 6, 9)
-    every, second = (match_patches(content, style, patch_size=3, step=step) for step in (1, 2))
-    assert second.shape == every.shape
-    assert torch.equal(second[::2, ::2], every[::2, ::2])
-    for y in range(7):
-        for x in range(10):
-            v, u = divmod(int(every[y // 2 * 2, x // 2 * 2]), 9)
-            assert second[y, x] == min(v + y % 2, 5) * 9 + min(u + x % 2, 8)
+@pytest.mark.parametrize("k", [1, 3, 5])
+@pytest.mark.parametrize(("size", "style_size"), [((7, 10), (6, 9)), ((8, 9), (7, 6))])
+@pytest.mark.parametrize("block_bytes", [1, 1 << 30])
+def test_matching_every_second_location_is_the_arg_max_among_such_and_goes_on(
+    k, size, style_size, block_bytes, monkeypatch
+):
+    monkeypatch.setattr(patch_swap, "_BLOCK_BYTES_CPU", block_bytes)
+    random = np.random.default_rng([k, *size])
+    content, style = random.standard_normal((4, *size)), random.standard_normal((4, *style_size))
+    h, w = style_size
+    among = np.full((h, w), -np.inf)
+    among[::2, ::2] = 0
+    best = (naive_scores(content, style, k) + among.flatten()).argmax(2)
+    second = match_patches(torch.from_numpy(content), torch.from_numpy(style), patch_size=k, step=2)
+    for y in range(size[0]):
+        for x in range(size[1]):
+            v, u = divmod(int(best[y // 2 * 2, x // 2 * 2]), w)
+            assert second[y, x] == min(v + y % 2, h - 1) * w + min(u + x % 2, w - 1)
 
 
-@pytest.mark.parametrize("factor", [2, 4])
-def test_finer_rebuild_is_a_weighted_paste_of_blocks(factor):
-    random = np.random.default_rng(factor)
-    h, w, H, W, C = 5, 6, 4, 7, 3
-    style, matches = random.standard_normal((C, h * factor, w * factor)), random.integers(0, h * w, (H, W))
-    side = 3 * factor
-    window = np.hanning(side + 1)
-    window = (window[:-1] + window[1:]) / 2
-    total, weight = np.zeros((C, (H + 2) * factor, (W + 2) * factor)), np.zeros(((H + 2) * factor, (W + 2) * factor))
+def test_a_bonus_holds_for_the_nearest_location_that_is_matched():
+    torch.manual_seed(2)
+    favoured = torch.randint(0, 5 * 7, (6, 8))
+    bonus = MatchBonus(favoured, torch.full((6, 8), 3.0))
+    matches = match_patches(torch.randn(4, 6, 8), torch.randn(4, 5, 7), bonus=bonus, step=2)
+    corner = favoured[::2, ::2]
+    assert torch.equal(matches[::2, ::2], corner // 7 // 2 * 2 * 7 + corner % 7 // 2 * 2)
+
+
+@pytest.mark.parametrize("block_bytes", [1, 1 << 30])
+def test_coherence_favours_what_goes_on_from_the_row_above(block_bytes, monkeypatch):
+    monkeypatch.setattr(patch_swap, "_BLOCK_BYTES_CPU", block_bytes)
+    random = np.random.default_rng(5)
+    (H, W), (h, w), amount = (9, 6), (7, 8), 0.2
+    content, style = random.standard_normal((2, 4, 9, 8))
+    content, style = content[:, :H, :W], style[:, :h, :w]
+    scores = naive_scores(content, style, 3).reshape(H, W, h, w)
+    padded = np.pad(content, ((0, 0), (1, 1), (1, 1)), mode="reflect")
+    expected = np.zeros((H, W), int)
     for y in range(H):
         for x in range(W):
-            v, u = divmod(matches[y, x], w)
-            patch = np.concatenate(
-                [
-                    np.concatenate(
-                        [
-                            style[:, a * factor : (a + 1) * factor, b * factor : (b + 1) * factor]
-                            for b in np.clip((u - 1, u, u + 1), 0, w - 1)
-                        ],
-                        axis=2,
-                    )
-                    for a in np.clip((v - 1, v, v + 1), 0, h - 1)
-                ],
-                axis=1,
-            )
-            where = np.s_[y * factor : y * factor + side, x * factor : x * factor + side]
-            total[(slice(None), *where)] += patch * np.outer(window, window)
-            weight[where] += np.outer(window, window)
-    expected = (total / weight)[:, factor:-factor, factor:-factor]
-    ours = rebuild_finer(torch.from_numpy(style), torch.from_numpy(matches), factor)
-    np.testing.assert_allclose(ours.numpy(), expected, atol=1e-12)
+            of_one = scores[y, x] / np.linalg.norm(padded[:, y : y + 3, x : x + 3])
+            for aside in (-1, 0, 1):
+                if y > 0 and 0 <= x + aside < W:
+                    v, u = divmod(expected[y - 1, x + aside], w)
+                    if v + 1 < h and 0 <= u - aside < w:
+                        of_one[v + 1, u - aside] += amount
+            expected[y, x] = of_one.argmax()
+    matches = match_patches(torch.from_numpy(content), torch.from_numpy(style), patch_size=3, coherence=amount)
+    np.testing.assert_array_equal(matches.numpy(), expected)
+
+
+def test_a_flat_content_is_given_a_whole_piece_of_the_style_not_one_location_again_and_again():
+    torch.manual_seed(1)
+    style = 1 + 0.05 * torch.randn(4, 16, 16)
+    matches = match_patches(torch.ones(4, 12, 12), style, coherence=0.15)
+    assert len(matches.unique()) > 10
+    assert len(match_patches(torch.ones(4, 12, 12), style).unique()) == 1
+
+
+@pytest.mark.parametrize(("factor", "step"), [(2, 1), (4, 1), (2, 2), (4, 2)])
+def test_finer_rebuild_is_a_weighted_paste_of_squares(factor, step):
+    random = np.random.default_rng([factor, step])
+    h, w, H, W, C = 6, 8, 4, 7, 3
+    style = random.standard_normal((C, h * factor, w * factor))
+    matches = random.integers(0, h, (H, W)) // step * step * w + random.integers(0, w, (H, W)) // step * step
+    side = factor * step
+    window = np.sin(np.pi * (np.arange(2 * side) + 0.5) / (2 * side)) ** 2
+    rows, columns = -(-H // step), -(-W // step)
+    total = np.zeros((C, (rows + 1) * side, (columns + 1) * side))
+    edged = np.pad(style, ((0, 0), (side, 2 * side), (side, 2 * side)), mode="edge")
+    for y in range(-1, rows + 1):
+        for x in range(-1, columns + 1):
+            # Beyond the edge the outermost match goes on.
+            within_y, within_x = min(max(y, 0), rows - 1), min(max(x, 0), columns - 1)
+            v, u = divmod(int(matches[within_y * step, within_x * step]), w)
+            top, left = v * factor + (y - within_y) * side, u * factor + (x - within_x) * side
+            for i in range(2 * side):
+                for j in range(2 * side):
+                    to_y, to_x = y * side + i, x * side + j
+                    if 0 <= to_y < total.shape[1] and 0 <= to_x < total.shape[2]:
+                        value = edged[:, top - side // 2 + i + side, left - side // 2 + j + side]
+                        total[:, to_y, to_x] += window[i] * window[j] * value
+    half = side // 2
+    expected = total[:, half : half + H * factor, half : half + W * factor]
+    ours = rebuild_finer(torch.from_numpy(style), torch.from_numpy(matches), factor, step)
+    np.testing.assert_allclose(ours[0].numpy(), expected, atol=1e-12)
 
 
 def test_rebuild_of_a_map_smaller_than_the_patch():

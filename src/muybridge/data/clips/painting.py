@@ -25,7 +25,6 @@ from muybridge.models.avatar_net.network import (
     Decoration,
     StyleCode,
     StyleNetwork,
-    channel_statistics,
     fit_whitening,
     fusion_targets,
     recolour,
@@ -96,7 +95,9 @@ class ClipPainter:
             smaller = [max(1, round(side * scale)) for side in size]
             pictures = F.interpolate(pictures, smaller, mode="bilinear", antialias=True)
         height, width = pictures.shape[-2:]
-        bottom, right = (max(MIN_SIDE, -(-side // STRIDE) * STRIDE) - side for side in (height, width))
+        # Whole matches, so that those of one frame end where the next one's begin.
+        grain = STRIDE * style.match_step
+        bottom, right = (max(MIN_SIDE, -(-side // grain) * grain) - side for side in (height, width))
         pictures = F.pad(pictures, (0, right, 0, bottom), mode="replicate")
         painted = self._decode(pictures, style, Decoration(strength, "biased", self.config.patch_size))
         painted = painted[..., :height, :width]
@@ -110,11 +111,11 @@ class ClipPainter:
         h = z_TChw.shape[2]
         # Frames one above another are one map, whose statistics are the whole clip's.
         z_CNw = _stacked(z_TChw)
-        whitened_CNw = fit_whitening(z_CNw, style.projection, style.floor).forward(z_CNw)
+        whitened_CNw = fit_whitening(z_CNw, style.projection, style.floor, style.softness).forward(z_CNw)
         swapped = [swap(each, style, how.patch_size) for each in whitened_CNw.split(h, dim=1)]
         features = torch.cat([each.features for each in swapped], dim=1)
         recoloured = recolour(z_CNw, whitened_CNw, features, style, how)
-        own = [channel_statistics(_stacked(level)[None], self.network.variance_epsilon) for level in levels[:3]]
+        own = self.network.statistics_of([_stacked(level)[None] for level in levels])
         targets = fusion_targets(own, [(1.0, style)], how)
         maps = [_stacked(levels[n])[None] for n in self.network.skip_levels]
         skips = transfer_skips(maps, [(1.0, style)], how, [torch.cat([each.matches for each in swapped])])

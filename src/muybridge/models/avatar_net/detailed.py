@@ -12,8 +12,10 @@ patches fade out at their borders, so that no grid shows.
 Shapes as in `network`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -24,13 +26,14 @@ from muybridge.models.avatar_net.network import (
     Statistics,
     StyleNetwork,
     channel_statistics,
-    impose_statistics,
 )
 from muybridge.models.avatar_net.tiling import run_tiled
 
 # Statistics of features that hardly vary are not blown up by more than about 30.
 _VARIANCE_EPSILON = 1e-3
 _COLOUR_SCALE = 64.0
+# Colours that vary by less than about the root of this, of 255, are not raised to the style's.
+_COLOUR_FLOOR = 4.0
 _DECODER_HALOS = (4, 3, 3, 1)
 
 
@@ -81,11 +84,14 @@ class ColourEncoder(nn.Module):
         for number, convolution in enumerate(self.convolutions):
             if number in self._POOLED:
                 features = F.max_pool2d(features, 2)
-            features = convolution(features).relu()
+            features = convolution(features).relu_()
             if number in self._LEVELS:
                 levels.append(torch.cat([features[:, : self.shown[len(levels)]], colours], 1))
                 colours = F.avg_pool2d(colours, 2)
         return levels
+
+
+_Fusion = tuple[Tensor, Tensor]  # gain and shift of every channel, each (C,)
 
 
 class _Stage(nn.Module):
@@ -97,13 +103,29 @@ class _Stage(nn.Module):
         self.skip = nn.Conv2d(skip, after, 1)
         self.mix = nn.ModuleList(_reflected(after, after) for _ in range(mixing))
 
-    def forward(self, features_BChw: Tensor, skip_BCHW: Tensor) -> Tensor:
-        features = self.narrow(features_BChw).relu()
-        features = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
-        features = features + self.skip(skip_BCHW)
+    def forward(self, features_1Chw: Tensor, joined_1CHW: Tensor, fusion: _Fusion | None = None) -> Tensor:
+        """Features to be fused first, and what `skip` made of the skip."""
+        features = _doubled(convolve_fused(self.narrow, features_1Chw, fusion).relu_()).add_(joined_1CHW)
         for convolution in self.mix:
-            features = convolution(features).relu()
+            features = convolution(features).relu_()
         return features
+
+
+def convolve_fused(convolution: nn.Conv2d, features_1CHW: Tensor, fusion: _Fusion | None) -> Tensor:
+    """A reflected convolution of `features * gain + shift`, which the weights take upon themselves."""
+    if fusion is None:
+        return convolution(features_1CHW)
+    gain, shift = fusion
+    bias = cast(Tensor, convolution.bias) + convolution.weight.sum((2, 3)) @ shift
+    weight = convolution.weight * gain.view(1, -1, 1, 1)
+    return F.conv2d(F.pad(features_1CHW, (1, 1, 1, 1), mode="reflect"), weight, bias)
+
+
+def fusion(features_1CHW: Tensor, target: Statistics) -> _Fusion:
+    """What gives a map the target's mean and deviation."""
+    mean, deviation = channel_statistics(features_1CHW, _VARIANCE_EPSILON)
+    gain = target[1] / deviation
+    return gain.flatten(), (target[0] - gain * mean).flatten()
 
 
 class SkipDecoder(nn.Module):
@@ -136,32 +158,99 @@ class SkipDecoder(nn.Module):
                 for colour in (-1, -2, -3):
                     module.weight[colour, colour, middle, middle] = 1.0
 
-    def forward(self, z_BChw: Tensor, targets: Sequence[Statistics], skips: Sequence[Tensor]) -> Tensor:
+    def join(self, skips: Sequence[Tensor]) -> list[Tensor]:
+        """Skips, finest first, as the stages take them in."""
+        stages = [cast(_Stage, stage) for stage in reversed(self.stages)]
+        return [stage.skip(skip) for stage, skip in zip(stages, skips, strict=True)]
+
+    def forward(
+        self, z_1Chw: Tensor, targets: Sequence[Statistics], joined: Sequence[Tensor], tile: int | None = None
+    ) -> Tensor:
         """Features to RGB, nominally in [0, 255], not clipped.
 
         Args:
-            z_BChw: (B, w4, h, w).
-            targets: mean and deviation to impose at strides 4, 2 and 1.
-            skips: content at strides 1, 2 and 4 with the style's statistics, of w1, 2 * w2 and 2 * w3 channels.
+            z_1Chw: (1, w4, h, w).
+            targets: mean and deviation to impose at strides 4, 2 and 1, and `band_statistics` for the picture.
+            joined: what `join` gives.
+            tile: side of the tiles to work in, in pixels.
         """
-        features = z_BChw
-        for stage, skip, target in zip(self.stages, reversed(skips), targets, strict=True):
-            features = fuse(stage(features, skip), target)
-        return self.finish(features) * _COLOUR_SCALE
+        features, before = z_1Chw, None
+        for level, (stage, skip) in enumerate(zip(self.stages, reversed(joined), strict=True)):
+            if tile is None:
+                features = stage(features, skip, before)
+            else:
+                side, halo = tile * 2**level // STRIDE, _DECODER_HALOS[level]
+                part = partial(stage, fusion=before)
+                features = run_tiled(part, features, side=side, halo=halo, scale=2, beside=skip)
+            before = fusion(features, targets[level])
+        finish = partial(convolve_fused, self.finish, fusion=before)
+        if tile is None:
+            features = finish(features)
+        else:
+            features = run_tiled(finish, features, side=tile, halo=_DECODER_HALOS[3], scale=1)
+        return impose_bands(features * _COLOUR_SCALE, targets[3])
+
+
+def picture_bands(picture_B3HW: Tensor) -> list[Tensor]:
+    """What a picture adds at strides 1, 2 and 4 to the next coarser one, and the picture at stride 8 itself."""
+    bands: list[Tensor] = []
+    for _ in range(3):
+        coarser = F.avg_pool2d(picture_B3HW, 2)
+        bands.append(picture_B3HW - _doubled(coarser))
+        picture_B3HW = coarser
+    return [*bands, picture_B3HW]
+
+
+def band_statistics(picture_B3HW: Tensor) -> Statistics:
+    """The mean colour, (B, 3, 1, 1), and the symmetric roots of the bands' covariances, (B, 4, 3, 3)."""
+    bands = picture_bands(picture_B3HW.float())
+    return bands[-1].mean((2, 3), keepdim=True), torch.stack([_root(_covariance(band)) for band in bands], 1)
+
+
+def impose_bands(picture_B3HW: Tensor, target: Statistics) -> Tensor:
+    """Give a picture the mean colour of others, and each of its bands the colours' covariance.
+
+    Of all linear maps that do so it is the one that moves colours least. Its gradient is left out: the picture learns
+    under it as if it were fixed.
+    """
+    bands = picture_bands(picture_B3HW)
+    moved = [_recoloured(band, target[1][:, number]) for number, band in enumerate(bands)]
+    picture = moved[-1] + target[0]
+    for band in reversed(moved[:-1]):
+        picture = band + _doubled(picture)
+    return picture
+
+
+def _recoloured(band_B3HW: Tensor, root_B33: Tensor) -> Tensor:
+    """A band with its mean taken out, and with this root of its covariance."""
+    with torch.no_grad():
+        # The optimal transport of one normal distribution to another.
+        own = _root(_covariance(band_B3HW) + _COLOUR_FLOOR * torch.eye(3, device=band_B3HW.device))
+        inverse = torch.linalg.inv(own)
+        matrix = inverse @ _root(own @ root_B33 @ root_B33 @ own) @ inverse
+        mean = band_B3HW.mean((2, 3))[..., None]
+    return (matrix @ (band_B3HW.flatten(2) - mean)).view(band_B3HW.shape)
+
+
+def _doubled(picture_BCHW: Tensor) -> Tensor:
+    return F.interpolate(picture_BCHW, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def _covariance(band_B3HW: Tensor) -> Tensor:
+    flat = band_B3HW.flatten(2)
+    flat = flat - flat.mean(2, keepdim=True)
+    return flat @ flat.transpose(1, 2) / flat.shape[2]
+
+
+def _root(covariance_B33: Tensor) -> Tensor:
+    """The symmetric root of symmetric matrices without negative eigenvalues."""
+    values, vectors = torch.linalg.eigh(covariance_B33.double())
+    root = (vectors * values.clamp_min(0).sqrt()[:, None]) @ vectors.transpose(1, 2)
+    return root.to(covariance_B33.dtype)
 
 
 def _reflected(before: int, after: int) -> nn.Conv2d:
     return nn.Conv2d(before, after, 3, padding=1, padding_mode="reflect")
-
-
-def detailed_statistics(features_BCHW: Tensor) -> Statistics:
-    """Mean and deviation of every channel, with this network's own epsilon."""
-    return channel_statistics(features_BCHW, _VARIANCE_EPSILON)
-
-
-def fuse(features_BCHW: Tensor, target: Statistics) -> Tensor:
-    """Exchange a map's statistics for others."""
-    return impose_statistics(features_BCHW, target, detailed_statistics(features_BCHW))
 
 
 class DetailedAvatarNet(StyleNetwork):
@@ -169,6 +258,8 @@ class DetailedAvatarNet(StyleNetwork):
 
     window = "hann"
     match_step = 2
+    coherence = 0.15
+    softness = 1.0
     variance_epsilon = _VARIANCE_EPSILON
     skip_levels = (0, 1, 2)
     texture_levels = (1, 2)
@@ -189,9 +280,26 @@ class DetailedAvatarNet(StyleNetwork):
         """See `StyleNetwork.look`."""
         return self.encoder(picture_B3HW)
 
+    def picture_statistics(self, levels: Mapping[int, Tensor]) -> list[Statistics]:
+        """The bands' colours; see `StyleNetwork.picture_statistics`."""
+        return [band_statistics(levels[0][:, -3:] * _COLOUR_SCALE)]
+
+    @property
+    def joints(self) -> list[tuple[Tensor, Tensor]]:
+        """See `StyleNetwork.joints`."""
+        skips = [cast(nn.Conv2d, stage.skip) for stage in reversed(self.decoder.stages)]
+        return [(skip.weight[:, :, 0, 0], cast(Tensor, skip.bias)) for skip in skips]
+
     def render(self, z_BChw: Tensor, targets: Sequence[Statistics], skips: Sequence[Tensor]) -> Tensor:
         """See `StyleNetwork.render`."""
-        return self.decoder(z_BChw, targets, skips)
+        joined = self.decoder.join(skips)
+        painted: list[Tensor] = []
+        for i in range(len(z_BChw)):
+            # A target of one picture holds for all.
+            of_one = [tuple(part[i % len(part)][None] for part in target) for target in targets]
+            own = [skip[i : i + 1] for skip in joined]
+            painted.append(self.decoder(z_BChw[i : i + 1], of_one, own))
+        return torch.cat(painted)
 
     @torch.inference_mode()
     def decode(
@@ -199,11 +307,4 @@ class DetailedAvatarNet(StyleNetwork):
     ) -> Tensor:
         """See `StyleNetwork.decode`."""
         features = z_Chw[None].to(next(self.decoder.parameters()).dtype)
-        if tile is None:
-            return self.render(features, targets, skips).clamp(0, 255)
-        for level, (stage, skip) in enumerate(zip(self.decoder.stages, reversed(skips), strict=True)):
-            halo = _DECODER_HALOS[level]
-            features = run_tiled(stage, features, side=tile * 2**level // STRIDE, halo=halo, scale=2, beside=skip)
-            features = fuse(features, targets[level])
-        features = run_tiled(self.decoder.finish, features, side=tile, halo=_DECODER_HALOS[3], scale=1)
-        return (features * _COLOUR_SCALE).clamp(0, 255)
+        return self.decoder(features, targets, skips, tile).clamp(0, 255)

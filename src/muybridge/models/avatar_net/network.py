@@ -12,7 +12,7 @@ float in [0, 255]; sides must be multiples of `STRIDE` and at least `MIN_SIDE`.
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -166,12 +166,14 @@ def _upsampling() -> nn.Upsample:
 def channel_statistics(features_BCHW: Tensor, epsilon: float = _VARIANCE_EPSILON) -> Statistics:
     """Mean and root of (population variance + epsilon) over space, in float32, each (B, C, 1, 1)."""
     first = features_BCHW[:, :, :1, :1].float()
-    # Counted from one of the values: a channel that never changes then has exactly that mean and no deviation. Two
-    # passes more than torch.var_mean, and on channels-last maps still several times faster.
-    features = features_BCHW.float() - first
-    mean = features.mean((2, 3), keepdim=True)
-    variance = (features - mean).square().mean((2, 3), keepdim=True)
-    return first + mean, (variance + epsilon).sqrt()
+    # Counted from one of the values: a channel that never changes then has exactly that mean and no deviation.
+    # Rows of channels are how channels-last maps lie in memory, and a matrix product runs through them fastest.
+    rows = (features_BCHW.float() - first).permute(0, 2, 3, 1).flatten(1, 2)
+    mean = rows.mean(1)
+    squares = (rows.transpose(1, 2) @ rows).diagonal(dim1=1, dim2=2) / rows.shape[1]
+    variance = (squares - mean.square()).clamp_min(0)
+    shape = first.shape
+    return first + mean.view(shape), (variance + epsilon).sqrt().view(shape)
 
 
 def impose_statistics(features_BCHW: Tensor, target: Statistics, own: Statistics | None = None) -> Tensor:
@@ -216,7 +218,9 @@ class Whitening:
         return flat.view_as(whitened_Chw)
 
 
-def fit_whitening(features_Chw: Tensor, projection: Projection = "zca", floor: float = EIGENVALUE_FLOOR) -> Whitening:
+def fit_whitening(
+    features_Chw: Tensor, projection: Projection = "zca", floor: float = EIGENVALUE_FLOOR, softness: float = 0.0
+) -> Whitening:
     """Whitening of one feature map by its own mean and covariance (section 3.2, step 1).
 
     The covariance is divided by h * w and taken in float64. Directions with an eigenvalue of `floor` or less carry
@@ -226,17 +230,22 @@ def fit_whitening(features_Chw: Tensor, projection: Projection = "zca", floor: f
         features_Chw: (C, h, w) float32 or float64.
         projection: "zca" for U diag(s^-1/2) U^T, "adain" for the per-channel deviation alone, of every channel
             however little it changes.
+        softness: added to the variances. Directions that vary less stay below unit variance: in flat parts they hold
+            noise alone.
     """
     flat = features_Chw.flatten(1).double()
     mean = flat.mean(1)
     centred = flat - mean[:, None]
     if projection == "adain":
         variance = centred.square().mean(1)
-        whiten, colour = torch.diag((variance + _ADAIN_EPSILON).rsqrt()), torch.diag(variance.sqrt())
+        whiten, colour = (
+            torch.diag((variance + softness + _ADAIN_EPSILON).rsqrt()),
+            torch.diag((variance + softness).sqrt()),
+        )
     else:
         values, vectors = torch.linalg.eigh(centred @ centred.T / flat.shape[1])
         kept = values > floor
-        root, vectors = values[kept].sqrt(), vectors[:, kept]
+        root, vectors = (values[kept] + softness).sqrt(), vectors[:, kept]
         whiten, colour = (vectors / root) @ vectors.T, (vectors * root) @ vectors.T
     dtype = features_Chw.dtype
     return Whitening(mean.to(dtype), whiten.to(dtype), colour.to(dtype))
@@ -252,10 +261,12 @@ class StyleCode:
     Attributes:
         whitened: (C, h, w) whitened relu4_1 of the style.
         mean, colour: (C,) and (C, C), which give whitened features this style's mean and covariance.
-        statistics: mean and deviation, each (1, C, 1, 1), of relu3_1, relu2_1 and relu1_1.
+        statistics: mean and deviation, each (1, C, 1, 1), of relu3_1, relu2_1 and relu1_1, and perhaps
+            `band_statistics` of the built-in network.
         projection, floor: how it was whitened; content is whitened alike.
         window: how the overlaps of its patches are weighted.
-        match_step: at every how many-th location a match is looked for.
+        match_step, coherence: see `match_patches`.
+        softness: added to variances in whitening.
         skips: mean and colouring, (C,) and (C, C), of the levels that the decoder takes in, finest first.
         textures: of those, the maps themselves, (C, H, W), that are put to the content's locations; None for others.
     """
@@ -263,23 +274,24 @@ class StyleCode:
     whitened: Tensor
     mean: Tensor
     colour: Tensor
-    statistics: tuple[Statistics, Statistics, Statistics]
+    statistics: tuple[Statistics, ...]
     projection: Projection = "zca"
     floor: float = EIGENVALUE_FLOOR
     window: Window = "box"
     match_step: int = 1
+    coherence: float = 0.0
+    softness: float = 0.0
     skips: tuple[tuple[Tensor, Tensor], ...] = ()
     textures: tuple[Tensor | None, ...] = ()
 
     def to(self, device: torch.device | str) -> "StyleCode":
         """The same code on another device."""
-        s3, s2, s1 = ((mean.to(device), deviation.to(device)) for mean, deviation in self.statistics)
         return replace(
             self,
             whitened=self.whitened.to(device),
             mean=self.mean.to(device),
             colour=self.colour.to(device),
-            statistics=(s3, s2, s1),
+            statistics=tuple((mean.to(device), deviation.to(device)) for mean, deviation in self.statistics),
             skips=tuple((mean.to(device), colour.to(device)) for mean, colour in self.skips),
             textures=tuple(None if texture is None else texture.to(device) for texture in self.textures),
         )
@@ -330,7 +342,9 @@ class Swap:
 def swap(whitened_Chw: Tensor, style: StyleCode, patch_size: int, bonus: MatchBonus | None = None) -> Swap:
     """Section 3.2, steps 2 and 3: match whitened patches, then rebuild from the style's un-normalised ones."""
     step = style.match_step
-    matches = match_patches(whitened_Chw, style.whitened, patch_size=patch_size, bonus=bonus, step=step)
+    matches = match_patches(
+        whitened_Chw, style.whitened, patch_size=patch_size, bonus=bonus, step=step, coherence=style.coherence
+    )
     features = rebuild_from_matches(style.whitened, matches, patch_size=patch_size, window=style.window)
     return Swap(features, matches)
 
@@ -346,7 +360,7 @@ def recolour(z_Chw: Tensor, whitened_Chw: Tensor, swapped_Chw: Tensor, style: St
 
 def decorate(z_Chw: Tensor, style: StyleCode, how: Decoration) -> Swap:
     """The whole style decorator for one content map and one style: (C, h, w) features, float32 or float64."""
-    whitened = fit_whitening(z_Chw, style.projection, style.floor).forward(z_Chw)
+    whitened = fit_whitening(z_Chw, style.projection, style.floor, style.softness).forward(z_Chw)
     swapped = swap(whitened, style, how.patch_size)
     return Swap(recolour(z_Chw, whitened, swapped.features, style, how), swapped.matches)
 
@@ -354,22 +368,22 @@ def decorate(z_Chw: Tensor, style: StyleCode, how: Decoration) -> Swap:
 def fusion_targets(
     content_levels: Sequence[Statistics], styles: Sequence[tuple[float, StyleCode]], how: Decoration
 ) -> list[Statistics]:
-    """Statistics that the decoder imposes at relu3_1, relu2_1, relu1_1.
+    """Statistics that the decoder imposes at relu3_1, relu2_1, relu1_1, and on the picture where the network does.
 
     With "biased" they move from the content's own (strength 0, the training condition: a faithful copy) to the
     style's (strength 1), so that strength acts on fusions and features alike. With "normalized" they are the
     style's at any strength.
 
     Args:
-        content_levels: statistics of the content's relu1_1, relu2_1, relu3_1.
+        content_levels: the content's, as `StyleNetwork.statistics_of` gives them.
         styles: (weight, code) with weights that sum to 1.
     """
     targets: list[Statistics] = []
     share = how.strength if how.interpolation == "biased" else 1.0
-    for level in range(3):
+    for level, own in enumerate([*reversed(content_levels[:3]), *content_levels[3:]]):
         parts = [(weight * share, code.statistics[level]) for weight, code in styles]
         if share < 1:
-            parts.append((1 - share, content_levels[2 - level]))
+            parts.append((1 - share, own))
         targets.append(blend_statistics(parts))
     return targets
 
@@ -379,6 +393,7 @@ def transfer_skips(
     styles: Sequence[tuple[float, StyleCode]],
     how: Decoration,
     matches: Sequence[Tensor],
+    joints: Sequence[tuple[Tensor, Tensor]] = (),
 ) -> list[Tensor]:
     """What goes past the decorator to the decoder: the content's structure with the style's mean and covariance.
 
@@ -389,49 +404,55 @@ def transfer_skips(
         content_maps: the encoder's levels at `skip_levels`, each (1, C, H, W).
         styles: (weight, code) with weights that sum to 1.
         matches: (h, w) of each style, as `swap` found them.
+        joints: a linear map for each level that is to follow, of weights (D, C) or (D, 2 * C) and bias (D,). All that
+            happens here is linear, so that it costs nothing beside.
 
     Returns:
-        A map for each level, (1, C, H, W) or (1, 2 * C, H, W).
+        A map for each level, (1, C, H, W) or (1, 2 * C, H, W); with joints (1, D, H, W).
     """
     share = how.strength if how.interpolation == "biased" else 1.0
+    # What the structure has in the first channels, and in those of the pieces.
+    alone, among = min(1.0, 2 * how.detail), max(0.0, 2 * how.detail - 1)
     skips: list[Tensor] = []
     for level, content in enumerate(content_maps):
-        _, C, H, W = content.shape
-        # On a fine map every second location of every second row tells the covariance as well.
-        thinner = 2 if H * W > _MANY_LOCATIONS else 1
-        own = fit_whitening(content[0, :, ::thinner, ::thinner].float(), floor=_SKIP_FLOOR)
-        # Whitening and colouring are one matrix: features are multiplied once, whatever the number of styles.
-        matrix, mean = (1 - share) * torch.eye(C, device=content.device), (1 - share) * own.mean
-        for weight, code in styles:
-            style_mean, colour = code.skips[level]
-            matrix = matrix + weight * share * (colour @ own.whiten)
-            mean = mean + weight * share * style_mean
-        moved = F.linear(content.permute(0, 2, 3, 1), matrix, mean - matrix @ own.mean)
-        structure = moved.view(1, H, W, C).permute(0, 3, 1, 2)
-        skip = structure
-        if how.detail < 0.5:
-            skip = torch.lerp(mean.view(1, C, 1, 1), structure, 2 * how.detail)
-        if styles[0][1].textures[level] is not None:
-            pieces = _textures(content, styles, matches, level, share)
-            if how.detail > 0.5:
-                # Both have the style's statistics, and so has nearly every blend of them.
-                pieces = torch.lerp(pieces, structure, 2 * how.detail - 1)
-            skip = torch.cat([skip, pieces], 1)
-        skips.append(skip)
+        textured = styles[0][1].textures[level] is not None
+        matrix, own_mean, mean = _structure(content, styles, level, share)
+        C = len(mean)
+        one = torch.eye((2 if textured else 1) * C, device=mean.device)
+        weight, bias = joints[level] if joints else (one, torch.zeros_like(one[0]))
+        of_skip, of_pieces = weight[:, :C], weight[:, C:]
+        of_structure = alone * of_skip + (among * of_pieces if textured else 0)
+        of_content = of_structure @ matrix
+        offset = bias + of_structure @ (mean - matrix @ own_mean) + (1 - alone) * (of_skip @ mean)
+        if textured:
+            of_content = of_content + (1 - among) * (1 - share) * of_pieces
+        joined = F.linear(content.permute(0, 2, 3, 1), of_content, offset).permute(0, 3, 1, 2)
+        if textured and among < 1:
+            for (of_style, code), matched in zip(styles, matches, strict=True):
+                texture, amount = code.textures[level], (1 - among) * share * of_style
+                if texture is not None and amount > 0:
+                    factor = content.shape[3] // matched.shape[1]
+                    texture = torch.einsum("dc,chw->dhw", amount * of_pieces, texture)
+                    joined = joined + rebuild_finer(texture, matched, factor, code.match_step)
+        skips.append(joined)
     return skips
 
 
-def _textures(
-    content: Tensor, styles: Sequence[tuple[float, StyleCode]], matches: Sequence[Tensor], level: int, share: float
-) -> Tensor:
-    """The styles' matched pieces at one level, and the content itself as far as strength leaves it."""
-    total = (1 - share) * content if share < 1 else torch.zeros(())
-    for (weight, code), matched in zip(styles, matches, strict=True):
-        texture = code.textures[level]
-        if share > 0 and texture is not None:
-            factor = content.shape[3] // matched.shape[1]
-            total = total + weight * share * rebuild_finer(texture, matched, factor)[None]
-    return total
+def _structure(
+    content_1CHW: Tensor, styles: Sequence[tuple[float, StyleCode]], level: int, share: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The linear map that gives a level the styles' covariance, (C, C), its mean before, and after, (C,)."""
+    C, H, W = content_1CHW.shape[1:]
+    # On a fine map every second location of every second row tells the covariance as well.
+    thinner = 2 if H * W > _MANY_LOCATIONS else 1
+    own = fit_whitening(content_1CHW[0, :, ::thinner, ::thinner].float(), floor=_SKIP_FLOOR)
+    # Whitening and colouring are one matrix, whatever the number of styles.
+    matrix, mean = (1 - share) * torch.eye(C, device=own.mean.device), (1 - share) * own.mean
+    for weight, code in styles:
+        style_mean, colour = code.skips[level]
+        matrix = matrix + weight * share * (colour @ own.whiten)
+        mean = mean + weight * share * style_mean
+    return matrix, own.mean, mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -440,7 +461,7 @@ class Encoded:
 
     Attributes:
         z: (C, h, w) relu4_1, float32.
-        statistics: of relu1_1, relu2_1, relu3_1.
+        statistics: of relu1_1, relu2_1, relu3_1, and what else `StyleNetwork.statistics_of` gives.
         levels: the four maps themselves; None where the picture was encoded in tiles.
         skips: of those, the ones that the decoder takes in, finest first; none in the paper's network.
     """
@@ -466,7 +487,9 @@ class StyleNetwork(nn.Module, ABC):
     """Encoder, decorator and decoder, of the paper's network and of ours.
 
     Attributes:
-        window, match_step, eigenvalue_floor: see `rebuild_from_matches`, `match_patches` and `fit_whitening`.
+        window: see `rebuild_from_matches`.
+        match_step, coherence: see `match_patches`.
+        eigenvalue_floor, softness: see `fit_whitening`.
         variance_epsilon: of the statistics that are taken from levels and imposed on the decoder's features.
         skip_levels: levels of the encoder, 0 the finest, that the decoder takes in.
         texture_levels: of those, the ones of which it takes in the style's matched pieces too.
@@ -474,6 +497,8 @@ class StyleNetwork(nn.Module, ABC):
 
     window: Window = "box"
     match_step: int = 1
+    coherence: float = 0.0
+    softness: float = 0.0
     eigenvalue_floor: float = EIGENVALUE_FLOOR
     variance_epsilon: float = 0.0
     skip_levels: tuple[int, ...] = ()
@@ -493,7 +518,7 @@ class StyleNetwork(nn.Module, ABC):
         """Decorated features to RGB, nominally in [0, 255], not clipped, (B, 3, H, W).
 
         Args:
-            targets: mean and deviation to impose at strides 4, 2 and 1, in that order.
+            targets: mean and deviation to impose at strides 4, 2 and 1, in that order, and on the picture.
             skips: what `transfer_skips` gives.
         """
 
@@ -504,6 +529,7 @@ class StyleNetwork(nn.Module, ABC):
         """`render` for one picture, clipped, perhaps in tiles: (C, h, w) to (1, 3, H, W) RGB in [0, 255].
 
         Args:
+            skips: what `transfer_skips` gives with `joints`.
             tile: as for `encode`.
         """
 
@@ -514,8 +540,22 @@ class StyleNetwork(nn.Module, ABC):
             The reconstruction, not clipped, and the encoder's four levels.
         """
         levels = self.look(picture_B3HW)
-        own = [channel_statistics(level, self.variance_epsilon) for level in reversed(levels[:3])]
-        return self.render(levels[3], own, self.own_skips(levels)), levels
+        own = self.statistics_of(levels)
+        return self.render(levels[3], [*own[2::-1], *own[3:]], self.own_skips(levels)), levels
+
+    def statistics_of(self, levels: Sequence[Tensor]) -> list[Statistics]:
+        """Of the levels at strides 1, 2 and 4, and of what else this network imposes on what it paints."""
+        own = [channel_statistics(level, self.variance_epsilon) for level in levels[:3]]
+        return own + self.picture_statistics(dict(enumerate(levels)))
+
+    def picture_statistics(self, levels: Mapping[int, Tensor]) -> list[Statistics]:
+        """What is imposed on the painted picture, from a picture's levels; nothing by default."""
+        return []
+
+    @property
+    def joints(self) -> list[tuple[Tensor, Tensor]]:
+        """What `transfer_skips` is to do for `decode`: how the decoder takes in each level. None by default."""
+        return []
 
     def own_skips(self, levels: Sequence[Tensor]) -> list[Tensor]:
         """What `transfer_skips` gives at strength 0."""
@@ -531,8 +571,12 @@ class StyleNetwork(nn.Module, ABC):
         epsilon = self.variance_epsilon
         if tile is None:
             levels = self.look(picture_13HW)
-            statistics = [channel_statistics(level, epsilon) for level in levels[:3]]
-            return Encoded(levels[3][0].float(), statistics, levels, [levels[level] for level in self.skip_levels])
+            return Encoded(
+                levels[3][0].float(),
+                self.statistics_of(levels),
+                levels,
+                [levels[level] for level in self.skip_levels],
+            )
         running = [RunningStatistics() for _ in range(3)]
         kept = {level: self._empty_level(picture_13HW, level) for level in (*self.skip_levels, 3)}
         for part in tiles(picture_13HW.shape[2], picture_13HW.shape[3], tile):
@@ -545,6 +589,7 @@ class StyleNetwork(nn.Module, ABC):
             for number, whole in kept.items():
                 part.of(whole, 2**number).copy_(levels[number])
         statistics = [(mean, (d.square() + epsilon).sqrt()) for mean, d in (part.result() for part in running)]
+        statistics += self.picture_statistics(kept)
         return Encoded(kept[3][0].float(), statistics, None, [kept[level] for level in self.skip_levels])
 
     def _empty_level(self, picture_13HW: Tensor, level: int) -> Tensor:
@@ -559,18 +604,20 @@ class StyleNetwork(nn.Module, ABC):
     def style_code(self, levels: Sequence[Tensor], projection: Projection = "zca") -> StyleCode:
         """The style's side from the encoder's four levels of one picture, each (1, C, H, W)."""
         z = levels[3][0].float()
-        whitening = fit_whitening(z, projection, self.eigenvalue_floor)
-        s1, s2, s3 = (channel_statistics(level, self.variance_epsilon) for level in levels[:3])
+        whitening = fit_whitening(z, projection, self.eigenvalue_floor, self.softness)
+        own = self.statistics_of(levels)
         kept = [fit_whitening(levels[level][0].float(), floor=self.variance_epsilon) for level in self.skip_levels]
         return StyleCode(
             whitening.forward(z),
             whitening.mean,
             whitening.colour,
-            (s3, s2, s1),
+            (*own[2::-1], *own[3:]),
             projection,
             self.eigenvalue_floor,
             self.window,
             self.match_step,
+            self.coherence,
+            self.softness,
             tuple((skip.mean, skip.colour) for skip in kept),
             tuple(levels[n][0].float() if n in self.texture_levels else None for n in self.skip_levels),
         )
@@ -595,7 +642,7 @@ class StyleNetwork(nn.Module, ABC):
             decorated = [decorate(content.z, code, how) for _, code in styles]
             z = sum(w * d.features for (w, _), d in zip(styles, decorated, strict=True))
             targets = fusion_targets(content.statistics, styles, how)
-            skips = transfer_skips(content.skips, styles, how, [d.matches for d in decorated])
+            skips = transfer_skips(content.skips, styles, how, [d.matches for d in decorated], self.joints)
             painted.append(self.decode(cast(Tensor, z), targets, skips))
         return torch.cat(painted)
 

@@ -78,92 +78,136 @@ def match_patches(
     patch_size: int = 5,
     bonus: MatchBonus | None = None,
     step: int = 1,
+    coherence: float = 0.0,
 ) -> Tensor:
     """For each content location, the style location whose patch correlates best with the content's patch.
 
     Style patches are zero padded and divided by (their L2 norm + 1e-7); content is reflect padded. The content
-    patch's norm cannot change an arg max and is left out, unless there is a `bonus`: then scores are cosines in
-    [-1, 1], so that the bonus means the same everywhere.
+    patch's norm cannot change an arg max and is left out, unless there is a `bonus` or `coherence`: then scores are
+    cosines in [-1, 1], so that what is added to them means the same everywhere.
 
     Args:
         content_CHW: (C, H, W) float, H and W > patch_size // 2.
         style_Chw: (C, h, w) float on the same device.
-        step: match every `step`-th location of every `step`-th row, in a fraction of the time. Those between take
-            the style's locations beside their neighbour's match, so that its piece goes on.
+        step: match every `step`-th location of every `step`-th row with such locations of the style, in a small
+            fraction of the time. Those between take the style's locations beside their neighbour's match, so that
+            its piece goes on.
+        coherence: added to the score of a style location for each of the three matches in the row above, left,
+            straight and right, that goes on there. In a flat part of the content nearly all scores are alike: with
+            this, larger pieces of the style come to stand there, and not one small piece again and again.
 
     Returns:
         (H, W) int64 flat style locations y * w + x.
     """
     check_patch_size(patch_size)
     radius = patch_size // 2
-    size = content_CHW.shape[1:]
-    H, W = (math.ceil(side / step) for side in size)
-    h, w = style_Chw.shape[1:]
+    size, style_size = content_CHW.shape[1:], style_Chw.shape[1:]
+    H, W, h, w = (math.ceil(side / step) for side in (*size, *style_size))
     padded_content = F.pad(content_CHW[None], (radius,) * 4, mode="reflect")[0]
-    padded_style = F.pad(style_Chw, (radius,) * 4).flatten(1)
-    scale_hw = 1 / (patch_norms(style_Chw, patch_size) + _NORM_EPSILON)
+    contents = _phases(padded_content, (H, W), patch_size, step)
+    styles = _phases(F.pad(style_Chw, (radius,) * 4), (h, w), patch_size, step)
+    scale_hw = 1 / (patch_norms(style_Chw, patch_size)[::step, ::step] + _NORM_EPSILON)
     content_scale_HW = None
-    if bonus is not None:
+    if bonus is not None or coherence:
         energy = padded_content.square().sum(0)[None, None]
         box = F.avg_pool2d(energy, patch_size, stride=1)[0, 0] * patch_size**2
-        content_scale_HW = 1 / (box.clamp_min(0).sqrt() + _NORM_EPSILON)
+        content_scale_HW = 1 / (box[::step, ::step].clamp_min(0).sqrt() + _NORM_EPSILON)
+    if bonus is not None:
+        y, x = bonus.indices_HW // style_size[1], bonus.indices_HW % style_size[1]
+        bonus = MatchBonus((y // step * w + x // step)[::step, ::step], bonus.amount_HW[::step, ::step])
     matches_HW = torch.empty((H, W), dtype=torch.int64, device=content_CHW.device)
-    for rows in _row_blocks(H, padded_content.shape[2] * step, padded_style.shape[1], patch_size, content_CHW):
-        block = padded_content[:, rows.start * step : (rows.stop - 1) * step + patch_size]
-        score = (
-            _diagonal_scores(block, padded_style, w + 2 * radius, patch_size, step)[:, :, :h, :w] * scale_hw
-        ).flatten(2)
-        if bonus is not None and content_scale_HW is not None:
-            of_rows = slice(rows.start * step, (rows.stop - 1) * step + 1, step)
-            score *= content_scale_HW[of_rows, ::step, None]
-            amount_HW = bonus.amount_HW[of_rows, ::step, None].to(score)
-            score.scatter_add_(2, bonus.indices_HW[of_rows, ::step, None], amount_HW)
-        matches_HW[rows] = score.argmax(2)
-    return _filled(matches_HW, size, (h, w), step) if step > 1 else matches_HW
+    row_bytes = contents[0].shape[2] * styles[0][0].numel() * content_CHW.element_size()
+    for rows in _row_blocks(H, row_bytes, contents[0].shape[1] - H, content_CHW.device):
+        score = content_CHW.new_zeros(len(range(H)[rows]), W, h, w)
+        for content, style in zip(contents, styles, strict=True):
+            taps = (content.shape[1] - H + 1, content.shape[2] - W + 1)
+            block = content[:, rows.start : rows.stop + taps[0] - 1]
+            score += _diagonal_scores(block, style, taps)[:, :, :h, :w]
+        score = (score * scale_hw).flatten(2)
+        if content_scale_HW is not None:
+            score *= content_scale_HW[rows, :, None]
+        if bonus is not None:
+            score.scatter_add_(2, bonus.indices_HW[rows, :, None], bonus.amount_HW[rows, :, None].to(score))
+        if not coherence:
+            matches_HW[rows] = score.argmax(2)
+            continue
+        for row, of_row in enumerate(score, start=rows.start):
+            if row > 0:
+                _favour_going_on(of_row, matches_HW[row - 1], w, coherence)
+            matches_HW[row] = of_row.argmax(1)
+    return matches_HW if step == 1 else _filled(matches_HW, size, style_size, step)
 
 
-def _filled(matches_HW: Tensor, size: Sequence[int], style_size: tuple[int, int], step: int) -> Tensor:
-    """Matches of every `step`-th location, and beside them the locations beside."""
+def _favour_going_on(score_WN: Tensor, above_W: Tensor, style_width: int, amount: float) -> None:
+    """Add `amount` where a style location lies to a match of the row above as the content's locations lie."""
+    W, N = score_WN.shape
+    for aside in (-1, 0, 1):
+        columns = torch.arange(max(0, -aside), min(W, W - aside), device=score_WN.device)
+        above = above_W[columns + aside]
+        across = above % style_width - aside
+        on = above + style_width - aside
+        inside = (on < N) & (across >= 0) & (across < style_width)
+        score_WN[columns[inside], on[inside]] += amount
+
+
+def _phases(padded_CHW: Tensor, size: tuple[int, int], patch_size: int, step: int) -> list[Tensor]:
+    """Every `step`-th location, from each of the step * step starts at which a patch has some.
+
+    Patches `step` apart then lie one apart in each of the parts, of which they cover as much as the part has more
+    than `size`.
+    """
+    parts: list[Tensor] = []
+    for y in range(min(step, patch_size)):
+        for x in range(min(step, patch_size)):
+            rows, columns = (n - 1 + len(range(a, patch_size, step)) for n, a in zip(size, (y, x), strict=True))
+            parts.append(padded_CHW[:, y::step, x::step][:, :rows, :columns])
+    return parts
+
+
+def _filled(matches_HW: Tensor, size: Sequence[int], style_size: Sequence[int], step: int) -> Tensor:
+    """Matches among every `step`-th location, for every location: beside one another where the content's are."""
     h, w = style_size
-    dense = matches_HW.repeat_interleave(step, 0).repeat_interleave(step, 1)[: size[0], : size[1]]
-    down, right = (torch.arange(side, device=dense.device) % step for side in size)
-    return (dense // w + down[:, None]).clamp_max(h - 1) * w + (dense % w + right).clamp_max(w - 1)
+    of_each = matches_HW.repeat_interleave(step, 0).repeat_interleave(step, 1)[: size[0], : size[1]]
+    down, right = (torch.arange(side, device=of_each.device) % step for side in size)
+    across = math.ceil(w / step)
+    y, x = of_each // across * step + down[:, None], of_each % across * step + right
+    return y.clamp_max(h - 1) * w + x.clamp_max(w - 1)
 
 
-def _row_blocks(rows: int, padded_width: int, style_size: int, patch_size: int, like: Tensor) -> Iterator[slice]:
-    """Slices of content rows whose score block, halo of patch_size - 1 rows included, fits the block size."""
-    budget = _BLOCK_BYTES_CPU if like.device.type == "cpu" else _BLOCK_BYTES_GPU
-    row_bytes = padded_width * style_size * like.element_size()
+def _row_blocks(rows: int, row_bytes: int, halo: int, device: torch.device) -> Iterator[slice]:
+    """Slices of content rows whose score block, `halo` further rows included, fits the block size."""
+    budget = _BLOCK_BYTES_CPU if device.type == "cpu" else _BLOCK_BYTES_GPU
     # At least as many rows as the halo: below that, more than half of the work would be done twice.
-    step = max(patch_size, budget // row_bytes - (patch_size - 1))
+    step = max(halo + 1, budget // row_bytes - halo)
     step = math.ceil(rows / math.ceil(rows / step))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
 
 
-def _diagonal_scores(block_CRW: Tensor, style_CN: Tensor, style_width: int, patch_size: int, step: int) -> Tensor:
-    """Un-normalised patch scores of a padded content block against a padded, flattened style map.
+def _diagonal_scores(block_CRW: Tensor, style_Chw: Tensor, taps: tuple[int, int]) -> Tensor:
+    """Un-normalised scores of patches of `taps` rows and columns; block and style are padded.
 
     Returns:
-        (rows, W, h, w) in which only the unpadded ranges of h and w are meaningful.
+        (rows, W, h, w) in which only the ranges of h and w that the style has without its padding are meaningful.
     """
     R, width = block_CRW.shape[1:]
-    N, more = style_CN.shape[1], patch_size - 1
-    M = (block_CRW.flatten(1).T @ style_CN).view(R, width, N)
-    columns, rows = width - more, R - more
+    h, w = style_Chw.shape[1:]
+    N, more_rows, more = h * w, taps[0] - 1, taps[1] - 1
+    M = (block_CRW.flatten(1).T @ style_Chw.flatten(1)).view(R, width, N)
+    columns, rows = width - more, R - more_rows
     # Along x content and style advance together, then along y.
-    along_x = M[:, 0:columns:step, : N - more]
-    for x in range(1, patch_size):
-        part = M[:, x : x + columns : step, x : x + N - more]
+    along_x = M[:, :columns, : N - more]
+    for x in range(1, more + 1):
+        part = M[:, x : x + columns, x : x + N - more]
         along_x = along_x + part if x == 1 else along_x.add_(part)
-    most = N - more - more * style_width
-    score = M.new_empty((len(range(0, rows, step)), along_x.shape[1], N))
+    most = N - more - more_rows * w
+    score = M.new_empty((rows, columns, N))
     # The last few locations lack their diagonal; they are padding, which the caller cuts off.
     total = score[:, :, :most]
-    total.copy_(along_x[0:rows:step, :, :most])
-    for y in range(1, patch_size):
-        total += along_x[y : y + rows : step, :, y * style_width : y * style_width + most]
-    return score.view(*score.shape[:2], N // style_width, style_width)
+    total.copy_(along_x[:rows, :, :most])
+    for y in range(1, more_rows + 1):
+        total += along_x[y : y + rows, :, y * w : y * w + most]
+    return score.view(rows, columns, h, w)
 
 
 def rebuild_from_matches(
@@ -205,41 +249,56 @@ def rebuild_from_matches(
     return (total / weight.flatten()[:, None]).T.reshape(C, H, W)
 
 
-def rebuild_finer(style_CHW: Tensor, matches_hw: Tensor, factor: int) -> Tensor:
+def rebuild_finer(style_CHW: Tensor, matches_hw: Tensor, factor: int, step: int = 1) -> Tensor:
     """A finer map of the style put at the content's locations by matches that were found on a coarser one.
 
-    Each match brings the block of `factor` x `factor` values under it and the eight blocks around, weighted by a Hann
-    window over the three, so that blocks fade into each other.
+    Each match of every `step`-th location brings a square of the style twice as long as the matches are apart, under
+    a Hann window, so that each value is blended of four.
 
     Args:
         style_CHW: (C, h * factor, w * factor).
         matches_hw: int64 flat locations on the style's coarse map, y * w + x.
 
     Returns:
-        (C, H * factor, W * factor) for matches of H x W.
+        (1, C, H * factor, W * factor), channels last, for matches of H x W.
     """
-    C = style_CHW.shape[0]
+    C, high, wide = style_CHW.shape
     H, W = matches_hw.shape
-    blocks_Nhw = F.pixel_unshuffle(style_CHW[None], factor)[0]
-    h, w = blocks_Nhw.shape[1:]
-    table = blocks_Nhw.flatten(1).T.reshape(h * w, C, -1)
-    ramp = torch.hann_window(3 * factor + 1, periodic=False, dtype=style_CHW.dtype, device=style_CHW.device)
-    ramp = (ramp[:-1] + ramp[1:]).view(3, factor) / 2  # at the middles of the values
-    y_hw, x_hw = matches_hw // w, matches_hw % w
-    total = style_CHW.new_zeros(H, W, C, factor * factor)
-    weight = style_CHW.new_zeros(H, W, 1, factor * factor)
-    for dy in (-1, 0, 1):
-        for dx in (-1, 0, 1):
-            (to_y, from_y), (to_x, from_x) = _overlap(H, dy), _overlap(W, dx)
-            y, x = y_hw[from_y, from_x] + dy, x_hw[from_y, from_x] + dx
-            # Beyond the style's edge its outermost block is repeated.
-            source = y.clamp(0, h - 1) * w + x.clamp(0, w - 1)
-            share = torch.outer(ramp[dy + 1], ramp[dx + 1]).flatten()
-            weighted = (table * share).flatten(1)
-            total[to_y, to_x] += weighted[source.flatten()].view(*source.shape, C, -1)
-            weight[to_y, to_x] += share
-    blocks = (total / weight).permute(2, 3, 0, 1).reshape(1, C * factor * factor, H, W)
-    return F.pixel_shuffle(blocks, factor)[0]
+    side = factor * step
+    # Quarters of the squares: side x side values each, from half a side before the match.
+    rows, columns = (-(-n // side) + 1 for n in (high, wide))
+    after = (columns * side - side // 2 - wide, rows * side - side // 2 - high)
+    edged = _edged(style_CHW, side // 2, after)
+    table = edged.view(C, rows, side, columns, side).permute(1, 3, 2, 4, 0).reshape(rows * columns, side * side, C)
+    ramp = torch.hann_window(4 * side + 1, periodic=False, dtype=style_CHW.dtype, device=style_CHW.device)
+    rise = ramp[1 : 2 * side : 2]  # at the middles of the values
+    fall = 1 - rise
+    own = matches_hw[::step, ::step]
+    y_hw, x_hw = own // (wide // factor) // step, own % (wide // factor) // step
+    down, right = (torch.arange(n + 1, device=own.device) for n in own.shape)
+    weighted: list[Tensor] = []
+    index: list[Tensor] = []
+    for from_y, share_y in ((0, rise), (1, fall)):
+        for from_x, share_x in ((0, rise), (1, fall)):
+            weighted.append((table * torch.outer(share_y, share_x).view(1, -1, 1)).flatten(1))
+            # At the edge the outermost match goes on, in place of one from beyond.
+            y, x = (down - from_y).clamp(0, own.shape[0] - 1), (right - from_x).clamp(0, own.shape[1] - 1)
+            row = y_hw[y][:, x] + (down - y)[:, None]
+            column = x_hw[y][:, x] + right - x
+            index.append((row * columns + column).flatten() + len(index) * len(table))
+    blended = F.embedding_bag(torch.stack(index, 1), torch.cat(weighted), mode="sum")
+    blocks = blended.view(len(down), len(right), side, side, C).permute(0, 2, 1, 3, 4)
+    whole = blocks.reshape(1, len(down) * side, len(right) * side, C)
+    half = side // 2
+    return whole[:, half : half + H * factor, half : half + W * factor].permute(0, 3, 1, 2)
+
+
+def _edged(map_CHW: Tensor, before: int, after: tuple[int, int]) -> Tensor:
+    """A map with its outermost values repeated `before` it and (right, below) after it, however far."""
+    H, W = map_CHW.shape[1:]
+    rows = torch.arange(-before, H + after[1], device=map_CHW.device).clamp(0, H - 1)
+    columns = torch.arange(-before, W + after[0], device=map_CHW.device).clamp(0, W - 1)
+    return map_CHW[:, rows][:, :, columns]
 
 
 def window_weights(patch_size: int, window: Window) -> list[float]:
