@@ -3,7 +3,8 @@
 import os
 import time
 import traceback
-from contextlib import nullcontext
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,10 +79,15 @@ def died(location: str) -> Row:
     return Row.failed(location, error)
 
 
-def end_of_mistake() -> None:
-    """End this process as one that died: a mistake of ours on one file is no reason to leave the others undone."""
-    traceback.print_exc()
-    os._exit(MISTAKE)
+@contextmanager
+def end_of_mistake() -> Generator[None]:
+    """End this process where the body fails, as one that died: a mistake of ours on one file, whose traceback is
+    printed, is no reason to leave the others undone."""
+    try:
+        yield
+    except Exception:  # noqa: BLE001 - ends the process
+        traceback.print_exc()
+        os._exit(MISTAKE)
 
 
 def limit_threads(workers: int) -> None:
