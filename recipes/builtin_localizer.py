@@ -5,8 +5,8 @@
 Finds the people of all clips and films of `localizer_moments.py` with FastestDet, keeps what the frozen image model
 makes of them in --out (half an hour of one core, once), and fits a head on that to what `localizer_labels.py` says of
 them. Five folds by group (film, person, sequence, subject; dark clips by clip) give everybody an answer of a head
-that has not seen their group. By these answers the head is calibrated: at 0.5, what it says is right four times of five.
-Then it is fitted to all but TESTED, films that are never trained on.
+that has not seen their group. By these answers the head is calibrated: at 0.5, what it says is right four times of
+five. Then it is fitted to all but TESTED, films that are never trained on.
 """
 
 import argparse

@@ -11,11 +11,11 @@ from PIL import Image
 from muybridge.data.clips.sampling import SamplingConfig, ViewConfig
 from muybridge.data.label_maps import LabelMap
 from muybridge.errors import InputError, MissingInput, OptionError
-from muybridge.media.sources import Source
+from muybridge.media.sources import Source, clip_sources
 from muybridge.media.video_reader import VideoReader
 from muybridge.media.video_writer import VideoWriter
 from muybridge.recognize import files as recognize_files
-from muybridge.recognize.files import RecognizeJob, clip_sources, recognize_file, write_overlay
+from muybridge.recognize.files import RecognizeJob, recognize_file, write_overlay
 from muybridge.recognize.windows import Span, WindowConfig
 from tests.media.numbered_clips import write_clip
 

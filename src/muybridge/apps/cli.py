@@ -42,6 +42,7 @@ app.command("muybridge.apps.localize:localize", help="Say who does what in video
 app.command("muybridge.apps.stylize:stylize", help="Paint pictures and videos in the style of any image.")
 app.command("muybridge.apps.stylize:styles", help="List the built-in styles.")
 app.command("muybridge.apps.watch:watch", help="Watch a camera or a film with people, actions and labels over it.")
+app.command("muybridge.apps.serve:serve", help="Answer over HTTP, with one model for many clients.")
 app.command("muybridge.apps.write_bank:write_bank", name="write-bank", help="Write feature banks of videos.")
 app.command("muybridge.apps.demo:demo", help="Make a page that shows what it does, on your own film too.")
 app.command("muybridge.apps.stage:stage", help="Write labelled videos of a procedural world.")

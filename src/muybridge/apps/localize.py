@@ -1,11 +1,11 @@
 """`muybridge localize`."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from muybridge.engine.options import MANY, ManyFiles
 from muybridge.escapes import printable
 from muybridge.localize.options import ONE_VIEW, LocalizeConfig, TestViews
 from muybridge.options import FLAT, LIST
@@ -17,7 +17,7 @@ Format = Literal["ava", "coco", "cvat", "json", "mot"]
 
 
 def localize(
-    inputs: list[str],
+    inputs: list[str] | None = None,
     /,
     *,
     model: Annotated[str, Parameter(alias="-m")] = "people_actions",
@@ -36,13 +36,15 @@ def localize(
     backbone_weights: Path | None = None,
     device: str = "auto",
     precision: Literal["float32", "bfloat16"] = "float32",
+    many: Annotated[ManyFiles, FLAT, MANY] = ManyFiles(),
 ) -> int:
     """Say who does what, where and when: an annotated video, files for annotation tools, and a timeline a person.
 
     Parameters
     ----------
     inputs
-        Videos, folders, globs, stream addresses, capture devices such as /dev/video0.
+        Videos, folders, globs, stream addresses, capture devices such as /dev/video0. With --results also prefixes of
+        object stores, such as s3://BUCKET/FOLDER.
     model
         people_actions (built in, small, of a few everyday actions), a .safetensors file, or OWNER/NAME on the Hugging
         Face hub.
@@ -54,7 +56,7 @@ def localize(
         --no-actions finds and follows people only, and needs no model: their one class is person.
     out
         The annotated video for one input, a folder for several. By default it is beside the input, as
-        NAME.localized.mp4. Files and the report page are named as it is.
+        NAME.localized.mp4, with --results in its folder. Files and the report page are named as it is.
     format
         Annotation files to write: ava, coco, cvat, json, mot; several at once if you like. By default json.
     top
@@ -76,43 +78,40 @@ def localize(
         bfloat16 is about twice as fast on machines that know it.
     """
     from muybridge.apps import batch
-    from muybridge.data.annotations.files import read_boxes
-    from muybridge.localize.files import LocalizeJob, localize_file
-    from muybridge.localize.localizer import Localizer
-    from muybridge.localize.video_localizer import PeopleLocalizer, VideoLocalizer
+    from muybridge.engine.inputs import named_inputs
+    from muybridge.engine.run import run_many
+    from muybridge.engine.tasks import LocalizeTask
+    from muybridge.errors import OptionError
     from muybridge.media.sources import expand_sources, output_paths
 
-    if not actions:
-        config = replace(config, threshold=0.0)
-    sources = expand_sources(inputs)
-    targets = output_paths(sources, out, suffix_of_stem="localized")
-    videos = [source.path for source in sources if source.kind == "video"]
-    given = None if boxes is None else read_boxes(boxes, videos, rename_lone=True)
-    localizer: VideoLocalizer
-    if actions:
-        localizer = Localizer.from_pretrained(
-            model,
-            detector=detector,
-            bank_writer=bank_model,
-            device=device,
-            backbone_weights=backbone_weights,
-            precision=precision,
-            views=views,
-        )
-    else:
-        localizer = PeopleLocalizer(detector, device=device)
-    if given is None:
-        _ = localizer.detector  # a wrong name is told before the first video is read
-    job = LocalizeJob(
-        localizer,
-        config,
-        given,
-        tuple(dict.fromkeys(format or ["json"])),
+    task = LocalizeTask(
+        model=model,
+        detector=detector,
+        config=config,
+        actions=actions,
+        views=views,
+        format=tuple(dict.fromkeys(format or ["json"])),
         top=top,
         video=video,
         report=report,
+        bank_model=bank_model,
         banks=banks,
+        backbone_weights=backbone_weights,
+        device=device,
+        precision=precision,
     )
+    names = named_inputs(inputs or (), many.listed)
+    if many.results is not None:
+        if boxes is not None:
+            raise OptionError("--boxes tells of single videos. Leave --results out, or let a --detector find people")
+        return run_many(task, names, many, out=out)
+    from muybridge.data.annotations.files import read_boxes
+    from muybridge.localize.files import localize_file
+
+    sources = expand_sources(names)
+    targets = output_paths(sources, out, suffix_of_stem="localized")
+    videos = [source.path for source in sources if source.kind == "video"]
+    job = task.job(None if boxes is None else read_boxes(boxes, videos, rename_lone=True))
 
     def work(source: "Source", target: Path) -> list[str]:
         job.written.clear()

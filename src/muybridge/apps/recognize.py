@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from muybridge.engine.options import MANY, ManyFiles
 from muybridge.escapes import printable
 from muybridge.options import FLAT, PLAIN
 from muybridge.recognize.options import WindowConfig
@@ -19,7 +20,7 @@ Format = Literal["table", "json", "csv"]
 
 
 def recognize(
-    inputs: list[str],
+    inputs: list[str] | None = None,
     /,
     *,
     model: str = "camera",
@@ -34,6 +35,7 @@ def recognize(
     batch_size: int = 8,
     device: str = "auto",
     precision: Literal["float32", "bfloat16"] = "float32",
+    many: Annotated[ManyFiles, FLAT, MANY] = ManyFiles(),
 ) -> int:
     """Say what happens in videos, and when.
 
@@ -41,7 +43,7 @@ def recognize(
     ----------
     inputs
         Videos, folders of videos or of frames, globs, stream addresses, capture devices such as /dev/video0, or 0
-        for short.
+        for short. With --results also prefixes of object stores, such as s3://BUCKET/FOLDER.
     model
         camera (built in: what the camera does), actions (built in: what people do), a .safetensors file, or
         OWNER/NAME on the Hugging Face hub.
@@ -69,20 +71,32 @@ def recognize(
     """
     from muybridge.apps import batch
     from muybridge.apps.batch import check_apart
-    from muybridge.apps.recognize_output import write_answers
+    from muybridge.engine.inputs import named_inputs
+    from muybridge.engine.run import run_many
+    from muybridge.engine.tasks import RecognizeTask
     from muybridge.media.outputs import check_writable
-    from muybridge.media.sources import output_paths
-    from muybridge.recognize.files import (
-        FileAnswer,
-        RecognizeJob,
-        check_overlays,
-        clip_sources,
-        recognize_file,
-        write_overlay,
-    )
-    from muybridge.recognize.recognizer import Recognizer
+    from muybridge.media.sources import clip_sources, output_paths
 
-    sources = clip_sources(inputs)
+    task = RecognizeTask(
+        model=model,
+        top=top,
+        windows=windows,
+        threshold=threshold,
+        shots=shots,
+        backbone_weights=backbone_weights,
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+        overlay=overlay is not None,
+    )
+    names = named_inputs(inputs or (), many.listed)
+    if many.results is not None:
+        _check_rows({"--out": out is not None, "--format": format != "table"})
+        return run_many(task, names, many, out=overlay)
+    from muybridge.apps.recognize_output import write_answers
+    from muybridge.recognize.files import FileAnswer, check_overlays, recognize_file, write_overlay
+
+    sources = clip_sources(names)
     _check_live(sources, {"--out": out is not None, "--overlay": overlay is not None, "--shots": shots})
     if out is not None:
         check_writable(out)
@@ -90,11 +104,7 @@ def recognize(
     overlays = output_paths(sources, overlay, suffix_of_stem="recognized") if overlay else [Path()] * len(sources)
     if overlay is not None:
         check_overlays(overlays)
-    recognizer = Recognizer.from_pretrained(
-        model, device=device, backbone_weights=backbone_weights, precision=precision
-    )
-    least = recognizer.threshold if threshold is None else threshold
-    job = RecognizeJob(recognizer, windows, shots, least, top, batch_size)
+    job = task.job()
     answers: list[FileAnswer] = []
 
     def work(source: "Source", target: Path) -> list[str]:
@@ -113,6 +123,13 @@ def recognize(
     if answers and out is not None:
         print(printable(str(out)))  # noqa: T201
     return code
+
+
+def _check_rows(wanted: dict[str, bool]) -> None:
+    from muybridge.errors import OptionError
+
+    if option := next((name for name, given in wanted.items() if given), None):
+        raise OptionError(f"with --results, answers are the rows of its table. Leave {option} out")
 
 
 def _check_live(sources: "Sequence[Source]", wanted: dict[str, bool]) -> None:

@@ -160,8 +160,8 @@ def watch(
 def _one_source(name: str, out: Path | None) -> "Source":
     """The input; refused where it is several, or the file to write."""
     from muybridge.errors import OptionError
-    from muybridge.media.sources import output_paths
-    from muybridge.recognize.files import check_overlays, clip_sources
+    from muybridge.media.sources import clip_sources, output_paths
+    from muybridge.recognize.files import check_overlays
 
     sources = clip_sources([name])
     if len(sources) > 1:

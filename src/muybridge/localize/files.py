@@ -65,6 +65,13 @@ class LocalizeJob:
 
 
 def localize_file(job: LocalizeJob, source: Source, target: Path, *, quiet: bool = False) -> list[str]:
+    """`localize_video`, without what is in it; returns what was lost or guessed, in sentences for the user."""
+    return localize_video(job, source, target, quiet=quiet)[1]
+
+
+def localize_video(
+    job: LocalizeJob, source: Source, target: Path, *, quiet: bool = False
+) -> tuple[LocalizeResult, list[str]]:
     """Read a video and write who does what in it.
 
     The annotated video is `target`, with the source's times and sound; annotation files and the report page are named
@@ -72,7 +79,7 @@ def localize_file(job: LocalizeJob, source: Source, target: Path, *, quiet: bool
     Ctrl-C is kept up to then.
 
     Returns:
-        What was lost or guessed, in sentences for the user.
+        What is in it, and what was lost or guessed, in sentences for the user.
 
     Raises:
         InputError, OptionError, OutputError: see `muybridge.errors`. Nothing half-written is left.
@@ -116,7 +123,7 @@ def localize_file(job: LocalizeJob, source: Source, target: Path, *, quiet: bool
                     writer.cut_short()
         result = job.localizer.result(run, reader, name, job.config)
     write_results(job, result, target, thumbnails)
-    return [*result.notes, *(writer.notes if writer is not None else [])]
+    return result, [*result.notes, *(writer.notes if writer is not None else [])]
 
 
 def boxes_of(boxes: Annotations, name: str, width: int, height: int) -> Annotations:

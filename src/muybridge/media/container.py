@@ -17,6 +17,9 @@ from muybridge.media.images import HEIF_BRANDS
 # As Pillow's limit for pictures: above it, a file of a few kilobytes may take all memory.
 MOST_PIXELS = 89_478_485
 _OPEN_TIMEOUT_SECONDS = 15.0
+# Lists of other files and addresses, which a stranger's file may not have opened.
+_LISTS = frozenset({"applehttp", "concat", "concatf", "dash", "hls", "imf", "image2", "lavfi", "rtsp", "sap", "sdp"})
+_FORMATS = ",".join(sorted(av.formats_available - _LISTS))
 # Beyond these many pixels (8K), frames are decoded one at a time: in each thread lie several.
 _PIXELS_IN_THREADS = 7680 * 4320
 
@@ -33,16 +36,17 @@ def open_container(source: str) -> InputContainer:
         MissingInput, InputError, BrokenMedia: it is not there, may not be read, or is no video.
     """
     live = source.startswith("/dev/video")
+    options = {"max_pixels": str(MOST_PIXELS)}  # holds for the frames that FFmpeg decodes to learn of the tracks, too
     if "://" not in source and not live:
         _check_file(source)
+        options["format_whitelist"] = _FORMATS
     try:
         container = av.open(
             ffmpeg_address(source),
             format="v4l2" if live else None,
             timeout=_OPEN_TIMEOUT_SECONDS,
             metadata_errors="replace",
-            # Holds for the frames that FFmpeg decodes to learn of the tracks, too.
-            options={"max_pixels": str(MOST_PIXELS)},
+            options=options,
         )
     except (av.error.FFmpegError, OSError) as error:
         raise BrokenMedia(f"{source} cannot be opened as a video: {error.strerror or error}") from error

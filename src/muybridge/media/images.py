@@ -95,6 +95,16 @@ def count_pictures(path: str | Path) -> int | None:
         return None
 
 
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(width, height) of a picture in pixels as stored; its pixels are not decoded.
+
+    Raises:
+        InputError: as `read_image`.
+    """
+    with _opened(Path(path)) as file:
+        return file.size
+
+
 @contextmanager
 def _opened(path: Path) -> Generator[Image.Image]:
     """The file, opened; what goes wrong, in the body too, is one of our errors."""

@@ -89,3 +89,9 @@ def output_error(path: Path, error: OSError) -> OutputError:
     else:
         remedy = f"{error.strerror or error}. Write elsewhere with -o"
     return OutputError(f"cannot write {path}: {remedy}")
+
+
+def is_full(error: OutputError) -> bool:
+    """Whether there is no more space, which meets every result alike."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)

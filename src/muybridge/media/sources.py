@@ -57,6 +57,31 @@ def expand_sources(inputs: Iterable[str]) -> list[Source]:
     return found
 
 
+def clip_sources(inputs: Iterable[str]) -> list[Source]:
+    """Videos, folders, globs, streams and capture devices as single inputs.
+
+    Of a folder its videos are taken; in one that holds none, each folder of pictures is a clip, whose frames they
+    are. A bare number names a capture device: 0 is /dev/video0.
+
+    Raises:
+        MissingInput: a name that leads to nothing, or a folder without pictures and videos.
+    """
+    found: list[Source] = []
+    for name in inputs:
+        path = Path(name).expanduser()
+        if name.isdecimal() and not path.exists():
+            name = f"/dev/video{name}"
+        sources = expand_sources([name])
+        if path.is_dir():
+            videos = [source for source in sources if source.kind == "video"]
+            folders = sorted({source.path.parent for source in sources}, key=natural_order)
+            sources = videos or [
+                Source(str(folder), "video", Path(path.name) / folder.relative_to(path)) for folder in folders
+            ]
+        found += sources
+    return found
+
+
 def _named(name: str) -> list[Source]:
     if name.startswith("file://"):
         literal = Path(name.removeprefix("file://"))
@@ -108,12 +133,17 @@ def _kind(path: Path) -> Kind:
     return "image" if count_pictures(path) == 1 else "video"
 
 
-def output_paths(sources: Sequence[Source], out: Path | None, *, suffix_of_stem: str) -> list[Path]:
+def output_paths(
+    sources: Sequence[Source], out: Path | None, *, suffix_of_stem: str, taken: Iterable[Path] = ()
+) -> list[Path]:
     """Where each result goes; no two in one place, and never onto an input.
 
     Without `out`: beside the input, `name.SUFFIX.ext`, in the working folder for a stream. With `out` and one input:
     `out` itself if it has a suffix. Otherwise `out` is a folder, in which the inputs keep their relative places.
     Pictures keep their format, videos become mp4.
+
+    Args:
+        taken: places of results from before.
 
     Raises:
         OptionError: several inputs for one file, or a result that would replace its input.
@@ -122,7 +152,7 @@ def output_paths(sources: Sequence[Source], out: Path | None, *, suffix_of_stem:
     if single_file and len(sources) > 1:
         raise OptionError(f"{len(sources)} inputs cannot go into one file {out}: name a folder with -o")
     inputs = {source.path.resolve() for source in sources if source.kind != "stream"}
-    results: list[Path] = []
+    used, results = set(taken), list[Path]()
     for source in sources:
         if single_file and out is not None:
             result = out
@@ -132,11 +162,12 @@ def output_paths(sources: Sequence[Source], out: Path | None, *, suffix_of_stem:
             parent = Path() if source.kind == "stream" else source.path.parent
             result = parent / _result_name(source, suffix_of_stem)
         stem, number = result.stem, 1
-        while result in results:
+        while result in used:
             number += 1
             result = result.with_stem(f"{stem}-{number}")
         if result.resolve() in inputs:
             raise OptionError(f"the result would replace the input {result}: choose another place with -o")
+        used.add(result)
         results.append(result)
     return results
 

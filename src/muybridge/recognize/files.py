@@ -11,7 +11,7 @@ from muybridge.media.outputs import check_writable
 from muybridge.media.overlays import draw_scores
 from muybridge.media.pipeline import BackgroundWriter, prefetch
 from muybridge.media.shots import SHORT_SIDE, ShotDetector
-from muybridge.media.sources import Source, expand_sources, natural_order
+from muybridge.media.sources import Source
 from muybridge.media.video_reader import Frame, VideoReader
 from muybridge.media.video_writer import check_video_suffix, rewriting
 from muybridge.memory import check_fits, main_memory_bytes
@@ -82,31 +82,6 @@ class FileAnswer:
     windows: Sequence[WindowPrediction]
     spans: Sequence[Span]
     notes: Sequence[str] = ()
-
-
-def clip_sources(inputs: Iterable[str]) -> list[Source]:
-    """Videos, folders, globs, streams and capture devices as single inputs.
-
-    Of a folder its videos are taken; in one that holds none, each folder of pictures is a clip, whose frames they
-    are. A bare number names a capture device: 0 is /dev/video0.
-
-    Raises:
-        MissingInput: a name that leads to nothing, or a folder without pictures and videos.
-    """
-    found: list[Source] = []
-    for name in inputs:
-        path = Path(name).expanduser()
-        if name.isdecimal() and not path.exists():
-            name = f"/dev/video{name}"
-        sources = expand_sources([name])
-        if path.is_dir():
-            videos = [source for source in sources if source.kind == "video"]
-            folders = sorted({source.path.parent for source in sources}, key=natural_order)
-            sources = videos or [
-                Source(str(folder), "video", Path(path.name) / folder.relative_to(path)) for folder in folders
-            ]
-        found += sources
-    return found
 
 
 def recognize_file(

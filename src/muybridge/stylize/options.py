@@ -1,6 +1,7 @@
 """What a user can choose of a stylizer, as data: a painting, its coherence over time, the training."""
 
 from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 from muybridge.errors import OptionError
@@ -72,6 +73,35 @@ class TemporalConfig:
     picture_share: Annotated[float, HIDDEN] = 0.0
     photometric_scale: Annotated[float, HIDDEN] = 24.0
     motion: MotionSource = "auto"
+
+
+@dataclass(frozen=True)
+class PeopleOptions:
+    """Who is painted.
+
+    Attributes:
+        who: Paint only people: person for everybody, person=2 or person=2,5 for some. They have the numbers that
+            `muybridge localize` draws; a run says whom it found.
+        doing: Paint only people who do this, while they do it; several name several actions.
+        all_but: Paint everything but these people.
+        localizer: For --doing: the model that tells what people do, a .safetensors file or OWNER/NAME on the Hugging
+            Face hub.
+        detector: What finds people: a name or file that `muybridge.people.detectors` knows; by default the built-in
+            one.
+        boxes: A file of people's boxes in place of a detector: AVA CSV, MOT text, COCO or VIA JSON, CVAT XML.
+    """
+
+    who: tuple[str, ...] = ()
+    doing: tuple[str, ...] = ()
+    all_but: bool = False
+    localizer: str | None = None
+    detector: str | None = None
+    boxes: Path | None = None
+
+    @property
+    def are_asked_for(self) -> bool:
+        """Whether only some of the picture is painted."""
+        return bool(self.who or self.doing)
 
 
 @dataclass(frozen=True)

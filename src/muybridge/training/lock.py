@@ -1,39 +1,20 @@
 """One training a folder: two would write each other's checkpoints."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from muybridge.errors import TrainingError
-from muybridge.media.outputs import output_error
+from muybridge.media.folder_lock import LOCK, held
 
-LOCK = ".lock"
+__all__ = ["LOCK", "only_training_in"]
 
 
-@contextmanager
-def only_training_in(folder: Path) -> Generator[None]:
-    """Hold the folder while the body runs. The system gives it up when a process ends, however it ends.
+def only_training_in(folder: Path) -> AbstractContextManager[None]:
+    """Hold the folder while the body runs.
 
     Raises:
         TrainingError: another training holds it.
         OutputError: the folder cannot be made or written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK, timeout=0)
-        lock.acquire()
-    except Timeout as error:
-        raise TrainingError(
-            f"another training is writing into {folder}. Wait for it, or choose another --out"
-        ) from error
-    except NotImplementedError:  # a file system without locks
-        yield
-        return
-    except OSError as error:
-        raise output_error(folder / LOCK, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
+    busy = TrainingError(f"another training is writing into {folder}. Wait for it, or choose another --out")
+    return held(folder, busy=busy)

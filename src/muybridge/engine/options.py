@@ -1,0 +1,51 @@
+"""What a user can choose of a run over many files, as data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from muybridge.errors import OptionError
+from muybridge.options import PLAIN
+
+MANY = Parameter(group="Many files")
+
+
+@dataclass(frozen=True)
+class ManyFiles:
+    """How a run over many files is done.
+
+    Attributes:
+        listed: A text file that names more inputs, one a line.
+        results: Folder for a table with one row a file, results.parquet, and for what is made of the files. A run
+            that was stopped goes on where it was (pip install 'muybridge[parquet]').
+        workers: With --results: processes side by side, each with a model of its own; with ray, at most so many.
+        engine: With --results: local is processes of this machine, ray a cluster (pip install 'muybridge[ray]').
+        address: Of a Ray cluster that is there, such as ray://HOST:10001 or auto. Without it, Ray starts on this
+            machine.
+        retry_failed: Of a run that goes on: try the files again that failed.
+    """
+
+    listed: Annotated[Path | None, Parameter(name="--list")] = None
+    results: Path | None = None
+    workers: int = 1
+    engine: Literal["local", "ray"] = "local"
+    address: str | None = None
+    retry_failed: Annotated[bool, PLAIN] = False
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise OptionError(f"workers={self.workers} must be 1 or more")
+        if self.results is None:
+            given = {
+                "--workers": self.workers != 1,
+                "--engine": self.engine != "local",
+                "--retry-failed": self.retry_failed,
+            }
+            if option := next((name for name, is_given in given.items() if is_given), None):
+                raise OptionError(
+                    f"{option} is for runs that keep a table of results. Name its folder with --results"
+                )
+        if self.address is not None and self.engine != "ray":
+            raise OptionError("--address is that of a Ray cluster. Add --engine ray")

@@ -1,0 +1,1 @@
+"""The verbs as a service: HTTP with JSON, one model for many clients."""
