@@ -93,14 +93,14 @@ def _said(video: Video, kept: Kept, place: int, seconds: float) -> dict[int, set
     boxes = kept.boxes[place]
     if not len(boxes):
         return {}
-    if video.set == "ut_interaction":
+    if video.set == "ut_interaction" and video.action != "nothing":
         return _roles(video, kept, place, seconds)
     if video.set == "falls":
         name = video.name.removeprefix("clips/falls/")
         rows = [row for row in _rows("falls_actions.tsv") if row["clip"] == name]
         now = {row["label"] for row in rows if float(row["start"]) <= seconds <= float(row["end"])}
         return {acting(kept, place): now} if now else {}
-    if video.action:
+    if video.action and video.action != "nothing":
         if video.name in _wrong_boxes():
             return {}
         of_set = [row for row in _rows("action_labels.tsv") if row["set"] == video.set]

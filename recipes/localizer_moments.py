@@ -136,9 +136,11 @@ def watched(video: Video, data: Path, trunk: ImageTrunk, sampling: KeyFrameSampl
         found = [_found(picture, detector) for picture in pictures]
     else:
         every = 1.0 if frames.times[-1] > 6 else 0.5
-        keys = PeopleLocalizer(detector, device="cpu")(path, every=every, min_score=SURE).key_frames
+        followed = video.set in ("people", "misc")
+        looks = 0.2 if followed else every
+        keys = PeopleLocalizer(detector, device="cpu")(path, every=every, look_every=looks, min_score=SURE).key_frames
         if video.set == "ut_interaction":  # what happens, happens in the middle
-            keys = [key for key in keys if 0.2 <= key.seconds / frames.times[-1] <= 0.8]
+            keys = [key for key in keys if 0.27 <= key.seconds / frames.times[-1] <= 0.76]
         seconds = [key.seconds for key in keys]
         pictures = frames.originals(seconds)
         found = [(key.people.boxes, key.people.scores, key.people.ids) for key in keys]
