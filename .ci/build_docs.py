@@ -24,6 +24,8 @@ PAGES = {
     "recognize": "What happens in a clip, a video, a stream.",
     "localize": "Who does what, where and when.",
     "watch": "All three live, from one reading.",
+    "engine": "The verbs over many files: workers, one row a file.",
+    "serve": "The verbs over HTTP.",
     "people": "Detectors of people, and tracks.",
     "training": "One loop for whatever objective it is given.",
     "stage": "A procedural world of actors with known boxes and actions.",

@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from muybridge.engine.options import MANY, ManyFiles
-from muybridge.options import FLAT
+from muybridge.options import FLAT, PLAIN
 from muybridge.stylize.options import PeopleOptions, StylizeConfig, TemporalConfig
 
 _PEOPLE = Parameter(group="People", negative=())
@@ -26,6 +26,7 @@ def stylize(
     device: str = "auto",
     temporal: bool = True,
     carried: Annotated[TemporalConfig, FLAT] = TemporalConfig(),
+    resume: Annotated[bool, PLAIN] = False,
     many: Annotated[ManyFiles, FLAT, MANY] = ManyFiles(),
 ) -> int:
     """Paint pictures and videos in the style of any image.
@@ -52,6 +53,9 @@ def stylize(
         auto, cpu, cuda, cuda:1, mps.
     temporal
         Keep a video steady by carrying each frame's painting to the next along the motion.
+    resume
+        Paint films in segments of a minute, which are kept in NAME.parts beside the result until it is there; the
+        same command goes on with them.
     """
     from muybridge.apps import batch
     from muybridge.engine.inputs import named_inputs
@@ -69,6 +73,7 @@ def stylize(
         device=device,
         temporal=temporal,
         carried=carried,
+        resume=resume,
     )
     names = named_inputs(inputs or (), many.listed)
     if many.results is not None:

@@ -213,6 +213,7 @@ class StylizeTask:
     device: str = "auto"
     temporal: bool = True
     carried: TemporalConfig = field(default_factory=TemporalConfig)
+    resume: bool = False
     verb = "stylize"
 
     def find(self, names: Iterable[str]) -> list[Source]:
@@ -242,6 +243,7 @@ class StylizeTask:
             config=self.config,
             temporal=self.carried if self.temporal else None,
             people=search,
+            resume=self.resume,
         )
 
     def _search(self, videos: Sequence[Path]) -> "PeopleSearch | None":

@@ -248,6 +248,13 @@ class VideoReader:
             found[target] = self._frame(*current, -1)
         return [found[target] for target in exact]
 
+    def frames_from(self, seconds: Fraction) -> Generator[Frame, None, None]:
+        """The frames that are shown from a time on, in order of display; of what lies before, little is decoded."""
+        decoding, first = self._start_before(seconds, self._key_frame_times())
+        for shown, decoded in chain([] if first is None else [first], decoding):
+            if shown >= seconds:
+                yield self._frame(shown, decoded, -1)
+
     # --- between FFmpeg and the above ---
 
     def _open(self) -> None:

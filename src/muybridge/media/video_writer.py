@@ -10,14 +10,15 @@ from typing import Any, Protocol
 import av
 import av.error
 import numpy as np
-from av.container import OutputContainer
+from av.container import InputContainer, OutputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from muybridge.errors import InputError, OptionError, OutputError
 from muybridge.media.colour import COLOR_CONVERSION
-from muybridge.media.container import ffmpeg_address
+from muybridge.media.container import ffmpeg_address, open_video
 from muybridge.media.gif import GifPictures, gif_loops, gif_options, set_last_delay
 from muybridge.media.outputs import atomic_output, output_error
 from muybridge.media.sound import REFUSED, KeptTracks
@@ -281,6 +282,79 @@ class VideoWriter:
         last.duration = end - (last.pts or 0)
         first_dts = packets[0].dts if self._first_dts is None else self._first_dts
         packets[-1].duration = end - (self._first_pts or 0) - ((packets[-1].dts or 0) - (first_dts or 0))
+
+
+class JoinedVideo(VideoWriter):
+    """A film of parts that were written before, whose pictures are copied and not encoded again.
+
+    Args:
+        parts: at least one, in their order, all written by a `VideoWriter` with the same options.
+        info, source: of the film whose sound and subtitles are kept, as for `rewriting`.
+    """
+
+    def __init__(self, path: Path, parts: Sequence[Path], source: str, info: VideoInfo) -> None:
+        with _opened_for_reading(parts[0]) as (_, track):
+            width, height = track.codec_context.width, track.codec_context.height
+        rate = info.average_rate or DEFAULT_RATE
+        base = exact_time_base(info.time_base)
+        super().__init__(path, width=width, height=height, rate=rate, time_base=base, tracks_from=source)
+        self._parts = parts
+
+    def _add_pictures(self, container: OutputContainer) -> _Pictures:
+        with _opened_for_reading(self._parts[0]) as (_, track):
+            self._copied = _CopiedPictures(container, track)
+        return self._copied
+
+    def append(self, part: Path, start: Fraction) -> None:
+        """Copy a part.
+
+        Args:
+            start: when its first frame is shown.
+
+        Raises:
+            InputError: it is not like the first part.
+            OutputError: the disk is full.
+        """
+        with _opened_for_reading(part) as (container, track):
+            for packet in container.demux(track):
+                if packet.size:
+                    self._count += 1
+                    self._mux([self._copied.moved(packet, track, start)])
+
+
+class _CopiedPictures:
+    """Puts packets of one file after those of another."""
+
+    least_gap = 1
+
+    def __init__(self, container: OutputContainer, track: VideoStream) -> None:
+        self._stream = container.add_stream_from_template(track)
+        self.time_base = self._stream.time_base = track.time_base or _FINE_TIME_BASE
+        self._header = track.codec_context.extradata
+        self._last: int | None = None
+
+    def moved(self, packet: "av.Packet[Any]", track: VideoStream, start: Fraction) -> "av.Packet[Any]":
+        """The packet, shown later by `start`."""
+        if track.codec_context.extradata != self._header or track.time_base != self.time_base:
+            raise InputError("a part was written otherwise than the first. Remove the parts, and paint again")
+        shift = round(start / self.time_base)
+        pts, dts = (packet.pts or 0) + shift, (packet.dts or 0) + shift
+        # Where frames come at a variable rate, a part may begin to be decoded before the one before it ended.
+        dts = dts if self._last is None else max(dts, self._last + 1)
+        packet.stream, packet.pts, packet.dts, self._last = self._stream, pts, dts, dts
+        return packet
+
+    def encode(self, image: NDArray[np.uint8] | None, pts: int = 0) -> "Sequence[av.Packet[Any]]":
+        """Nothing: there is no encoder."""
+        del image, pts
+        return []
+
+
+@contextmanager
+def _opened_for_reading(path: Path) -> Generator[tuple[InputContainer, VideoStream]]:
+    container, track = open_video(str(path))
+    with container:
+        yield container, track
 
 
 def rewriting(

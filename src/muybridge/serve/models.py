@@ -222,7 +222,7 @@ class Models:
     def _check_pixels(self, width: int, height: int) -> None:
         if width * height > self.limits.megapixels * 1e6:
             raise TooLargeError(
-                f"{width}x{height} pixels are more than the {self.limits.megapixels:g} million allowed"
+                f"{width}x{height} pixels are more than the {self.limits.megapixels:g} million that are allowed"
             )
 
 

@@ -64,9 +64,7 @@ class ServeConfig:
         if not 0 <= self.port < 1 << 16:
             raise OptionError(f"port={self.port} is not from 0 to 65535")
         if self.token is None and not is_loopback(self.host):
-            raise OptionError(
-                f"host={self.host} lets others in. Name a file with a secret by --token, or leave it out"
-            )
+            raise OptionError(f"host={self.host} lets others in. Name a file with a secret: --token FILE")
 
     def secret(self) -> str | None:
         """What is in the file of the token.

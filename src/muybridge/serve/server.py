@@ -39,5 +39,5 @@ def _listening(config: ServeConfig) -> socket.socket:
         return socket.create_server((config.host.strip("[]"), config.port), family=family, backlog=2048)
     except OSError as error:
         raise OptionError(
-            f"{config.host}, port {config.port}: cannot be used ({error.strerror}). Choose another"
+            f"host={config.host}, port={config.port} cannot be used: {error.strerror}. Choose another"
         ) from error

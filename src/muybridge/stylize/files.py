@@ -1,6 +1,6 @@
 """From a file to a painted file: reading, painting and writing overlap."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -15,10 +15,10 @@ from muybridge.media.pipeline import BackgroundWriter, prefetch
 from muybridge.media.sources import Source
 from muybridge.media.video_reader import Frame, VideoReader
 from muybridge.media.video_writer import rewriting
-from muybridge.progress import progress_line
+from muybridge.progress import ProgressLine, progress_line
 from muybridge.stylize.pictures import RGB, scaled
 from muybridge.stylize.stylizer import Style, StylizeConfig, Stylizer
-from muybridge.stylize.temporal import TemporalConfig
+from muybridge.stylize.temporal import TemporalCarry, TemporalConfig
 
 
 class MaskSearch(Protocol):
@@ -42,6 +42,7 @@ class PaintJob:
         masks: paths of pictures or videos; one for all styles, one a style, or none.
         temporal: None paints each frame alone.
         people: who is painted, in place of masks; a video is then read twice.
+        resume: films are painted in segments that are kept beside the result, and gone on with.
 
     Raises:
         OptionError: masks and people.
@@ -54,6 +55,7 @@ class PaintJob:
     config: StylizeConfig
     temporal: TemporalConfig | None
     people: MaskSearch | None = None
+    resume: bool = False
 
     def __post_init__(self) -> None:
         if self.people is not None and self.masks:
@@ -96,38 +98,96 @@ def _paint_picture(job: PaintJob, path: Path, target: Path) -> list[str]:
     return notes
 
 
-def _paint_video(job: PaintJob, source: Source, target: Path, *, quiet: bool) -> list[str]:
-    notes: list[str] = []
-    with ExitStack() as stack:
-        masks: list[TimedMask] = []
-        if job.people is not None:
-            people, notes = job.people.in_video(source, quiet=quiet)
-            masks.append(people)
-        for mask in job.masks:
-            track = MaskTrack(mask)
-            stack.callback(track.close)
-            masks.append(track)
-        reader = stack.enter_context(VideoReader(source.location))
-        info = reader.info
-        total = info.num_frames if source.kind == "video" else None
-        line = stack.enter_context(progress_line(source.relative.name, total=total, unit="frames", quiet=quiet))
-        size = info.width, info.height
-        job.stylizer.check_size(*size, size=job.config.size)
-        if job.config.size:
-            size = scaled(*size, job.config.size, even=target.suffix.lower() != ".gif")
-        frames = prefetch(_scaled(reader, size), depth=2)
-        stack.callback(frames.close)
+@dataclass(frozen=True, eq=False)
+class OpenFilm:
+    """A film that is being painted. Made by `open_film`.
+
+    Attributes:
+        reader: of its frames.
+        size: (width, height) of the painted frames.
+        masks: what of it is painted.
+        line: shows how far it is.
+        notes: for the user.
+    """
+
+    reader: VideoReader
+    size: tuple[int, int]
+    masks: Sequence[TimedMask]
+    line: ProgressLine
+    notes: list[str]
+
+    def painted(
+        self, job: PaintJob, frames: Iterable[Frame], stack: ExitStack, carries: Sequence[TemporalCarry] = ()
+    ) -> Generator[Frame, None, None]:
+        """Painted frames of this film's, read ahead.
+
+        Args:
+            stack: ends the reading.
+            carries: see `Stylizer.stream`.
+        """
+        ahead = prefetch(_scaled(frames, self.size), depth=2)
+        stack.callback(ahead.close)
         config = replace(job.config, size=0)
-        painted = job.stylizer.stream(
-            frames, list(job.styles), weights=job.weights, masks=masks, config=config, temporal=job.temporal
+        return job.stylizer.stream(
+            ahead,
+            list(job.styles),
+            weights=job.weights,
+            masks=self.masks,
+            config=config,
+            temporal=job.temporal,
+            carries=carries,
         )
-        writer = rewriting(target, source.location, info, size=size)
+
+    def said(self, target: Path) -> list[str]:
+        """Notes for the user, complete when all is painted."""
+        notes = [*self.notes, *(note for note in self.reader.notes if note not in self.notes)]
+        if (self.size[0] % 2 or self.size[1] % 2) and target.suffix.lower() != ".gif":
+            notes.append(
+                f"{target} has an odd size, which H.264 stores as yuv444p; if a player refuses it, use an even --size"
+            )
+        return notes
+
+
+def open_film(
+    job: PaintJob, source: Source, target: Path, stack: ExitStack, *, quiet: bool, done: int = 0
+) -> OpenFilm:
+    """Open a film to paint it.
+
+    Args:
+        stack: closes it.
+        done: frames that were painted before.
+    """
+    notes: list[str] = []
+    masks: list[TimedMask] = []
+    if job.people is not None:
+        people, notes = job.people.in_video(source, quiet=quiet)
+        masks.append(people)
+    for mask in job.masks:
+        track = MaskTrack(mask)
+        stack.callback(track.close)
+        masks.append(track)
+    reader = stack.enter_context(VideoReader(source.location))
+    info = reader.info
+    total = info.num_frames if source.kind == "video" else None
+    line = progress_line(source.relative.name, total=total, unit="frames", done=done, quiet=quiet)
+    size = info.width, info.height
+    job.stylizer.check_size(*size, size=job.config.size)
+    if job.config.size:
+        size = scaled(*size, job.config.size, even=target.suffix.lower() != ".gif")
+    return OpenFilm(reader, size, masks, stack.enter_context(line), notes)
+
+
+def _paint_video(job: PaintJob, source: Source, target: Path, *, quiet: bool) -> list[str]:
+    with ExitStack() as stack:
+        film = open_film(job, source, target, stack, quiet=quiet)
+        painted = film.painted(job, film.reader, stack)
+        writer = rewriting(target, source.location, film.reader.info, size=film.size)
         first = next(painted)
         stack.enter_context(writer)
 
         def write(frame: Frame) -> None:
             writer.write(frame.image, frame.pts_seconds, frame.duration_seconds)
-            line.advance()
+            film.line.advance()
 
         background = stack.enter_context(BackgroundWriter(write, depth=2))
         background.put(first)
@@ -139,11 +199,7 @@ def _paint_video(job: PaintJob, source: Source, target: Path, *, quiet: bool) ->
             if source.kind != "stream":
                 raise
             writer.cut_short()
-        notes += [note for note in reader.notes if note not in notes]
-        if (size[0] % 2 or size[1] % 2) and not writer.is_gif:
-            notes.append(
-                f"{target} has an odd size, which H.264 stores as yuv444p; if a player refuses it, use an even --size"
-            )
+        notes = film.said(target)
     return notes + writer.notes
 
 

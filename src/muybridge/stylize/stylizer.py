@@ -237,6 +237,7 @@ class Stylizer:
         masks: Sequence[TimedMask] | None = None,
         config: StylizeConfig | None = None,
         temporal: TemporalConfig | Literal["default"] | None = "default",
+        carries: Sequence[TemporalCarry] = (),
         **options: Any,
     ) -> Generator[Frame, None, None]:
         """Paint frames one after another, each with the memory of the one before; holds two frames at a time.
@@ -244,6 +245,7 @@ class Stylizer:
         Args:
             frames: of one video, in order.
             temporal: how coherence over time is kept; None paints each frame alone.
+            carries: memories to go on with, in place of `temporal`: one, or with several masks one a style.
             styles, weights, masks, config, options: as for a picture.
 
         Yields:
@@ -257,13 +259,13 @@ class Stylizer:
                 f"{len(tracks)} masks for {len(weighted)} styles: give one for all together, or one for each"
             )
         layers = [[pair] for pair in _unweighted(weighted)] if len(tracks) > 1 else [weighted]
-        carries = [_carry(temporal) for _ in layers]
+        memories = list(carries) or [_carry(temporal) for _ in layers]
         for frame in frames:
             self.check_size(*frame.image.shape[1::-1], size=config.size)
             rgb = sized(frame.image, config.size)
             content = self._tensor(rgb)
             painted = [
-                self._paint(content, layer, config, carry) for layer, carry in zip(layers, carries, strict=True)
+                self._paint(content, layer, config, carry) for layer, carry in zip(layers, memories, strict=True)
             ]
             result = self._compose(rgb, painted, tracks, frame.pts_seconds)
             if config.keep_colors:

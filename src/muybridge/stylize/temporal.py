@@ -9,7 +9,7 @@ Three things are carried from the frame before along the motion, each only where
 Ours, not the paper's, which paints frame by frame.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +53,24 @@ class TemporalCarry:
         self._motion: Motion | None = None
         self._swaps: dict[int, Swap] = {}
         self._painted: Tensor | None = None
+
+    def state(self) -> dict[str, Tensor]:
+        """All that it remembers, for `restore`."""
+        if self._before is None or self._painted is None:
+            return {}
+        kept = {"picture": self._before.picture, "painted": self._painted}
+        kept |= {f"levels.{number}": level for number, level in enumerate(self._before.levels or ())}
+        for style, swap in self._swaps.items():
+            kept |= {f"swaps.{style}.features": swap.features, f"swaps.{style}.matches": swap.matches}
+        return {name: tensor.contiguous() for name, tensor in kept.items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what another one's `state` told."""
+        levels = [state[f"levels.{number}"] for number in range(sum(name.startswith("levels.") for name in state))]
+        self._before = _Seen(state["picture"], levels or None) if state else None
+        self._painted = state.get("painted")
+        styles = [int(name.split(".")[1]) for name in state if name.endswith(".matches")]
+        self._swaps = {n: Swap(state[f"swaps.{n}.features"], state[f"swaps.{n}.matches"]) for n in styles}
 
     def begin(self, picture_13HW: Tensor, content: Encoded) -> None:
         """Take in a frame and find the motion since the one before; a cut or a new size starts afresh."""

@@ -1,0 +1,215 @@
+"""Runs over many files: killed and gone on with, on both engines, against the plain loop, and how they grow.
+
+    python benchmarks/many_files.py survive [--count 500] [--engine local]   a worker and the run are killed midway
+    python benchmarks/many_files.py compare [--count 100]                    engines against one file after another
+    python benchmarks/many_files.py grow [--counts 50 500 5000]              files of a few bytes, no model
+
+Files are short pieces of ../shared/data/clips, one in twenty of them broken. Everything lies in --folder.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from muybridge.engine.options import ManyFiles
+from muybridge.engine.rows import Label
+from muybridge.engine.run import run_many
+from muybridge.engine.tasks import Outcome, RecognizeTask, Task
+from muybridge.errors import InputError
+from muybridge.media.sources import Source, expand_sources
+from muybridge.media.video_reader import VideoReader
+from muybridge.media.video_writer import VideoWriter
+
+CLIPS = Path("../shared/data/clips")
+BROKEN = 20  # one in so many
+WIDTH, HEIGHT, FRAMES = 64, 48, 8
+
+
+@dataclass(frozen=True)
+class LabelOfName:
+    """No model: the label is the file's first letter."""
+
+    verb = "benchmark"
+
+    def find(self, names: Iterable[str]) -> list[Source]:
+        return expand_sources(names)
+
+    def load(self) -> "LabelOfName":
+        return self
+
+    def __call__(self, source: Source, target: Path) -> Outcome:
+        return Outcome([Label(0.0, 1.0, source.path.read_bytes()[:1].decode(), 1.0)])
+
+
+def write_clips(folder: Path, count: int, different: int = 25) -> Path:
+    """Small pieces of real clips under many names; broken ones are empty, cut, or text."""
+    clips = folder / f"clips{count}"
+    if clips.exists():
+        return clips
+    sources = sorted(CLIPS.rglob("*.mp4")) + sorted(CLIPS.rglob("*.avi"))
+    clips.mkdir(parents=True)
+    pieces = list[bytes]()
+    for source in random.Random(0).sample(sources, different):
+        with VideoReader(source, size=(WIDTH, HEIGHT)) as reader:
+            writer = VideoWriter(clips / "piece.mp4", width=WIDTH, height=HEIGHT, rate=Fraction(10))
+            with writer:
+                for frame, _ in zip(reader, range(FRAMES), strict=False):
+                    writer.write(frame.image)
+        pieces.append((clips / "piece.mp4").read_bytes())
+    (clips / "piece.mp4").unlink()
+    for number in range(count):
+        piece = pieces[number % different]
+        broken = (b"", piece[: len(piece) // 3], b"no film\n")[number // BROKEN % 3]
+        (clips / f"{number}.mp4").write_bytes(broken if number % BROKEN == 7 else piece)
+    return clips
+
+
+def rows_of(results: Path) -> list[dict]:
+    return pq.read_table(results / "results.parquet").drop(["seconds"]).to_pylist()
+
+
+def command(clips: Path, results: Path, workers: int, engine: str) -> list[str]:
+    many = ["--results", str(results), "--workers", str(workers), "--engine", engine]
+    return [sys.executable, "-m", "muybridge.apps.cli", "recognize", str(clips), "--top", "1", *many]
+
+
+def children_of(process: int) -> list[int]:
+    path = Path(f"/proc/{process}/task/{process}/children")
+    return [int(number) for number in path.read_text().split()] if path.exists() else []
+
+
+def workers_of(process: int) -> list[int]:
+    """Python's own watcher of shared memory is no worker."""
+    spawned = []
+    for child in children_of(process):
+        line = Path(f"/proc/{child}/cmdline").read_bytes()
+        if b"spawn_main" in line and b"resource_tracker" not in line:
+            spawned.append(child)
+    return spawned
+
+
+def recorded(results: Path) -> list[str]:
+    path = results / "rows.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [line["input"] for line in lines if "input" in line]
+
+
+def survive(folder: Path, count: int, engine: str) -> None:
+    clips, results = write_clips(folder, count), folder / f"survive-{engine}"
+    start = time.monotonic()
+    run = subprocess.Popen(command(clips, results, 2, engine), stderr=subprocess.DEVNULL)
+    while len(recorded(results)) < count // 4:
+        time.sleep(0.2)
+    if engine == "local":
+        victim = workers_of(run.pid)[0]
+        os.kill(victim, signal.SIGKILL)
+        print(
+            f"after {len(recorded(results))} rows a worker was killed ({time.monotonic() - start:.0f} s)", flush=True
+        )
+    while len(recorded(results)) < count // 2:
+        time.sleep(0.2)
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    before = recorded(results)
+    print(f"after {len(before)} rows the run was killed ({time.monotonic() - start:.0f} s)", flush=True)
+    code = subprocess.run(command(clips, results, 2, engine), stderr=subprocess.DEVNULL, check=False).returncode
+    after, rows = recorded(results), rows_of(results)
+    twice = [name for name, times in Counter(after).items() if times > 1]
+    status = Counter(row["status"] for row in rows)
+    print(
+        f"gone on with: exit code {code}, {len(rows)} rows, {dict(status)}, {time.monotonic() - start:.0f} s in all"
+    )
+    broken = len(range(7, count, BROKEN))
+    assert len(rows) == count and status["failed"] == broken, "a file is lost"
+    assert not twice and after[: len(before)] == before, "a file was done twice"
+
+
+def compare(folder: Path, count: int, engines: list[str]) -> None:
+    clips = write_clips(folder, count)
+    task: Task = RecognizeTask(top=1)
+    work, seconds, plain = task.load(), list[float](), list[list[tuple]]()
+    for source in expand_sources([str(clips)]):
+        start = time.monotonic()
+        try:
+            labels = work(source, Path()).labels
+            plain.append([(label.start, label.end, label.label, label.score) for label in labels])
+        except InputError:
+            plain.append([])
+        seconds.append(time.monotonic() - start)
+    each = statistics.median(seconds)
+    print(f"plain loop: {each * 1000:.1f} ms a file (median of {count}), {sum(seconds):.1f} s without loading")
+    for engine in engines:
+        results = folder / f"compare-{engine}-{time.time_ns()}"
+        start = time.monotonic()
+        run_many(task, [str(clips)], ManyFiles(results=results, engine=engine))
+        whole = time.monotonic() - start
+        table = pq.read_table(results / "results.parquet").to_pylist()
+        inside = sum(row["seconds"] for row in table)
+        print(f"{engine}: {whole:.1f} s in all, of which {inside:.1f} s in files, with one worker", flush=True)
+        keys = ("start", "end", "label", "score")
+        same = [[tuple(label[key] for key in keys) for label in row["labels"]] for row in table]
+        assert same == plain, f"{engine} tells other labels than the plain loop"
+
+
+def grow(folder: Path, counts: list[int]) -> None:
+    print("files | rows a second once workers run | cost of a file | run: peak MB | workers: peak MB")
+    for count in counts:
+        files = folder / f"tiny{count}"
+        if not files.exists():
+            files.mkdir(parents=True)
+            for number in range(count):
+                (files / f"{number}.mp4").write_bytes(b"x")
+        answer = subprocess.run(
+            [sys.executable, __file__, "one", "--folder", str(folder), "--count", str(count)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        told = json.loads(answer.stdout.splitlines()[-1])
+        each = told["seconds"] / count
+        print(
+            f"{count} | {1 / each:.0f} | {each * 1000:.2f} ms | {told['run']:.0f} | {told['workers']:.0f}", flush=True
+        )
+
+
+def one(folder: Path, count: int) -> None:
+    results = folder / f"grow-{count}-{time.time_ns()}"
+    sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    run_many(LabelOfName(), [str(folder / f"tiny{count}")], ManyFiles(results=results, workers=2))
+    lines = [line for line in (results / "rows.jsonl").read_text().splitlines() if line]
+    assert len(lines) == count
+    first, last = os.stat(results / "run.json").st_mtime, os.stat(results / "rows.jsonl").st_mtime  # noqa: PTH116
+    own, theirs = (
+        resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    print(json.dumps({"seconds": last - first, "run": own, "workers": theirs}))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("survive", "compare", "grow", "one"))
+    parser.add_argument("--folder", type=Path, default=Path("runs/many-files"))
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--counts", type=int, nargs="+", default=[50, 500, 5000])
+    parser.add_argument("--engine", nargs="+", default=["local"])
+    options = parser.parse_args()
+    if options.what == "survive":
+        survive(options.folder, options.count, options.engine[0])
+    elif options.what == "compare":
+        compare(options.folder, options.count, options.engine)
+    elif options.what == "grow":
+        grow(options.folder, options.counts)
+    else:
+        one(options.folder, options.count)

@@ -1,0 +1,170 @@
+"""Films painted in segments: an interruption is not seen, times and sound are the film's, parts are copied."""
+
+import shutil
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from muybridge.errors import InputError, OptionError
+from muybridge.media.sources import Source
+from muybridge.media.video_reader import VideoReader
+from muybridge.media.video_writer import JoinedVideo, VideoWriter
+from muybridge.stylize.files import PaintJob, paint_file
+from muybridge.stylize.options import StylizeConfig, TemporalConfig
+from muybridge.stylize.segments import paint_in_segments
+from tests.apps.test_stylize_command import sound_packets, write_clip
+from tests.stylize.conftest import smooth_picture
+
+TWO_FIFTHS = Fraction(2, 5)  # ten frames a segment
+
+
+@pytest.fixture
+def film(tmp_path, monkeypatch) -> Source:
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "film.mp4", frames=34)
+    return Source(str(tmp_path / "film.mp4"), "video", Path("film.mp4"))
+
+
+@pytest.fixture
+def job(stylizer) -> PaintJob:
+    style = stylizer.encode_style(smooth_picture(40, 40, 2), size=32)
+    temporal = TemporalConfig(motion="features", picture_share=0.3)
+    return PaintJob(stylizer, [style], [1.0], (), StylizeConfig(style_size=32), temporal, resume=True)
+
+
+class Interrupted:
+    """A stylizer that Ctrl-C meets when so many frames are painted."""
+
+    def __init__(self, stylizer, frames: int) -> None:
+        self._stylizer, self._left = stylizer, frames
+
+    def __getattr__(self, name: str):
+        return getattr(self._stylizer, name)
+
+    def stream(self, *arguments, **options):
+        for frame in self._stylizer.stream(*arguments, **options):
+            if self._left == 0:
+                raise KeyboardInterrupt
+            self._left -= 1
+            yield frame
+
+
+def interrupt(job: PaintJob, film: Source, target: Path, frames: int) -> None:
+    stopped = replace(job, stylizer=Interrupted(job.stylizer, frames))
+    with pytest.raises(KeyboardInterrupt):
+        paint_in_segments(stopped, film, target, seconds=TWO_FIFTHS, quiet=True)
+    assert not target.exists()
+
+
+def frames_of(path: Path) -> np.ndarray:
+    with VideoReader(path) as reader:
+        return np.stack([frame.image for frame in reader])
+
+
+def test_an_interrupted_painting_ends_as_one_that_was_not(film, job, tmp_path):
+    whole, resumed = tmp_path / "whole.mp4", tmp_path / "resumed.mp4"
+    paint_in_segments(job, film, whole, seconds=TWO_FIFTHS, quiet=True)
+    interrupt(job, film, resumed, 3)  # before any segment is whole
+    interrupt(job, film, resumed, 25)
+    parts = tmp_path / "resumed.mp4.parts"
+    assert sorted(path.name for path in parts.glob("*.mp4")) == ["00000.mp4", "00001.mp4"]
+    interrupt(job, film, resumed, 11)  # the third segment's frames, and one of the fourth's
+    assert paint_in_segments(job, film, resumed, seconds=TWO_FIFTHS, quiet=True) == []
+    assert resumed.read_bytes() == whole.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "resumed.mp4", "whole.mp4"]
+    with VideoReader(whole) as painted, VideoReader(film.path) as original:
+        assert painted.timestamps() == original.timestamps()
+        assert painted.info.duration_seconds == original.info.duration_seconds
+    assert sound_packets(whole) == sound_packets(film.path)
+
+
+def test_no_seam_is_seen(film, job, tmp_path):
+    """What is remembered goes over from segment to segment: the same pictures as painted in one go, but for x264."""
+    paint_in_segments(job, film, tmp_path / "parts.mp4", seconds=TWO_FIFTHS, quiet=True)
+    paint_file(replace(job, resume=False), film, tmp_path / "once.mp4", quiet=True)
+    parts, once = frames_of(tmp_path / "parts.mp4").astype(float), frames_of(tmp_path / "once.mp4").astype(float)
+    errors = np.abs(parts - once).mean(axis=(1, 2, 3))
+    assert errors.max() < 2
+    forgetful = replace(job, temporal=None, resume=False)
+    paint_file(forgetful, film, tmp_path / "alone.mp4", quiet=True)
+    alone = frames_of(tmp_path / "alone.mp4").astype(float)
+    assert np.abs(alone - once).mean(axis=(1, 2, 3))[20] > 2 * errors.max()  # so the memory is seen at all
+
+
+def test_parts_are_copied_and_not_encoded_again(film, job, tmp_path):
+    target, kept = tmp_path / "out.mp4", list[bytes]()
+    interrupt(job, film, target, 33)
+    for part in sorted((tmp_path / "out.mp4.parts").glob("*.mp4")):
+        with av.open(str(part)) as container:
+            kept += [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    paint_in_segments(job, film, target, seconds=TWO_FIFTHS, quiet=True)
+    with av.open(str(target)) as container:
+        assert [bytes(packet) for packet in container.demux(video=0) if packet.size][: len(kept)] == kept
+    assert len(kept) == 30
+
+
+def test_a_variable_rate_and_gaps_keep_their_times(job, tmp_path):
+    path = tmp_path / "uneven.mp4"
+    ticks = np.cumsum(np.random.default_rng(0).choice([1, 2, 9, 400], 40)) * 3  # in 90ths of a second
+    times = [Fraction(0), *(Fraction(int(tick), 90) for tick in ticks)]
+    with VideoWriter(path, width=40, height=32, rate=Fraction(30)) as writer:
+        for number, seconds in enumerate(times):
+            writer.write(smooth_picture(32, 40, number % 5), seconds)
+    source = Source(str(path), "video", Path("uneven.mp4"))
+    target = tmp_path / "out.mp4"
+    interrupt(job, source, target, 17)
+    paint_in_segments(job, source, target, seconds=TWO_FIFTHS, quiet=True)
+    with VideoReader(target) as painted:
+        assert painted.timestamps() == times
+
+
+def test_parts_of_another_painting_are_refused(film, job, tmp_path):
+    target = tmp_path / "out.mp4"
+    interrupt(job, film, target, 12)
+    for other in (
+        replace(job, config=StylizeConfig(style_size=32, strength=0.5)),
+        replace(job, weights=[2.0]),
+        replace(job, styles=[job.stylizer.encode_style(smooth_picture(40, 40, 3), size=32)]),
+        replace(job, temporal=None),
+    ):
+        with pytest.raises(OptionError, match="parts of another painting"):
+            paint_in_segments(other, film, target, seconds=TWO_FIFTHS, quiet=True)
+    shutil.copy(film.path, tmp_path / "copy.mp4")
+    write_clip(film.path, frames=20)  # another film of that name
+    with pytest.raises(OptionError, match="parts of another painting"):
+        paint_in_segments(job, film, target, seconds=TWO_FIFTHS, quiet=True)
+
+
+def test_parts_that_are_damaged_are_told(film, job, tmp_path):
+    target, parts = tmp_path / "out.mp4", tmp_path / "out.mp4.parts"
+    interrupt(job, film, target, 12)
+    for name in ("00000.json", "00000.safetensors"):
+        whole = (parts / name).read_bytes()
+        (parts / name).write_bytes(whole[:9])
+        with pytest.raises(OptionError, match=f"{name} is damaged"):
+            paint_in_segments(job, film, target, seconds=TWO_FIFTHS, quiet=True)
+        (parts / name).write_bytes(whole)
+    (parts / "00000.mp4").unlink()
+    paint_in_segments(job, film, target, seconds=TWO_FIFTHS, quiet=True)  # painted again
+    assert target.exists() and not parts.exists()
+
+
+def test_what_cannot_be_painted_in_segments(film, job, tmp_path):
+    with pytest.raises(OptionError, match="is written at once"):
+        paint_in_segments(job, film, tmp_path / "out.gif", quiet=True)
+    parts = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    for path, size in zip(parts, (32, 48), strict=True):
+        with VideoWriter(path, width=size, height=size, rate=Fraction(10)) as writer:
+            writer.write(smooth_picture(size, size))
+    with (
+        VideoReader(film.path) as reader,
+        pytest.raises(InputError, match="written otherwise than the first"),
+        JoinedVideo(tmp_path / "joined.mp4", parts, film.location, reader.info) as joined,
+    ):
+        for number, part in enumerate(parts):
+            joined.append(part, Fraction(number))
+    assert not (tmp_path / "joined.mp4").exists()
