@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import shutil
+import struct
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -129,6 +130,31 @@ def test_damaged_archives_are_told_in_one_line(archive, record: str, content: by
 def test_records_that_would_unpack_to_more_are_not_unpacked(archive) -> None:
     with pytest.raises(ModelError, match="damaged"):
         read_torchscript(with_record(archive[0], "none", None, packed=True))
+
+
+def test_a_module_that_was_never_told_what_it_holds_is_empty(archive) -> None:
+    body = b"\x80\x02c__torch__\nM\n)\x81."
+    with pytest.raises(ModelError, match="without tensors"):
+        read_torchscript(with_record(archive[0], "data.pkl", body))
+
+
+def test_one_storage_seen_many_times_takes_no_more_than_a_few(tmp_path: Path) -> None:
+    side = 100_000
+    length = b"J" + struct.pack("<i", side)
+    storage = b"(X\x07\x00\x00\x00storagectorch\nByteStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu" + length + b"tQ"
+    view = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00" + length + b"\x85K\x01\x85tR"
+
+    def archive_of(views: int) -> Path:
+        held = b"".join(b"X\x03\x00\x00\x00%03d" % number + view for number in range(views))
+        with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
+            archive.writestr("x/data.pkl", b"\x80\x02c__torch__\nM\n)\x81}(" + held + b"ub.")
+            archive.writestr("x/constants.pkl", b"\x80\x02).")
+            archive.writestr("x/data/0", bytes(side))
+        return tmp_path / "w.pt"
+
+    assert [tensor.shape for tensor in read_torchscript(archive_of(3)).values()] == [(side,)] * 3
+    with pytest.raises(ModelError, match="damaged"):
+        read_torchscript(archive_of(9))
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -1,5 +1,6 @@
 """Files of weights by others: what they claim is held against their size, and nothing of them is executed."""
 
+import pickle
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -68,6 +69,56 @@ def test_a_tensor_larger_than_its_file_is_refused(tmp_path: Path) -> None:
     torch.save({"x": torch.eye(3).to_sparse()}, tmp_path / "sparse.pth")
     with pytest.raises(ModelError, match="without plain numbers"):
         read_torch_file(tmp_path / "sparse.pth")
+
+
+def packed(path: Path, body: bytes, *, script: bool = False) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.pkl", body)
+        archive.writestr("x/constants.pkl" if script else "x/version", b"\x80\x02)." if script else b"3\n")
+        archive.writestr("x/data/0", b"1")
+    return path
+
+
+def doubled(depth: int) -> bytes:
+    """What leaves a tuple of a tuple twice, of a tuple twice, ... on the stack: 2 to the power of depth in all."""
+    return b")q\x00" + b"".join(b"0h%ch%c\x86q%c" % (n, n, n + 1) for n in range(depth))
+
+
+OVER_FORTY = doubled(40)
+BOMBS = {
+    "tuple as a key": b"}" + OVER_FORTY + b"K\x01s",
+    "tuple among keys": b"}(" + OVER_FORTY + b"K\x01u",
+    "tuple in a dictionary": b"(" + OVER_FORTY + b"K\x01d",
+    "tuple in an ordered dictionary": b"ccollections\nOrderedDict\n((" + OVER_FORTY + b"K\x01\x86ltR",
+    "tuple in a set": b"cbuiltins\nset\n((" + OVER_FORTY + b"ltR",
+    "tuple in an empty set": b"\x8f(" + OVER_FORTY + b"\x90",
+    "bytes of a number": b"cbuiltins\nbytearray\n(\x8a\x05\x00\x00\x00\x00\x02tR",
+    "bytes that are not there": b"\x96\x00\x00\x00\x00\x02\x00\x00\x00",
+    "slow encoding": b"c_codecs\nencode\n(X\x01\x00\x00\x00aX\x04\x00\x00\x00idnatR",
+}
+
+
+@pytest.mark.parametrize("form", ["zip", "old", "script"])
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_would_take_all_time_or_memory_is_refused(tmp_path: Path, name: str, form: str) -> None:
+    body = b"\x80\x02" + BOMBS[name] + b"."
+    path = tmp_path / "w.pth"
+    if form == "old":
+        torch.save(STATE, path, _use_new_zipfile_serialization=False)
+        parts = path.read_bytes()
+        assert parts.count(b"\x80\x02") >= 5
+        fourth = [place for place in range(len(parts)) if parts.startswith(b"\x80\x02", place)][3]
+        path.write_bytes(parts[:fourth] + body)
+    else:
+        packed(path, body, script=form == "script")
+    with pytest.raises(ModelError) as caught:
+        read_torch_file(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_doubled_is_what_it_says() -> None:
+    value = pickle.loads(b"\x80\x02" + doubled(3) + b".")
+    assert value == ((((), ()), ((), ())), (((), ()), ((), ())))
 
 
 def test_what_is_no_state_dict_is_named(tmp_path: Path) -> None:

@@ -15,12 +15,14 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from muybridge.errors import ModelError, UnsafeModelFile
+from muybridge.pickles import PlainUnpickler
 
 _TYPES = {
     "HalfStorage": torch.float16,
@@ -32,6 +34,7 @@ _TYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+_MOST_SHARING = 4  # tensors of one storage, as tied weights are, on average
 _MARK = ("/constants.pkl", "/data.pkl")
 # What an altered archive leads to, beside what pickle raises.
 _UNREADABLE = (
@@ -43,8 +46,7 @@ _UNREADABLE = (
 class _Module:
     """Stands for a module of any class: what it holds, by name."""
 
-    def __init__(self) -> None:
-        self.held: Mapping[str, Any] = {}
+    held: Mapping[str, Any] = MappingProxyType({})  # of the class, as a pickle may make one without __init__
 
     def __setstate__(self, held: object) -> None:
         self.held = cast("Mapping[str, Any]", held) if isinstance(held, dict) else {}
@@ -57,12 +59,22 @@ class _Sealed:
         raise pickle.UnpicklingError("its data alter what is no module")
 
 
+class _Mapping(OrderedDict[Any, Any]):
+    """What is in it comes item by item, when its key is looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
 class _Numbers(_Sealed):
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
 
 
 class _View(_Sealed):
+    def __init__(self, room: int) -> None:
+        self._room = room  # bytes
+
     def __call__(
         self, storage: _Numbers, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object
     ) -> _Numbers:
@@ -70,6 +82,9 @@ class _View(_Sealed):
         tensor = torch.as_strided(storage.tensor, size, stride, offset)
         if tensor.numel() > len(storage.tensor):
             raise ValueError("a tensor larger than its storage")
+        self._room -= tensor.numel() * tensor.element_size()
+        if self._room < 0:
+            raise ValueError("tensors many times larger than their storages")
         return _Numbers(tensor.clone(memory_format=torch.contiguous_format))
 
 
@@ -121,7 +136,7 @@ def _tensors(tree: object) -> dict[str, Tensor]:
     return found
 
 
-class _Reader(pickle.Unpickler):
+class _Reader(PlainUnpickler):
     def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
         self._archive, self._size = archive, path.stat().st_size
         self._folder = next(n for n in archive.namelist() if n.endswith("/data.pkl")).removesuffix("data.pkl")
@@ -129,15 +144,16 @@ class _Reader(pickle.Unpickler):
         order = f"{self._folder}byteorder"
         if order in archive.namelist() and self._record("byteorder") != b"little":
             raise ValueError("numbers in another order of bytes")
+        self._view = _View(_MOST_SHARING * self._size)
         super().__init__(BytesIO(self._record("data.pkl")))
 
     def find_class(self, module: str, name: str, /) -> Any:
         if module == "__torch__" or module.startswith("__torch__."):
             return _Module
         if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
+            return _Mapping
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _View()
+            return self._view
         if module == "torch" and name in _TYPES:
             return _TYPES[name]
         raise pickle.UnpicklingError(f"its data name {f'{module}.{name}'[:80]!a}, which is no tensor or module")

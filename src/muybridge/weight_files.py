@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from muybridge.errors import MissingInput, ModelError, UnsafeModelFile
+from muybridge.pickles import rehearse
 from muybridge.schema import parse_json
 from muybridge.torchscript import is_torchscript, read_torchscript
 
@@ -35,6 +36,8 @@ _UNREADABLE = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError,
     TypeError, ValueError, struct.error,
 )  # fmt: skip
+# Of torch before 1.6: a mark, its version, the machine, what was saved, and the keys of the numbers behind.
+_OLD_PICKLES = 5
 # Under which key training scripts keep the weights, the best ones first.
 _STATE_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
 
@@ -120,6 +123,7 @@ def read_torch_file(path: str | Path) -> dict[str, Any]:
             # torch warns of old protocols before it refuses or reads them; either way we say what matters.
             warnings.simplefilter("ignore", UserWarning)
             _refuse_packed(path, size)
+            _rehearse(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UnsafeModelFile(
@@ -151,6 +155,23 @@ def _refuse_packed(path: Path, size: int) -> None:
         raise ModelError(f"{path} cannot be read as a torch file. Copy or download it again") from error
     if unpacked > size:
         raise ModelError(f"{path} would unpack {size} bytes to {unpacked}, which torch's own files never do. Refused")
+
+
+def _rehearse(path: Path) -> None:
+    """Raises: ModelError: what torch would unpickle is no sound pickle, or made to take time or memory."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                for entry in archive.namelist():
+                    if entry.endswith(".pkl"):
+                        with archive.open(entry) as file:
+                            rehearse(file)
+        else:
+            with path.open("rb") as file:
+                for _ in range(_OLD_PICKLES):
+                    rehearse(file)
+    except (*_UNREADABLE, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path} cannot be read as a torch file. Copy or download it again") from error
 
 
 def _tensors(state: Any) -> Iterable[Tensor]:
