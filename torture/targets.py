@@ -38,6 +38,7 @@ TARGETS = (
         memory=500 * MB,
     ),
     Target("detector", seeds.detector, MODEL, (*_LOCALIZE, "--no-actions", "--detector", "{file}"), memory=500 * MB),
+    Target("onnx detector", seeds.onnx_detector, BYTES, (*_LOCALIZE, "--no-actions", "--detector", "{file}")),
     Target(
         "bank", seeds.bank, (*MODEL, *BYTES),
         (*_LOCALIZE, *_BOXES, "--model", "{folder}/reader.safetensors", "--banks", "."), memory=500 * MB,

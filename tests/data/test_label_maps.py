@@ -1,5 +1,8 @@
 """Label maps: real lists, the published block forms, and what breaks them."""
 
+import contextlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -157,3 +160,14 @@ def test_missing_and_binary_files(tmp_path):
     (tmp_path / "labels.txt").write_bytes(b"\x80\x04\x95\xff")
     with pytest.raises(AnnotationError, match="pickle"):
         read_label_map(tmp_path / "labels.txt")
+
+
+@pytest.mark.parametrize("suffix", ["txt", "pbtxt"])
+@pytest.mark.parametrize("blank", [" ", "\n", "\t", "\n\t "])
+@pytest.mark.parametrize("before", ["", "x", "x:", "item", "item :"])
+def test_blanks_without_end_are_passed_over_in_one_go(tmp_path: Path, suffix: str, blank: str, before: str) -> None:
+    """By trials that grow with the square of them, these would take hours."""
+    path = tmp_path / f"labels.{suffix}"
+    path.write_text(before + blank * 300_000 + ";")
+    with contextlib.suppress(AnnotationError):
+        assert 1 <= len(read_label_map(path)) <= 2

@@ -11,7 +11,15 @@ import pytest
 from PIL import Image
 
 from muybridge.errors import BrokenMedia, InputError, MissingInput, OptionError, OutputError
-from muybridge.media.images import IMAGE_SUFFIXES, count_pictures, read_image, resize_image, write_image
+from muybridge.media.gif import gif_loops
+from muybridge.media.images import (
+    IMAGE_SUFFIXES,
+    count_pictures,
+    image_size,
+    read_image,
+    resize_image,
+    write_image,
+)
 from muybridge.media.outputs import atomic_output
 from muybridge.media.video_reader import VideoReader
 
@@ -135,6 +143,38 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
         read_image(tmp_path / "x.png")
     with pytest.raises(MissingInput, match=r"y\.png"):
         read_image(tmp_path / "y.png")
+
+
+POSTSCRIPT = b"""%!PS-Adobe-3.0 EPSF-3.0
+%%BoundingBox: 0 0 64 48
+%%EndComments
+newpath 0 0 64 48 rectfill showpage
+"""
+
+
+@pytest.mark.parametrize("look", [read_image, count_pictures, image_size, gif_loops])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "tga", "gif", "eps"])
+def test_a_program_that_is_named_as_a_picture_is_not_run(tmp_path: Path, monkeypatch, look, suffix: str) -> None:
+    def run(*arguments: object, **_: object) -> None:
+        pytest.fail(f"ran {arguments}")
+
+    monkeypatch.setattr("subprocess.check_call", run)
+    monkeypatch.setattr("subprocess.Popen", run)
+    path = tmp_path / f"program.{suffix}"
+    path.write_bytes(POSTSCRIPT)
+    if look in (read_image, image_size):
+        with pytest.raises(BrokenMedia, match=rf"program\.{suffix} is not a picture of a known format"):
+            look(path)
+    else:
+        assert look(path) == (None if look is count_pictures else 0)
+
+
+@pytest.mark.parametrize("form", ["ICNS", "ICO", "PCX", "SGI", "DDS", "JPEG2000", "PDF", "EPS"])
+def test_only_formats_that_are_named_are_read(tmp_path: Path, form: str) -> None:
+    """Pillow knows more; each is code that a stranger's file would reach."""
+    Image.fromarray(colours(16, 16)).save(tmp_path / "a.png", format=form)
+    with pytest.raises(BrokenMedia, match="is not a picture of a known format"):
+        read_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "tif", "webp", "bmp"])
@@ -277,6 +317,13 @@ def test_float_grey_in_each_range(tmp_path: Path) -> None:
     unit[0, :3] = np.nan, np.inf, -np.inf
     Image.fromarray(unit).save(tmp_path / "holes.tif")
     np.testing.assert_array_equal(read_image(tmp_path / "holes.tif").rgb[0, :3], 0)
+
+
+def test_numbers_of_32_bits_reach_from_black_to_white(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 2**31 - 1, 64).round().astype(np.int32).reshape(8, 8)
+    Image.fromarray(ramp).save(tmp_path / "deep.tif")
+    expected = np.linspace(0, 255, 64).reshape(8, 8)
+    assert np.abs(read_image(tmp_path / "deep.tif").rgb[..., 1] - expected).max() <= 0.51
 
 
 def test_lab_has_no_transparency(tmp_path: Path) -> None:

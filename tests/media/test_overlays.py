@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from muybridge.media import overlays
 from muybridge.media.overlays import draw_scores
 
 SCORES = [("pan left", 0.5), ("zoom in", 0.3), ("static", 0.0)]
@@ -102,3 +103,21 @@ def test_a_score_outside_its_range_draws_an_empty_or_a_full_bar(score):
     frame = plain(200, 300, (128, 128, 128))
     expected = draw_scores(frame, [("a", min(max(score, 0.0), 1.0))])
     assert np.array_equal(draw_scores(frame, [("a", score)]), expected)
+
+
+@pytest.mark.parametrize("letter", ["W", "i", "ü"])
+@pytest.mark.parametrize("count", [5, 40, 4096])
+def test_a_long_label_shows_as_much_of_its_start_as_fits(monkeypatch, letter: str, count: int) -> None:
+    measured: list[str] = []
+    font = overlays.overlay_font(12)
+
+    class Counting:
+        def getlength(self, text: str) -> float:
+            measured.append(text)
+            return font.getlength(text)
+
+    shown = overlays._shortened(letter * count, Counting(), 150)
+    assert font.getlength(shown) <= 150
+    if shown != letter * count:
+        assert shown.endswith("…") and font.getlength(shown[:-1] + letter + "…") > 150
+    assert len(measured) < 20 and max(map(len, measured)) < 200  # of every label of every frame

@@ -19,7 +19,7 @@ from muybridge.errors import AnnotationError
 from muybridge.media.outputs import atomic_output
 
 _TOKEN = re.compile(
-    r"\s+|#[^\n]*|(?P<open>[A-Za-z_]\w*\s*:?\s*\{)|(?P<close>\})|"
+    r"\s+|#[^\n]*|(?P<open>[A-Za-z_]\w*\s*(?::\s*)?\{)|(?P<close>\})|"
     r'(?P<key>[A-Za-z_]\w*)\s*:\s*(?P<value>"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|[\w.+-]+)[,;]?'
 )
 # In AVA's own list the poses are the movements; a person has exactly one of them.
@@ -136,7 +136,7 @@ def read_label_map(path: str | Path, *, exclusive_ids: Sequence[Sequence[int]] |
         parse: Callable[[Path, str], LabelMap] = _parse_json
     elif suffix == ".csv":
         parse = _parse_csv
-    elif suffix == ".pbtxt" or re.search(r"^\s*\w+\s*:?\s*\{", text, re.MULTILINE):
+    elif suffix == ".pbtxt" or re.search(r"^[ \t]*\w+\s*(?::\s*)?\{", text, re.MULTILINE):
         parse = _parse_pbtxt
     else:
         parse = _parse_text

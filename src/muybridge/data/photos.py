@@ -12,7 +12,7 @@ from torch import Tensor
 
 from muybridge.data.sampling import Draw
 from muybridge.data.textures import TEXTURE_KINDS, draw_texture
-from muybridge.errors import BrokenMedia
+from muybridge.media.images import open_picture
 
 RGB = NDArray[np.uint8]
 
@@ -90,15 +90,10 @@ class PhotoCrops(torch.utils.data.Dataset[dict[str, Tensor]]):
 
     def _picture(self, index: int) -> Image.Image:
         if index not in self._pictures:
-            try:
-                with Image.open(self.paths[index]) as file:
-                    side = 2 * self.config.short_side[1]
-                    file.draft("RGB", (side, side))
-                    picture = file.convert("RGB")
-            except (OSError, SyntaxError, ValueError) as error:
-                raise BrokenMedia(
-                    f"{self.paths[index]} is no picture to train on, or a damaged one ({error}). Take it out"
-                ) from error
+            with open_picture(self.paths[index]) as file:
+                side = 2 * self.config.short_side[1]
+                file.draft("RGB", (side, side))
+                picture = file.convert("RGB")
             # Kept in memory at the largest size that a crop can ask for.
             scale = self.config.short_side[1] / min(picture.size)
             if scale < 1:

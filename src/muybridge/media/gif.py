@@ -25,8 +25,8 @@ _DELAY_BLOCK = b"\x21\xf9\x04"
 def gif_loops(path: str | Path) -> int | None:
     """How often a GIF is repeated: 0 for ever, None once; for ever for what is no GIF."""
     try:
-        with Image.open(path) as image:
-            return image.info.get("loop") if image.format == "GIF" else 0
+        with Image.open(path, formats=("GIF",)) as image:
+            return image.info.get("loop")
     except (OSError, UnidentifiedImageError, ValueError):
         return 0
 

@@ -30,6 +30,8 @@ READABLE_SUFFIXES = IMAGE_SUFFIXES | HEIF_SUFFIXES
 # A gif may be a film, which is why it is no picture's suffix; one frame is written as one.
 _WRITTEN_SUFFIXES = IMAGE_SUFFIXES | {".gif"}
 _ALPHA_SUFFIXES = frozenset({".png", ".webp", ".tif", ".tiff", ".tga", ".avif", ".gif"})
+# What a file may be by what is in it, whatever its name says: Pillow would take many more, and run PostScript.
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "PPM", "TGA", "AVIF", "GIF")
 # Pillow promises OSError alone, but its readers raise what their parsers stumble over in a damaged file.
 _READER_ERRORS = (
     OSError,
@@ -78,7 +80,7 @@ def read_image(path: str | Path) -> Picture:
         InputError: it may not be read, or needs an extra.
     """
     path = Path(path)
-    with _opened(path) as file:
+    with open_picture(path) as file:
         profile = file.info.get("icc_profile")
         converted_profile = profile if file.mode in {"RGB", "RGBA", "P"} else None
         num_pictures = int(getattr(file, "n_frames", 1))
@@ -89,7 +91,7 @@ def read_image(path: str | Path) -> Picture:
 def count_pictures(path: str | Path) -> int | None:
     """How many pictures a file holds, as an animation or pages; None where it is no picture that can be read."""
     try:
-        with _opened(Path(path)) as file:
+        with open_picture(path) as file:
             return int(getattr(file, "n_frames", 1))
     except InputError:
         return None
@@ -101,19 +103,23 @@ def image_size(path: str | Path) -> tuple[int, int]:
     Raises:
         InputError: as `read_image`.
     """
-    with _opened(Path(path)) as file:
+    with open_picture(path) as file:
         return file.size
 
 
 @contextmanager
-def _opened(path: Path) -> Generator[Image.Image]:
-    """The file, opened; what goes wrong, in the body too, is one of our errors."""
+def open_picture(path: str | Path) -> Generator[Image.Image]:
+    """Pillow's picture, not decoded yet; what goes wrong, in the body too, is one of our errors.
+
+    Raises:
+        InputError: as `read_image`.
+    """
+    path = Path(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of a damage that an exception tells next
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            _enable_heif(path)
-            with Image.open(path) as file:
+            with Image.open(path, formats=_formats_of(path)) as file:
                 yield file
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingInput(f"there is no picture {path}") from error
@@ -127,8 +133,8 @@ def _opened(path: Path) -> Generator[Image.Image]:
         raise BrokenMedia(f"{path} is a damaged picture ({error}). Copy or export it again") from error
 
 
-def _enable_heif(path: Path) -> None:
-    """Teach Pillow this format when the first such file comes.
+def _formats_of(path: Path) -> list[str]:
+    """As which formats a file may be opened. Phones' own is taught to Pillow when the first such file comes.
 
     Raises:
         InputError: the extra is not installed; no `MissingExtra`, which would end a whole batch.
@@ -136,7 +142,8 @@ def _enable_heif(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(64)
     if head[4:8] != b"ftyp" or head[8:12].decode("latin-1") not in HEIF_BRANDS or b"avif" in head:
-        return
+        Image.init()
+        return [name for name in _FORMATS if name in Image.OPEN]
     try:
         import_module("pi_heif").register_heif_opener()
     except ImportError as error:
@@ -144,14 +151,18 @@ def _enable_heif(path: Path) -> None:
             f"{path} is a HEIC photograph, which an optional dependency reads. Install it with: "
             "pip install 'muybridge[heif]', or export the picture as JPEG"
         ) from error
+    return ["HEIF"]
 
 
 def _to_rgb(image: Image.Image) -> tuple[UInt8, UInt8 | None]:
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
         # A 32-bit file may hold any of these ranges, which only its values tell.
-        if image.mode.startswith("I;16") or values.max(initial=0) > 255:
+        largest = values.max(initial=0)
+        if image.mode.startswith("I;16") or 255 < largest <= 65535:
             values = values / 257
+        elif largest > 65535:
+            values = values * (255 / largest)
         elif image.mode == "F" and values.max(initial=0) <= 1:
             values = values * 255
         grey = np.clip(values + 0.5, 0, 255).astype(np.uint8)

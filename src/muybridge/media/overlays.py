@@ -1,5 +1,6 @@
 """Words and bars drawn on frames, readable on any background."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -63,11 +64,11 @@ def draw_scores(frame: RGB, scores: Sequence[tuple[str, float]], *, title: str =
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: int) -> str:
     """The text, or as much of its start as fits, with an ellipsis."""
+    text = text[: room + 1]  # no letter is narrower than a pixel
     if font.getlength(text) <= room:
         return text
-    while text and font.getlength(text + "…") > room:
-        text = text[:-1]
-    return text.rstrip() + "…"
+    fits = bisect_right(range(1, len(text) + 1), room, key=lambda count: font.getlength(text[:count] + "…"))
+    return text[:fits].rstrip() + "…"
 
 
 def _blend(frame: RGB, layer: Image.Image) -> RGB:

@@ -13,7 +13,7 @@ import ast
 import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -39,6 +39,8 @@ _COCO_91: tuple[str, ...] = tuple(FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["
 COCO_80 = tuple(name for name in _COCO_91 if name not in ("__background__", "N/A"))
 _NMS_IOU = {"fastestdet": 0.45, "yolo": 0.6}  # detr answers once for each object
 _DEFAULT_SIDE = 640  # where the file leaves its input's size open
+_LARGEST_SIDE = 4096
+_LONGEST_NAMES = 1 << 20  # letters
 # Boxes (n, 4) xyxy as fractions of the network's input, and scores (n, C).
 _Raw = tuple[Tensor, Tensor]
 
@@ -72,8 +74,7 @@ class OnnxDetector:
         self._min_score = min_score
         self._layout = self._choose_layout(layout)
         self._input = self._session.get_inputs()[0]
-        height, width = (side if isinstance(side, int) else _DEFAULT_SIDE for side in self._input.shape[2:4])
-        self._size = (height, width)
+        self._size = self._input_size()
         known = tuple(names) if names is not None else self._names()
         self._keep = kept_classes(known, classes, detector=self._source)
         self.classes = known if classes is None else tuple(classes)
@@ -91,13 +92,17 @@ class OnnxDetector:
         except _onnx_errors() as error:
             reason = str(error).strip().splitlines()[0]
             raise DetectionFailed(f"{self._source} failed on a frame of {width} x {height}: {reason}") from error
-        tensors = [torch.from_numpy(np.asarray(output, np.float32)) for output in outputs]
-        decode = {"fastestdet": _fastestdet, "yolo": self._yolo, "detr": self._detr}[self._layout]
-        boxes, shares = decode(tensors)
-        boxes = boxes * boxes.new_tensor([width / scale[0], height / scale[1]]).repeat(2)
-        scores, labels = shares.max(1)
-        sure = scores >= self._min_score
-        boxes, scores, labels = boxes[sure], scores[sure], labels[sure]
+        try:
+            tensors = [torch.from_numpy(np.asarray(output, np.float32)) for output in outputs]
+            decode = {"fastestdet": _fastestdet, "yolo": self._yolo, "detr": self._detr}[self._layout]
+            boxes, shares = decode(tensors)
+            boxes = boxes * boxes.new_tensor([width / scale[0], height / scale[1]]).repeat(2)
+            scores, labels = shares.max(1)
+            sure = scores >= self._min_score
+            boxes, scores, labels = boxes[sure], scores[sure], labels[sure]
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            shapes = [np.shape(output) for output in outputs]
+            raise DetectionFailed(f"{self._source} answers {shapes}, which is not as {self._layout} does") from error
         if self._layout in _NMS_IOU:
             rows = batched_nms(boxes, scores, labels, _NMS_IOU[self._layout])
             boxes, scores, labels = boxes[rows], scores[rows], labels[rows]
@@ -129,6 +134,16 @@ class OnnxDetector:
         by_name = dict(zip([output.name for output in self._session.get_outputs()], outputs, strict=True))
         return box_convert(by_name["pred_boxes"][0], "cxcywh", "xyxy"), by_name["logits"][0].sigmoid()
 
+    def _input_size(self) -> tuple[int, int]:
+        """(height, width) that pictures are brought to."""
+        shape = self._input.shape
+        sides = [side if isinstance(side, int) else _DEFAULT_SIDE for side in shape[2:]]
+        if len(shape) != 4 or (shape[1] not in (3, None) and not isinstance(shape[1], str)):
+            raise ModelError(f"{self._source} takes {shape}, and not pictures (N, 3, height, width)")
+        if not all(1 <= side <= _LARGEST_SIDE for side in sides):
+            raise ModelError(f"{self._source} takes pictures of {sides[1]} x {sides[0]}: 1 to {_LARGEST_SIDE} a side")
+        return sides[0], sides[1]
+
     def _choose_layout(self, stated: str | None) -> Layout:
         outputs = {output.name: output.shape for output in self._session.get_outputs()}
         shapes = list(outputs.values())
@@ -149,16 +164,25 @@ class OnnxDetector:
     def _names(self) -> tuple[str, ...]:
         metadata = self._session.get_modelmeta().custom_metadata_map
         if "names" in metadata:
-            try:
-                names = ast.literal_eval(metadata["names"])
-            except (ValueError, SyntaxError) as error:
-                raise ModelError(f"{self._source}: its metadata 'names' is not a list of class names") from error
-            return tuple(str(name) for name in (names.values() if isinstance(names, dict) else names))
+            return self._listed(metadata["names"])
         count = self._count_classes()
         known = {80: COCO_80, 91: _COCO_91}
         if count not in known:
             raise OptionError(f"{self._source} has {count} classes without names. Pass names=[...] in their order.")
         return known[count]
+
+    def _listed(self, text: str) -> tuple[str, ...]:
+        """Names written as a Python list, or as a dictionary by number."""
+        try:
+            names: Any = ast.literal_eval(text) if len(text) <= _LONGEST_NAMES else None
+        except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
+            names = None
+        names = list(names.values()) if isinstance(names, dict) else names
+        if not isinstance(names, (list, tuple)) or not all(
+            isinstance(n, (str, int)) for n in cast("list[Any]", names)
+        ):
+            raise ModelError(f"{self._source}: its metadata 'names' is not a list of class names")
+        return tuple(str(name) for name in cast("list[Any]", names))
 
     def _count_classes(self) -> int | None:
         outputs = {output.name: output.shape for output in self._session.get_outputs()}
