@@ -151,7 +151,7 @@ def detector(folder: Path) -> Path:
 
     film(folder)
     torch.manual_seed(0)
-    network = PersonDetector(PersonDetectorConfig(4, (8, 16, 32), (2, 2, 2), 8))
+    network = PersonDetector(PersonDetectorConfig(4, (1, 1, 1, 1), 8, 4))
     path = folder / "detector.safetensors"
     BuiltInDetector(network, short_side=64, device="cpu").save(path)
     return path

@@ -59,9 +59,10 @@ def small_localizer(
 
 
 def noise_frames(count: int, *, rate: int = RATE, size: tuple[int, int] = SIZE, seed: int = 0) -> list[Frame]:
-    """Smooth random pictures, each another."""
+    """Smooth random pictures, each a little another, so that they are one shot."""
     random = np.random.default_rng(seed)
-    small = random.integers(0, 256, (count, 8, 12, 3), dtype=np.uint8)
+    steady, changing = (random.integers(0, 256, (number, 8, 12, 3)) for number in (1, count))
+    small = (0.7 * steady + 0.3 * changing).astype(np.uint8)
     width, height = size
     images = small.repeat(height // 8, axis=1).repeat(width // 12, axis=2)
     return [Frame(image, Fraction(index, rate), index) for index, image in enumerate(images)]

@@ -127,6 +127,56 @@ def test_the_filter_is_the_textbook_one() -> None:
     np.testing.assert_allclose(tracker._people.covariance[0, 0], P, rtol=1e-9)
 
 
+def look(tracker: Tracker, people: dict[float, float], begin_score: float = 0.5):
+    """Centres and ids of those who are told of, of people at centres x with scores."""
+    boxes = np.array([box(x) for x in people], np.float32).reshape(-1, 4)
+    found = tracker.follow(boxes, np.array(list(people.values()), np.float32), begin_score=begin_score)
+    return {round(float(b[0] + b[2]) / 2): int(i) for b, i in zip(found.boxes, found.ids, strict=True)}
+
+
+def test_whoever_is_unsure_begins_with_the_second_box_and_goes_on_with_weak_ones() -> None:
+    tracker = Tracker(rate=5)
+    # 50 is sure at once, 200 not yet, 350 never.
+    assert look(tracker, {50: 0.9, 200: 0.55, 350: 0.3}) == {50: 0}
+    assert look(tracker, {52: 0.9, 201: 0.55, 350: 0.3}) == {52: 0, 201: 1}
+    assert look(tracker, {54: 0.9, 202: 0.25, 350: 0.3}) == {54: 0, 202: 1}
+    assert look(tracker, {56: 0.9, 203: 0.25}) == {56: 0, 203: 1}
+    # Under four tenths of what one begins with, a box is nobody's.
+    assert look(tracker, {58: 0.9, 204: 0.15, 500: 0.55}) == {58: 0, 204: 1}  # carried on for one look
+    assert look(tracker, {60: 0.9, 205: 0.15}) == {60: 0}
+    assert look(tracker, {62: 0.9, 206: 0.6, 500: 0.55}) == {62: 0, 206: 1}  # and is known again
+
+
+def test_someone_whose_boxes_stay_weak_is_told_of_no_more() -> None:
+    tracker = Tracker(rate=5)
+    seen = [look(tracker, {50: 0.9 if t == 0 else 0.21}) for t in range(9)]
+    assert seen[:3] == [{50: 0}] * 3 and seen[-1] == {}
+
+
+def test_nobody_is_carried_on_behind_somebody_else() -> None:
+    tracker = Tracker(rate=5)
+    for _ in range(3):
+        look(tracker, {50: 0.9, 60: 0.9})
+    assert look(tracker, {50: 0.9}) == {50: 0}
+
+
+def test_looks_far_apart_need_no_second_box() -> None:
+    assert look(Tracker(rate=1), {50: 0.55}) == {50: 0}
+    assert look(Tracker(rate=5), {50: 0.55}) == {}
+
+
+def test_the_scores_go_with_what_one_may_begin_with() -> None:
+    tracker = Tracker(rate=5)
+    assert look(tracker, {50: 0.2}, begin_score=0.1) == {} and look(tracker, {50: 0.05}, begin_score=0.1) == {50: 0}
+
+
+def test_nobody_is_known_after_a_cut() -> None:
+    tracker = Tracker(rate=5)
+    assert look(tracker, {50: 0.9}) == {50: 0}
+    tracker.cut()
+    assert look(tracker, {50: 0.9}) == {50: 1}
+
+
 @pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf")])
 def test_a_rate_that_is_none_is_refused(rate: float) -> None:
     with pytest.raises(OptionError, match="rate"):

@@ -1,9 +1,11 @@
-"""A small anchor-free detector of one class: a ShuffleNetV2 (arXiv 1807.11164), a pyramid, a head for each level.
+"""An anchor-free detector of one class, NanoDet-g in its layout: a network of cross-stage parts (arXiv 1911.11929), a
+pyramid that is gone down and up (1803.01534), and a head for each level.
 
-    frame ── stem /4 ── stage /8 ─┬─ /16 ─┬─ /32
-                                  P3 ◄─── P4 ◄── P5        a logit and four sides in each cell (FCOS, 1904.01355)
+    frame ── stem /4 ── /4 ── /8 ─┬── /16 ─┬── /32
+                              P3 ◄──── P4 ◄──── P5     then up again, P3 ► P4 ► P5
+                              a logit and, for each side, a distribution of its length (arXiv 2006.04388)
 
-Letters of shapes: N frames, H and W the frame's size (multiples of 32), A cells of all levels, C channels.
+Letters of shapes: N frames, H and W the frame's size (multiples of 32), A cells of all levels, C channels, B bins.
 """
 
 from collections.abc import Sequence
@@ -14,6 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 STRIDES = (8, 16, 32)
+_MEAN = (0.485, 0.456, 0.406)
+_DEVIATION = (0.229, 0.224, 0.225)
+_SLOPE = 0.1
 _PRIOR = -3.9  # a logit: one cell in fifty holds a person, before anything is learned (focal loss, 1708.02002)
 
 
@@ -22,120 +27,114 @@ class PersonDetectorConfig:
     """The network's size.
 
     Attributes:
-        stem: channels of the first convolution.
-        widths: channels of the stages at stride 8, 16 and 32.
-        depths: blocks of the stages.
+        stem: channels of the first convolution; each stage doubles them.
+        depths: residual blocks of the four stages.
         neck: channels of the pyramid.
+        bins: lengths of a side, 0, 1, ... strides, over which a head's distribution goes.
     """
 
-    stem: int = 24
-    widths: tuple[int, int, int] = (48, 96, 192)
-    depths: tuple[int, int, int] = (4, 8, 4)
-    neck: int = 96
+    stem: int = 32
+    depths: tuple[int, int, int, int] = (1, 2, 2, 3)
+    neck: int = 128
+    bins: int = 11
 
 
-class ShuffleBlock(nn.Module):
-    """ShuffleNetV2's unit: half of the channels pass, half are convolved; at stride 2 both are, and halve the map."""
-
-    def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
-        super().__init__()
-        branch_inputs, hidden = (inputs // 2, outputs // 2) if stride == 1 else (inputs, outputs // 2)
-        self.stride = stride
-        self.main = nn.Sequential(
-            nn.Conv2d(branch_inputs, hidden, 1, bias=False),
-            nn.BatchNorm2d(hidden),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(hidden, hidden, 3, stride, 1, groups=hidden, bias=False),
-            nn.BatchNorm2d(hidden),
-            nn.Conv2d(hidden, outputs - branch_inputs, 1, bias=False),
-            nn.BatchNorm2d(outputs - branch_inputs),
-            nn.ReLU(inplace=True),
-        )
-        self.project = nn.Sequential()
-        if stride == 2:
-            self.project = nn.Sequential(
-                nn.Conv2d(inputs, inputs, 3, 2, 1, groups=inputs, bias=False),
-                nn.BatchNorm2d(inputs),
-                nn.Conv2d(inputs, inputs, 1, bias=False),
-                nn.BatchNorm2d(inputs),
-                nn.ReLU(inplace=True),
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, h, w) to (N, outputs, h / stride, w / stride)."""
-        if self.stride == 2:
-            return torch.cat([self.project(x), self.main(x)], dim=1)
-        # The shuffle is in the choice of every second channel.
-        return torch.cat([x[:, 0::2], self.main(x[:, 1::2])], dim=1)
+def _convolution(inputs: int, outputs: int, *, stride: int = 1) -> nn.Sequential:
+    # Batch norms are folded in: few steps on few frames would only spoil the statistics of many.
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.LeakyReLU(_SLOPE, inplace=True))
 
 
-def _separable(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, inputs, 5, padding=2, groups=inputs, bias=False),
-        nn.BatchNorm2d(inputs),
-        nn.Conv2d(inputs, outputs, 1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    )
-
-
-class _Head(nn.Module):
-    """A level's logit and sides; its own for each level, whose statistics differ."""
+class _Residual(nn.Module):
+    """(N, C, h, w) to the same shape: two convolutions of half the width, both kept."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.person = nn.Sequential(_separable(channels, channels), nn.Conv2d(channels, 1, 1))
-        self.sides = nn.Sequential(_separable(channels, channels), nn.Conv2d(channels, 4, 1))
-        last = self.person[1]
-        assert isinstance(last, nn.Conv2d) and last.bias is not None
-        nn.init.constant_(last.bias, _PRIOR)
+        self.first = _convolution(channels, channels // 2)
+        self.second = _convolution(channels // 2, channels // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self.person(x), self.sides(x)], dim=1).float()
+        x = self.first(x)
+        return torch.cat([self.second(x), x], dim=1)
+
+
+class _Stage(nn.Module):
+    """(N, C, h, w) to (N, 2 C, h / stride, w / stride): what passes the blocks beside what goes around them."""
+
+    def __init__(self, channels: int, depth: int, *, stride: int) -> None:
+        super().__init__()
+        self.enter = _convolution(channels, channels, stride=stride)
+        self.blocks = nn.Sequential(*(_Residual(channels) for _ in range(depth)))
+        self.leave = _convolution(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x)
+        return torch.cat([self.leave(self.blocks(x)), x], dim=1)
 
 
 class PersonDetector(nn.Module):
     """See the module's first lines."""
 
+    mean: Tensor
+    deviation: Tensor
+    lengths: Tensor
+
     def __init__(self, config: PersonDetectorConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or PersonDetectorConfig()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, config.stem, 3, 2, 1, bias=False), nn.BatchNorm2d(config.stem), nn.ReLU(inplace=True)
+        self.stem = _convolution(3, config.stem, stride=2)
+        widths = [config.stem * 2**number for number in range(4)]
+        self.stages = nn.ModuleList(
+            _Stage(width, depth, stride=1 if number == 0 else 2)
+            for number, (width, depth) in enumerate(zip(widths, config.depths, strict=True))
         )
-        inputs = config.stem
-        stages: list[nn.Module] = []
-        for width, depth in zip(config.widths, config.depths, strict=True):
-            blocks = [ShuffleBlock(inputs, width, stride=2)]
-            blocks += [ShuffleBlock(width, width, stride=1) for _ in range(depth - 1)]
-            stages.append(nn.Sequential(*blocks))
-            inputs = width
-        self.stages = nn.ModuleList(stages)
-        self.lateral = nn.ModuleList(nn.Conv2d(width, config.neck, 1) for width in config.widths)
-        self.smooth = nn.ModuleList(_separable(config.neck, config.neck) for _ in config.widths)
-        self.heads = nn.ModuleList(_Head(config.neck) for _ in config.widths)
+        self.lateral = nn.ModuleList(nn.Conv2d(2 * width, config.neck, 1) for width in widths[1:])
+        self.heads = nn.ModuleList(
+            nn.Sequential(_convolution(config.neck, config.neck), nn.Conv2d(config.neck, 1 + 4 * config.bins, 1))
+            for _ in STRIDES
+        )
+        self._initialize()
+        for name, values in (("mean", _MEAN), ("deviation", _DEVIATION)):
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
+        self.register_buffer("lengths", torch.arange(float(config.bins)), persistent=False)
+
+    def _initialize(self) -> None:
+        for convolution in (module for module in self.modules() if isinstance(module, nn.Conv2d)):
+            nn.init.kaiming_normal_(convolution.weight, a=_SLOPE)
+            assert convolution.bias is not None
+            nn.init.zeros_(convolution.bias)
+        for head in self.heads:
+            last = head.get_submodule("1")
+            assert isinstance(last, nn.Conv2d) and last.bias is not None
+            nn.init.normal_(last.weight, std=0.01)
+            last.bias.data[0] = _PRIOR
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Frames (N, 3, H, W), RGB in [0, 1], to logits (N, A) and boxes (N, A, 4), xyxy in pixels, both float32."""
-        x = F.max_pool2d(self.stem(frames), 3, 2, 1)
-        features: list[Tensor] = []
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        above: Tensor | None = None
-        levels: list[Tensor] = []
-        for number in reversed(range(len(features))):
-            level = self.lateral[number](features[number])
-            if above is not None:
-                level = level + F.interpolate(above, level.shape[-2:], mode="nearest")
-            above = self.smooth[number](level)
-            levels.insert(0, self.heads[number](above))
+        levels = [head(level).float() for head, level in zip(self.heads, self._pyramid(frames), strict=True)]
         raw = torch.cat([level.flatten(2) for level in levels], dim=2)
         centres, strides = cell_centres((frames.shape[-2], frames.shape[-1]), device=frames.device)
-        # The exponent is bounded so that an untrained network's boxes stay finite.
-        sides = raw[:, 1:].clamp(max=6).exp() * strides
+        shares = raw[:, 1:].unflatten(1, (4, -1)).softmax(2)
+        sides = torch.einsum("nsba,b->nsa", shares, self.lengths) * strides
         boxes = torch.cat([centres.T - sides[:, :2], centres.T + sides[:, 2:]], dim=1)
         return raw[:, 0], boxes.transpose(1, 2)
+
+    def _pyramid(self, frames: Tensor) -> list[Tensor]:
+        """(N, neck, h, w) at each of `STRIDES`."""
+        x = F.max_pool2d(self.stem((frames - self.mean) / self.deviation), 3, 2, 1)
+        levels: list[Tensor] = []
+        for number, stage in enumerate(self.stages):
+            x = stage(x)
+            if number > 0:
+                levels.append(self.lateral[number - 1](x))
+        for number in (1, 0):
+            levels[number] = levels[number] + _resized(levels[number + 1], levels[number])
+        for number in (1, 2):
+            levels[number] = levels[number] + _resized(levels[number - 1], levels[number])
+        return levels
+
+
+def _resized(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, like.shape[-2:], mode="bilinear")
 
 
 def cell_centres(size: Sequence[int], *, device: torch.device | None = None) -> tuple[Tensor, Tensor]:

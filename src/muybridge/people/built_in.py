@@ -9,11 +9,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import nms
+from torchvision.ops import box_iou, nms
 
 from muybridge.artifacts import Artifact, find_model, open_model
 from muybridge.devices import choose_device, is_out_of_memory
 from muybridge.errors import ModelError, OptionError
+from muybridge.models.boxes import clip_boxes_xyxy
 from muybridge.models.person_detector import STRIDES, PersonDetector, PersonDetectorConfig
 from muybridge.people.detector import (
     MIN_SCORE,
@@ -29,12 +30,20 @@ from muybridge.schema import Fields, Within, build
 
 TASK = "detect"
 BUILT_IN = {"person": "person_detector.safetensors"}
-_NMS_IOU = 0.5
-_COUNTER = "num_batches_tracked"
-_LIMITS = Fields(stem=Within(1, 4096), widths=Within(1, 4096), depths=Within(1, 64), neck=Within(1, 4096))
+_NMS_IOU = 0.55
+# A box this much within a surer one is a part of the same body, where it is far less sure.
+_NESTED, _FAR_LESS_SURE = 0.85, 0.5
+_LIMITS = Fields(stem=Within(2, 512), depths=Within(1, 64), neck=Within(1, 4096), bins=Within(2, 64))
 # A frame is never enlarged by more: that shows no more of it.
 _MOST_ENLARGED = 1.5
 _LONGEST_OVER_SHORT = 3.0
+_Found = tuple[Tensor, Tensor]  # boxes (n, 4) xyxy in pixels, scores (n,)
+# Where most of those who may be there (from this score on) are this small for the network, or nobody is, it looks a
+# second time, at a larger size, and only for people up to a size.
+_MAY_BE, _SMALL, _NOT_LARGER = 0.2, 56.0, 72.0
+# It looks so closely that they are this tall, but so many times closer at least and at most.
+_WELL_SEEN, _CLOSER = 64.0, (1.5, 2.5)
+_SEEN = 0.3
 
 
 @dataclass(frozen=True)
@@ -97,19 +106,13 @@ class BuiltInDetector:
         source = str(file.path)
         config = build(PersonDetectorConfig, file.architecture, source=source, at="architecture", fields=_LIMITS)
         contract = build(_Contract, file.contract, source=source, at="contract")
-        if not config.stem < config.widths[0] < config.widths[1] < config.widths[2] or any(
-            w % 2 for w in config.widths
-        ):
-            raise ModelError(
-                f"{source}: its architecture.widths must be even and grow from stage to stage. Copy it again"
-            )
+        if config.stem % 2:
+            raise ModelError(f"{source}: its architecture.stem must be even. Copy it again")
         with torch.device("meta"):
             sketch = PersonDetector(config).state_dict()
-        # Counters of batches are not kept.
-        file.require_fit({n: t for n, t in sketch.items() if not n.endswith(_COUNTER)}, what="the detector")
+        file.require_fit(sketch, what="the detector")
         network = PersonDetector(config)
-        counters = {name: t for name, t in network.state_dict().items() if name.endswith(_COUNTER)}
-        network.load_state_dict(counters | {name: t.float() for name, t in file.tensors().items()})
+        network.load_state_dict({name: t.float() for name, t in file.tensors().items()})
         return cls(
             network,
             short_side=short_side or contract.short_side,
@@ -122,11 +125,9 @@ class BuiltInDetector:
 
     def save(self, path: str | Path) -> None:
         """Write the model file in half precision, whole or not at all."""
-        half = {
-            name: tensor.half() for name, tensor in self.network.state_dict().items() if not name.endswith(_COUNTER)
-        }
+        half = {name: tensor.half() for name, tensor in self.network.state_dict().items()}
         config = self.network.config
-        architecture = {"stem": config.stem, "widths": config.widths, "depths": config.depths, "neck": config.neck}
+        architecture = {"stem": config.stem, "depths": config.depths, "neck": config.neck, "bins": config.bins}
         contract = {"classes": list(self.classes), "short_side": self.short_side}
         Artifact(TASK, architecture, half, self.provenance, self.scores, contract).save(path)
 
@@ -142,40 +143,99 @@ class BuiltInDetector:
         if len(frames) == 0:
             return []
         height, width = frames.shape[1:3]
-        pixels = torch.from_numpy(np.array(frames)).to(self.device)
+        pixels = torch.from_numpy(np.array(frames)).to(self.device).permute(0, 3, 1, 2)
+        found: list[Detections] = []
+        for number, (boxes, scores) in enumerate(self._look(pixels, self.short_side)):
+            closer = self._closer_side(boxes, scores, (height, width))
+            if closer > self.short_side:
+                fine = self._look(pixels[number : number + 1], closer)[0]
+                boxes, scores = self._both((boxes, scores), fine, (height, width))
+            found.append(self._chosen(boxes, scores, (width, height)))
+        return found
+
+    def _look(self, frames: Tensor, short_side: int) -> list[_Found]:
+        """What the network finds in frames (N, 3, H, W) uint8, in their pixels, after suppression."""
+        height, width = frames.shape[-2:]
+        rows, columns = inner_size(height, width, short_side)
         try:
-            logits, boxes = self.network(self._prepare(pixels.permute(0, 3, 1, 2)))
+            logits, boxes = self.network(self._prepare(frames, (rows, columns)))
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
             reason = str(error).splitlines()[0]
             raise DetectionFailed(f"the network failed on frames of {width} x {height}: {reason}") from error
-        rows, columns = self._inner_size(height, width)
         boxes = boxes * boxes.new_tensor([width / columns, height / rows]).repeat(2)
+        boxes = clip_boxes_xyxy(boxes, width=width, height=height)
+        # NaN is let through, to be told of; a comparison would make nobody of it.
+        sure = ~(logits.sigmoid() < min(self.min_score, _MAY_BE))
         return [
-            self._chosen(scores, found, (width, height))
-            for scores, found in zip(logits.sigmoid(), boxes, strict=True)
+            distinct(each[kept], logit.sigmoid()[kept]) for each, logit, kept in zip(boxes, logits, sure, strict=True)
         ]
 
-    def _chosen(self, scores: Tensor, boxes: Tensor, size: tuple[int, int]) -> Detections:
-        # NaN is let through, to be told of; a comparison would make nobody of it.
-        sure = ~(scores < self.min_score)
-        scores, boxes = scores[sure], boxes[sure]
-        rows = nms(boxes, scores, _NMS_IOU)
-        people = torch.zeros(len(rows), dtype=torch.int64)
-        return detections(boxes[rows], scores[rows], people, keep=self._keep, size=size, min_score=self.min_score)
+    def _closer_side(self, boxes: Tensor, scores: Tensor, frame: tuple[int, int]) -> int:
+        """The short side of a second look, no larger than the frame's own; 0 for none."""
+        scale = inner_size(*frame, self.short_side)[0] / frame[0]
+        heights = (boxes[:, 3] - boxes[:, 1])[scores >= _MAY_BE] * scale
+        small = heights[heights < _SMALL]
+        if len(small) * 2 < len(heights):
+            return 0
+        least, most = _CLOSER
+        closer = least if len(small) == 0 else min(max(_WELL_SEEN / float(small.median()), least), most)
+        return min(round(self.short_side * closer), min(frame))
 
-    def _inner_size(self, height: int, width: int) -> tuple[int, int]:
-        short, long = min(height, width), max(height, width)
-        factor = min(self.short_side / short, self.short_side * _LONGEST_OVER_SHORT / long, _MOST_ENLARGED)
-        return max(1, round(height * factor)), max(1, round(width * factor))
+    def _both(self, coarse: _Found, fine: _Found, frame: tuple[int, int]) -> _Found:
+        """All of the first look, and small people of the second that are no part of someone seen in the first."""
+        most = _NOT_LARGER * frame[0] / inner_size(*frame, self.short_side)[0]
+        (boxes, scores), (added, surely) = coarse, fine
+        seen = boxes[scores >= _SEEN]
+        part = ((shares_inside(added, seen) >= _NESTED) & (box_iou(added, seen) < 0.5)).any(1)
+        kept = (added[:, 3] - added[:, 1] < most) & ~part
+        return distinct(torch.cat([boxes, added[kept]]), torch.cat([scores, surely[kept]]))
 
-    def _prepare(self, frames: Tensor) -> Tensor:
-        """(N, 3, H, W) uint8 scaled, in [0, 1], filled up to multiples of the largest stride."""
-        rows, columns = self._inner_size(*frames.shape[-2:])
+    def _chosen(self, boxes: Tensor, scores: Tensor, size: tuple[int, int]) -> Detections:
+        people = torch.zeros(len(scores), dtype=torch.int64)
+        return detections(boxes, scores, people, keep=self._keep, size=size, min_score=self.min_score)
+
+    @staticmethod
+    def _prepare(frames: Tensor, size: tuple[int, int]) -> Tensor:
+        """(N, 3, H, W) uint8 scaled to (rows, columns), in [0, 1], filled up to multiples of the largest stride."""
         scaled = frames.float().div_(255)
-        if (rows, columns) != tuple(frames.shape[-2:]):
-            scaled = F.interpolate(scaled, (rows, columns), mode="bilinear", antialias=True)
+        if size != tuple(frames.shape[-2:]):
+            scaled = F.interpolate(scaled, size, mode="bilinear", antialias=True)
         step = STRIDES[-1]
-        scaled = F.pad(scaled, (0, -columns % step, 0, -rows % step), value=0.5)
+        scaled = F.pad(scaled, (0, -size[1] % step, 0, -size[0] % step), value=0.5)
         return scaled.contiguous(memory_format=torch.channels_last)
+
+
+def inner_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """Rows and columns at which the network sees a frame."""
+    short, long = min(height, width), max(height, width)
+    factor = min(short_side / short, short_side * _LONGEST_OVER_SHORT / long, _MOST_ENLARGED)
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def distinct(boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """One box for each person, the surest first.
+
+    Besides boxes that overlap a surer one, those go that are parts of a body whose whole is far surer, and those that
+    hold two surer people.
+
+    Args:
+        boxes: (n, 4) xyxy.
+        scores: (n,).
+    """
+    rows = nms(boxes, scores, _NMS_IOU)
+    boxes, scores = boxes[rows], scores[rows]
+    share = shares_inside(boxes, boxes)
+    surer = torch.ones_like(share, dtype=torch.bool).tril(-1)  # [i, j]: j comes before i
+    part = (share >= _NESTED) & surer & (scores[:, None] < _FAR_LESS_SURE * scores)
+    group = ((share.T >= _NESTED) & surer).sum(1) >= 2
+    kept = ~(part.any(1) | group)
+    return boxes[kept], scores[kept]
+
+
+def shares_inside(boxes: Tensor, others: Tensor) -> Tensor:
+    """(n, m) which share of each of `boxes` lies in each of `others`, both xyxy."""
+    sides = torch.minimum(boxes[:, None, 2:], others[:, 2:]) - torch.maximum(boxes[:, None, :2], others[:, :2])
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    return sides.clamp(min=0).prod(2) / areas.clamp(min=1e-6)[:, None]

@@ -11,6 +11,7 @@ from muybridge.data.annotations.table import NO_PERSON, Annotations
 from muybridge.devices import is_out_of_memory
 from muybridge.errors import InputError, ModelError
 from muybridge.models.boxes import clip_boxes_xyxy, has_area_xyxy
+from muybridge.people.cuts import CutTest
 from muybridge.people.detector import Detector
 from muybridge.people.tracks import Tracker
 
@@ -67,30 +68,44 @@ class DetectedPeople:
     """Found by a detector in each frame that it is shown, and followed from frame to frame.
 
     Args:
-        min_score: detections below it do not count.
+        min_score: nobody begins with a detection below it; who is followed already goes on with less.
+        cuts: whether a cut in the film ends all that was followed.
 
     Raises (on `look`):
         ModelError: the detector failed several times in a row.
     """
 
-    def __init__(self, detector: Detector, tracker: Tracker, *, min_score: float) -> None:
+    def __init__(self, detector: Detector, tracker: Tracker, *, min_score: float, cuts: bool = True) -> None:
         self._detector, self._tracker, self._min_score = detector, tracker, min_score
+        self._cuts = CutTest() if cuts else None
+        self._cut_seconds: list[float] = []
         self._failures: list[tuple[float, str]] = []
         self._in_a_row = 0
 
     @property
     def notes(self) -> list[str]:
         """See `PeopleSource`."""
+        notes: list[str] = []
+        if self._cut_seconds:
+            count = len(self._cut_seconds)
+            notes.append(
+                f"{count} {'cut' if count == 1 else 'cuts'} in the film, the first at {self._cut_seconds[0]:.2f} s; "
+                "people have new numbers after a cut"
+            )
         if not self._failures:
-            return []
+            return notes
         seconds, reason = self._failures[0]
         return [
+            *notes,
             f"the detector failed on {len(self._failures)} frames, first at {seconds:.2f} s ({reason}); "
-            "people there are taken from the frames around"
+            "people there are taken from the frames around",
         ]
 
     def look(self, image: RGB, seconds: float) -> Sighting | None:
         """See `PeopleSource`."""
+        if self._cuts is not None and self._cuts(image):
+            self._tracker.cut()
+            self._cut_seconds.append(seconds)
         try:
             found = self._detector(image[None])[0]
         except (InputError, RuntimeError, ValueError) as error:
@@ -102,10 +117,10 @@ class DetectedPeople:
         height, width = image.shape[:2]
         scores = np.asarray(found.scores, np.float32)
         boxes, rows = sound_boxes(np.asarray(found.boxes, np.float32), width, height)
-        confident = scores[rows] >= self._min_score
-        boxes, rows = boxes[confident], rows[confident]
         pixels = boxes * np.array([width, height, width, height], np.float32)
-        return Sighting(boxes, self._tracker.update(pixels, scores[rows], seconds=seconds), scores[rows])
+        people = self._tracker.follow(pixels, scores[rows], begin_score=self._min_score, seconds=seconds)
+        boxes, rows = sound_boxes(people.boxes, width, height)
+        return Sighting(boxes, people.ids[rows], people.scores[rows].astype(np.float32))
 
     def _failed(self, seconds: float, error: Exception) -> None:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -4,14 +4,16 @@
                       └─ unsure ones ── overlap with people seen the last time and not found among the sure ones
 
 The two rounds are ByteTrack's (arXiv 2110.06864). A third round is for frames far apart, between which someone leaves
-their own box: left-over boxes are matched with a margin that grows with the time gone by (after 2211.13317). Every
-box gets an identity; ByteTrack would drop unsure ones that nobody claims, but here the caller has dropped what is
-too unsure already.
+their own box: left-over boxes are matched with a margin that grows with the time gone by (after 2211.13317).
+
+`Tracker.update` is for boxes that were chosen already: each gets an identity. `Tracker.follow` is for all that a
+detector has to say, down to what it hardly believes: somebody begins with a box that is sure enough and is believed
+from the second on, goes on with unsure ones, and is carried on for a moment where there is none.
 
 Letters of shapes: n boxes of a frame, T people that are followed, K moments of a tube.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,9 @@ from muybridge.errors import AnnotationError, OptionError
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+_NEWEST = 0.3  # share of the newest score in a running mean
+_RARE_SECONDS = 0.45
+_HIDDEN = 0.6  # share of a box that lies in another's
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,10 @@ class TrackerConfig:
         lost_seconds: how long someone not seen is remembered; at least three steps in any case.
         acceleration: how abruptly people move, per second squared.
         noise: how inexactly detectors place a box's sides.
+        go_on: of `Tracker.follow`: nobody goes on with a box scored under this share of what they may begin with.
+        believed: this part of the way from there to 1, a box needs no second one to be believed.
+        shown: share of it that the running mean of the scores must keep, or someone is followed but not told of.
+        carried_seconds: how long someone is told of, where motion takes them, without a box.
     """
 
     sure_score: float = 0.5
@@ -49,6 +58,10 @@ class TrackerConfig:
     lost_seconds: float = 2.0
     acceleration: float = 3.0
     noise: float = 0.05
+    go_on: float = 0.4
+    believed: float = 0.3
+    shown: float = 0.6
+    carried_seconds: float = 0.2
 
 
 @dataclass
@@ -60,20 +73,42 @@ class _People:
         state: (T, 4, 2) centre x, centre y, width, height; each with its speed per second.
         covariance: (T, 4, 2, 2), one for each of the four, which move independently.
         seen: (T,) seconds when last matched.
+        score: (T,) running mean of their boxes' scores.
+        looks: (T,) boxes that they have had.
     """
 
     ids: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
     state: Floats = field(default_factory=lambda: np.zeros((0, 4, 2)))
     covariance: Floats = field(default_factory=lambda: np.zeros((0, 4, 2, 2)))
     seen: Floats = field(default_factory=lambda: np.zeros(0))
+    score: Floats = field(default_factory=lambda: np.zeros(0))
+    looks: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def select(self, rows: NDArray[np.bool_]) -> "_People":
-        return _People(self.ids[rows], self.state[rows], self.covariance[rows], self.seen[rows])
+        return _People(*(getattr(self, each.name)[rows] for each in fields(self)))
+
+    def joined(self, others: "_People") -> "_People":
+        return _People(*(np.concatenate([getattr(p, each.name) for p in (self, others)]) for each in fields(self)))
 
     def boxes(self) -> Floats:
         """(T, 4) xyxy."""
         centre, sides = self.state[:, :2, 0], self.state[:, 2:, 0].clip(min=1e-9)
         return np.concatenate([centre - sides / 2, centre + sides / 2], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """Who is there now.
+
+    Attributes:
+        boxes: (n, 4) xyxy.
+        ids: (n,), counted from 0 as people come to be believed.
+        scores: (n,) running means of the detector's.
+    """
+
+    boxes: Floats
+    ids: Integers
+    scores: Floats
 
 
 class Tracker:
@@ -91,7 +126,7 @@ class Tracker:
             raise OptionError(f"rate is {rate}. It must be the positive number of frames a second shown.")
         self.config = config or TrackerConfig()
         self._step = 1 / rate
-        self._now = 0.0
+        self._now = self._last = 0.0
         self._next_id = 0
         self._people = _People()
 
@@ -108,6 +143,54 @@ class Tracker:
         Raises:
             OptionError: shapes disagree, a number is not finite, or time goes backward.
         """
+        boxes, scores = self._step_to(boxes, scores, seconds)
+        matched = self._match(boxes, scores, seen_last=self._people.seen >= self._last - 1e-9)
+        ids = np.full(len(boxes), -1, np.int64)
+        found = matched >= 0
+        ids[found] = self._people.ids[matched[found]]
+        self._correct(matched[found], boxes[found], scores[found])
+        self._start(boxes[~found], scores[~found])
+        new = self._people.ids < 0
+        ids[~found] = self._people.ids[new] = self._new_ids(int(new.sum()))
+        return ids
+
+    def follow(
+        self,
+        boxes: NDArray[np.floating],
+        scores: NDArray[np.floating],
+        *,
+        begin_score: float,
+        seconds: float | None = None,
+    ) -> Followed:
+        """Who is in the next frame, given all that a detector says of it, also what it hardly believes.
+
+        Args:
+            begin_score: nobody begins with a box scored lower.
+            boxes, scores, seconds, errors: as `update`.
+        """
+        config = self.config
+        boxes, scores = self._step_to(boxes, scores, seconds)
+        worth = scores >= config.go_on * begin_score
+        boxes, scores = boxes[worth], scores[worth]
+        known = self._people.ids >= 0
+        # Who was seen once only is forgotten at the first frame without them.
+        self._people = self._people.select(known | (self._people.seen >= self._last - 1e-9))
+        recently = self._people.seen >= self._now - max(config.carried_seconds, 1.5 * self._step)
+        matched = self._match(boxes, scores, seen_last=recently, least_in_margin=begin_score)
+        found = matched >= 0
+        self._correct(matched[found], boxes[found], scores[found])
+        new = ~found & (scores >= begin_score)
+        self._start(boxes[new], scores[new])
+        self._believe(begin_score + config.believed * (1 - begin_score))
+        return self._told(boxes, matched, new, config.shown * begin_score)
+
+    def cut(self) -> None:
+        """Everybody is forgotten: the next frame is of another shot."""
+        self._people = _People()
+
+    def _step_to(
+        self, boxes: NDArray[np.floating], scores: NDArray[np.floating], seconds: float | None
+    ) -> tuple[Floats, Floats]:
         boxes, scores = np.asarray(boxes, np.float64), np.asarray(scores, np.float64)
         if boxes.shape != (len(scores), 4) or not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
             raise OptionError(f"boxes {boxes.shape} and scores {scores.shape} must be finite (n, 4) and (n,).")
@@ -117,16 +200,42 @@ class Tracker:
         remembered = max(self.config.lost_seconds, 3 * self._step)
         self._people = self._people.select(now - self._people.seen <= remembered + 1e-9)
         self._predict(now - self._now)
-        last, self._now = self._now, now
-        matched = self._match(boxes, scores, seen_last=self._people.seen >= last - 1e-9)
-        ids = np.full(len(boxes), -1, np.int64)
-        found = matched >= 0
-        ids[found] = self._people.ids[matched[found]]
-        self._correct(matched[found], boxes[found])
-        ids[~found] = self._start(boxes[~found])
-        return ids
+        self._last, self._now = self._now, now
+        return boxes, scores
 
-    def _match(self, boxes: Floats, scores: Floats, *, seen_last: NDArray[np.bool_]) -> Integers:
+    def _believe(self, score: float) -> None:
+        """Numbers for those who have had a second box, or one so sure that it needs none."""
+        people = self._people
+        # Of frames far apart a second one would come too late.
+        enough = (people.looks >= 2) | (people.score >= score) | (self._step >= _RARE_SECONDS)
+        new = np.flatnonzero((people.ids < 0) & enough)
+        people.ids[new] = self._new_ids(len(new))
+
+    def _told(self, boxes: Floats, matched: Integers, new: NDArray[np.bool_], least: float) -> Followed:
+        """Those of this frame, and those carried on who are hidden behind none of them."""
+        people, config = self._people, self.config
+        count = len(people.ids)
+        now = people.boxes()
+        here = np.zeros(count, bool)
+        rows = matched[matched >= 0]
+        here[rows], now[rows] = True, boxes[matched >= 0]
+        first = count - int(new.sum())
+        here[first:], now[first:] = True, boxes[new]
+        told = (people.ids >= 0) & (people.score >= least)
+        carried = told & ~here & (people.looks >= 3) & (self._now - people.seen <= config.carried_seconds + 1e-9)
+        here &= told
+        hidden = (_share_inside(now[carried], now[here]) >= _HIDDEN).any(1)
+        carried[np.flatnonzero(carried)[hidden]] = False
+        shown = here | carried
+        return Followed(now[shown], people.ids[shown].copy(), people.score[shown].copy())
+
+    def _new_ids(self, count: int) -> Integers:
+        self._next_id += count
+        return np.arange(self._next_id - count, self._next_id)
+
+    def _match(
+        self, boxes: Floats, scores: Floats, *, seen_last: NDArray[np.bool_], least_in_margin: float = 0.0
+    ) -> Integers:
         """(n,) row of the person that each box belongs to, or -1."""
         config, people = self.config, self._people
         expected = people.boxes()
@@ -143,7 +252,7 @@ class Tracker:
         claim(candidates, rows, _iou(boxes[candidates], expected[rows]), config.sure_iou)
         rows, candidates = np.flatnonzero(free & seen_last), np.flatnonzero(~sure)
         claim(candidates, rows, _iou(boxes[candidates], expected[rows]), config.unsure_iou)
-        rows, candidates = np.flatnonzero(free), np.flatnonzero(matched < 0)
+        rows, candidates = np.flatnonzero(free), np.flatnonzero((matched < 0) & (scores >= least_in_margin))
         gone = (self._now - people.seen[rows]) * config.margin_per_second
         margin = gone.clip(max=config.most_margin) * people.state[rows, 3, 0].clip(min=0)
         claim(candidates, rows, _widened_iou(boxes[candidates], expected[rows], margin), config.margin_iou)
@@ -159,9 +268,11 @@ class Tracker:
         noise = deviation[:, None, None, None] ** 2 * np.outer(gain, gain)
         people.covariance = move @ people.covariance @ move.T + noise
 
-    def _correct(self, rows: Integers, boxes: Floats) -> None:
+    def _correct(self, rows: Integers, boxes: Floats, scores: Floats) -> None:
         people = self._people
         people.seen[rows] = self._now
+        people.looks[rows] += 1
+        people.score[rows] += _NEWEST * (scores - people.score[rows])
         measured = _centre_and_sides(boxes)
         state, covariance = people.state[rows], people.covariance[rows]
         variance = (self.config.noise * measured[:, 3:]) ** 2
@@ -169,28 +280,28 @@ class Tracker:
         people.state[rows] = state + gain * (measured - state[..., 0])[..., None]
         people.covariance[rows] = covariance - gain[..., None] * covariance[..., :1, :]
 
-    def _start(self, boxes: Floats) -> Integers:
-        """Follow new people from here on; their ids."""
+    def _start(self, boxes: Floats, scores: Floats) -> None:
+        """Follow new people from here on, after the others, who have no numbers yet."""
         count = len(boxes)
-        ids = np.arange(self._next_id, self._next_id + count)
-        self._next_id += count
         measured = _centre_and_sides(boxes)
         state = np.stack([measured, np.zeros_like(measured)], axis=-1)
         covariance = np.zeros((count, 4, 2, 2))
         covariance[..., 0, 0] = (self.config.noise * measured[:, 3:]) ** 2
         covariance[..., 1, 1] = measured[:, 3:] ** 2  # about a body height a second
-        people = self._people
-        self._people = _People(
-            np.concatenate([people.ids, ids]),
-            np.concatenate([people.state, state]),
-            np.concatenate([people.covariance, covariance]),
-            np.concatenate([people.seen, np.full(count, self._now)]),
-        )
-        return ids
+        ids, looks = np.full(count, -1, np.int64), np.ones(count, np.int64)
+        new = _People(ids, state, covariance, np.full(count, self._now), scores.copy(), looks)
+        self._people = self._people.joined(new)
 
 
 def _centre_and_sides(boxes: Floats) -> Floats:
     return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def _share_inside(one: Floats, other: Floats) -> Floats:
+    """(n, T) which share of each of the first lies in each of the others."""
+    sides = np.minimum(one[:, None, 2:], other[None, :, 2:]) - np.maximum(one[:, None, :2], other[None, :, :2])
+    areas = (one[:, 2:] - one[:, :2]).prod(-1)
+    return sides.clip(min=0).prod(-1) / areas.clip(min=1e-12)[:, None]
 
 
 def _iou(one: Floats, other: Floats) -> Floats:
