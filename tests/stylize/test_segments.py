@@ -129,7 +129,7 @@ def test_parts_of_another_painting_are_refused(film, job, tmp_path):
     for other in (
         replace(job, config=StylizeConfig(style_size=32, strength=0.5)),
         replace(job, weights=[2.0]),
-        replace(job, styles=[job.stylizer.encode_style(smooth_picture(40, 40, 3), size=32)]),
+        replace(job, styles=StylesAtSize(job.stylizer, [smooth_picture(40, 40, 3)], job.config)),
         replace(job, temporal=None),
     ):
         with pytest.raises(OptionError, match="parts of another painting"):
