@@ -22,8 +22,17 @@ from muybridge.data.textures import draw_texture
 from muybridge.media.sources import Source
 from muybridge.media.video_reader import VideoReader
 from muybridge.media.video_writer import VideoWriter
-from muybridge.models.avatar_net.network import Decoration, fit_whitening, fusion_targets, recolour, swap
-from muybridge.stylize.files import PaintJob, paint_file
+from muybridge.models.avatar_net.network import (
+    Decoration,
+    StyleCode,
+    fit_whitening,
+    fusion_targets,
+    recolour,
+    swap,
+    transfer_skips,
+)
+from muybridge.stylize.files import PaintJob, StylesAtSize, paint_file
+from muybridge.stylize.pictures import padded
 from muybridge.stylize.stylizer import StylizeConfig, Stylizer
 from muybridge.stylize.temporal import TemporalCarry, TemporalConfig
 
@@ -38,8 +47,9 @@ def make_clip(path: Path, width: int, height: int, frames: int) -> None:
 @torch.inference_mode()
 def stages(stylizer: Stylizer, clip: Path, out: Path, motion: str) -> dict[str, float]:
     """Median seconds a frame of each stage, one after another."""
-    code = stylizer.encode_style("ember").code
-    network, how = stylizer.network, Decoration(interpolation="biased")
+    config = StylizeConfig()
+    network, how = stylizer.network, Decoration(1.0, config.interpolation, config.patch_size, config.detail)
+    code: StyleCode | None = None
     carry = TemporalCarry(TemporalConfig(motion=motion))
     times: dict[str, list[float]] = defaultdict(list)
     clock = time.perf_counter()
@@ -61,16 +71,22 @@ def stages(stylizer: Stylizer, clip: Path, out: Path, motion: str) -> dict[str, 
             if frame is None:
                 break
             lap("read")
-            picture = stylizer._tensor(frame.image)
+            picture = padded(stylizer._tensor(frame.image))
+            if code is None:
+                code = stylizer.encode_style("ember", size=config.side_of_styles(*picture.shape[:1:-1])).code
+                lap("style")
             content = network.encode(picture)
             lap("encode")
             carry.begin(picture, content)
             lap("motion")
-            whitened = fit_whitening(content.z).forward(content.z)
-            swapped = carry.carry_features(0, swap(whitened, code, 5, carry.carry_matches(0)))
+            whitened = fit_whitening(content.z, "zca", code.floor, code.softness).forward(content.z)
+            swapped = carry.carry_features(0, swap(whitened, code, how.patch_size, carry.carry_matches(0)))
             z = recolour(content.z, whitened, swapped.features, code, how)
             lap("decorate")
-            painted = network.decode(z, fusion_targets(content.statistics, [(1.0, code)], how))
+            styles = [(1.0, code)]
+            skips = transfer_skips(content.skips, styles, how, [swapped.matches], network.joints)
+            lap("skips")
+            painted = network.decode(z, fusion_targets(content.statistics, styles, how), skips)
             lap("decode")
             image = carry.carry_picture(painted)[0].permute(1, 2, 0).clamp(0, 255).to(torch.uint8).numpy()
             lap("blend")
@@ -81,8 +97,9 @@ def stages(stylizer: Stylizer, clip: Path, out: Path, motion: str) -> dict[str, 
 
 def overlapped(stylizer: Stylizer, clip: Path, out: Path, frames: int, motion: str) -> float:
     """Seconds a frame of the real path, from file to file."""
-    style = stylizer.encode_style("ember")
-    job = PaintJob(stylizer, [style], [1.0], [], StylizeConfig(), TemporalConfig(motion=motion))
+    config = StylizeConfig()
+    styles = StylesAtSize(stylizer, ["ember"], config)
+    job = PaintJob(stylizer, styles, [1.0], [], config, TemporalConfig(motion=motion))
     start = time.perf_counter()
     paint_file(job, Source(str(clip), "video", Path(clip.name)), out, quiet=True)
     return (time.perf_counter() - start) / frames

@@ -13,7 +13,7 @@ from muybridge.errors import InputError, OptionError
 from muybridge.media.sources import Source
 from muybridge.media.video_reader import VideoReader
 from muybridge.media.video_writer import JoinedVideo, VideoWriter
-from muybridge.stylize.files import PaintJob, paint_file
+from muybridge.stylize.files import PaintJob, StylesAtSize, paint_file
 from muybridge.stylize.options import StylizeConfig, TemporalConfig
 from muybridge.stylize.segments import paint_in_segments
 from tests.apps.test_stylize_command import sound_packets, write_clip
@@ -33,7 +33,8 @@ def film(tmp_path, monkeypatch) -> Source:
 def job(stylizer) -> PaintJob:
     style = stylizer.encode_style(smooth_picture(40, 40, 2), size=32)
     temporal = TemporalConfig(motion="features", picture_share=0.3)
-    return PaintJob(stylizer, [style], [1.0], (), StylizeConfig(style_size=32), temporal, resume=True)
+    config = StylizeConfig(style_size=32)
+    return PaintJob(stylizer, StylesAtSize(stylizer, [style], config), [1.0], (), config, temporal, resume=True)
 
 
 class Interrupted:
@@ -128,7 +129,7 @@ def test_parts_of_another_painting_are_refused(film, job, tmp_path):
     for other in (
         replace(job, config=StylizeConfig(style_size=32, strength=0.5)),
         replace(job, weights=[2.0]),
-        replace(job, styles=[job.stylizer.encode_style(smooth_picture(40, 40, 3), size=32)]),
+        replace(job, styles=StylesAtSize(job.stylizer, [smooth_picture(40, 40, 3)], job.config)),
         replace(job, temporal=None),
     ):
         with pytest.raises(OptionError, match="parts of another painting"):

@@ -6,7 +6,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from muybridge.engine.options import MANY, ManyFiles
-from muybridge.options import FLAT, PLAIN
+from muybridge.errors import OptionError
+from muybridge.options import FLAT, PLAIN, Seconds
 from muybridge.stylize.options import PeopleOptions, StylizeConfig, TemporalConfig
 
 _PEOPLE = Parameter(group="People", negative=())
@@ -27,6 +28,7 @@ def stylize(
     temporal: bool = True,
     carried: Annotated[TemporalConfig, FLAT] = TemporalConfig(),
     resume: Annotated[bool, PLAIN] = False,
+    preview: Seconds = 0.0,
     many: Annotated[ManyFiles, FLAT, MANY] = ManyFiles(),
 ) -> int:
     """Paint pictures and videos in the style of any image.
@@ -56,6 +58,9 @@ def stylize(
     resume
         Paint films in segments of a minute, which are kept in NAME.parts beside the result until it is there; the
         same command goes on with them.
+    preview
+        Of each film paint only the frame at every so many seconds, and write them as one picture, NAME.preview.jpg;
+        0 paints all.
     """
     from muybridge.apps import batch
     from muybridge.engine.inputs import named_inputs
@@ -76,11 +81,21 @@ def stylize(
         resume=resume,
     )
     names = named_inputs(inputs or (), many.listed)
+    if preview and (resume or many.results is not None):
+        raise OptionError("--preview is one picture at once: leave out --resume and --results")
     if many.results is not None:
         return run_many(task, names, many, out=out)
     from muybridge.stylize.files import paint_file
 
     sources = expand_sources(names)
+    if preview:
+        from muybridge.stylize.preview import paint_preview, preview_path
+
+        sheets = [preview_path(path) for path in output_paths(sources, out, suffix_of_stem="preview")]
+        job = task.job([source.path for source in sources if source.kind == "video"])
+        return batch.run(
+            sources, sheets, lambda source, target: paint_preview(job, source, target, every_seconds=preview)
+        )
     targets = output_paths(sources, out, suffix_of_stem="stylized")
     job = task.job([source.path for source in sources if source.kind == "video"])
     return batch.run(sources, targets, lambda source, target: paint_file(job, source, target))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from muybridge.localize.localizer import Localizer
     from muybridge.media.sources import Source
 
+# Short side of styles for a picture painted in full size.
+_STYLE_SIDE = 512
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -183,5 +185,4 @@ def _localizer(name: str | None, device: str, precision: Precision) -> "Localize
 
 def _style_size(paint_size: int, size: int) -> int:
     """Strokes keep their size in the picture, however small it is painted."""
-    whole = StylizeConfig.style_size
-    return max(MIN_SIDE, whole * paint_size // size) if 0 < paint_size < size else whole
+    return max(MIN_SIDE, _STYLE_SIDE * paint_size // size) if 0 < paint_size < size else _STYLE_SIDE

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from muybridge.recognize.files import RecognizeJob
     from muybridge.stylize.files import PaintJob
 
+_LIKELY_SIDE = 640
 Precision = Literal["float32", "bfloat16"]
 AnnotationFormat = Literal["ava", "coco", "cvat", "json", "mot"]
 
@@ -226,7 +227,7 @@ class StylizeTask:
         Args:
             videos: that the file of people's boxes tells of.
         """
-        from muybridge.stylize.files import PaintJob
+        from muybridge.stylize.files import PaintJob, StylesAtSize
         from muybridge.stylize.stylizer import Stylizer
 
         chosen = [_parse_style(text) for text in self.style]
@@ -234,10 +235,11 @@ class StylizeTask:
             raise OptionError("--who and --doing make a mask of their own. Give them, or --mask")
         search = self._search(videos)
         stylizer = Stylizer.from_pretrained(self.model, device=self.device, encoder_weights=self.encoder_weights)
-        projection, size = self.config.projection, self.config.style_size
+        styles = StylesAtSize(stylizer, [picture for picture, _ in chosen], self.config)
+        styles(_LIKELY_SIDE, _LIKELY_SIDE)  # what is wrong with a style is said before work begins
         return PaintJob(
             stylizer=stylizer,
-            styles=[stylizer.encode_style(picture, projection=projection, size=size) for picture, _ in chosen],
+            styles=styles,
             weights=[weight for _, weight in chosen],
             masks=self.mask,
             config=self.config,

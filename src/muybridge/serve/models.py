@@ -21,7 +21,7 @@ from muybridge.recognize.recognizer import Recognizer
 from muybridge.recognize.windows import WindowConfig, iter_spans, window_predictions
 from muybridge.serve.batching import SharedRecognizer
 from muybridge.serve.options import Limits
-from muybridge.stylize.files import PaintJob, paint_file
+from muybridge.stylize.files import PaintJob, StylesAtSize, paint_file
 from muybridge.stylize.options import TemporalConfig
 from muybridge.stylize.styles import BUILT_IN_STYLES
 from muybridge.stylize.stylizer import BUILT_IN as STYLIZERS
@@ -181,7 +181,7 @@ class Models:
         """A painted picture (.png) or film (.mp4) in `folder`."""
         short = next(iter(self.stylizers), "") if model is None else model
         stylizer, encoded = _chosen(self.stylizers, model), self.encoded(short, style)
-        job = PaintJob(stylizer, [encoded], [1.0], (), config, TemporalConfig())
+        job = PaintJob(stylizer, StylesAtSize(stylizer, [encoded], config), [1.0], (), config, TemporalConfig())
         if count_pictures(path) == 1:
             self._check_pixels(*image_size(path))
             source, target = Source(str(path), "image", Path(path.name)), folder / "painted.png"

@@ -33,6 +33,28 @@ class MaskSearch(Protocol):
         ...
 
 
+class StylesAtSize:
+    """Styles as they are looked at for paintings of (width, height); for each size of theirs once.
+
+    Args:
+        pictures: paths, names of built-in styles, or saved ones.
+    """
+
+    def __init__(self, stylizer: Stylizer, pictures: Sequence[str | Style], config: StylizeConfig) -> None:
+        self._stylizer, self._pictures, self._config = stylizer, pictures, config
+        self._seen: dict[int, list[Style]] = {}
+
+    def __call__(self, width: int, height: int) -> list[Style]:
+        """The styles, in their order."""
+        side = self._config.side_of_styles(width, height)
+        if side not in self._seen:
+            projection = self._config.projection
+            self._seen[side] = [
+                self._stylizer.encode_style(picture, projection=projection, size=side) for picture in self._pictures
+            ]
+        return self._seen[side]
+
+
 @dataclass(frozen=True, eq=False)
 class PaintJob:
     """What is the same for every input of a batch.
@@ -49,7 +71,7 @@ class PaintJob:
     """
 
     stylizer: Stylizer
-    styles: Sequence[Style]
+    styles: StylesAtSize
     weights: Sequence[float]
     masks: Sequence[str | Path]
     config: StylizeConfig
@@ -85,7 +107,9 @@ def _paint_picture(job: PaintJob, path: Path, target: Path) -> list[str]:
     if job.people is not None:
         mask, notes = job.people.in_picture(picture.rgb, path.name)
         masks = [mask.at(Fraction(0), *picture.rgb.shape[:2])]
-    painted = job.stylizer(picture, list(job.styles), weights=job.weights, masks=masks, config=job.config)
+    height, width = picture.rgb.shape[:2]
+    size = scaled(width, height, job.config.size) if job.config.size else (width, height)
+    painted = job.stylizer(picture, job.styles(*size), weights=job.weights, masks=masks, config=job.config)
     alpha = picture.alpha
     if alpha is not None and alpha.shape != painted.shape[:2]:
         alpha = resize_image(alpha, painted.shape[1], painted.shape[0])
@@ -130,7 +154,7 @@ class OpenFilm:
         config = replace(job.config, size=0)
         return job.stylizer.stream(
             ahead,
-            list(job.styles),
+            job.styles(*self.size),
             weights=job.weights,
             masks=self.masks,
             config=config,

@@ -9,7 +9,7 @@ import torch
 
 from muybridge.artifacts import ModelFile, open_model
 from muybridge.errors import ModelMismatch
-from muybridge.models.avatar_net.detailed import DetailedAvatarNet, DetailedConfig
+from muybridge.models.avatar_net.detailed import BANDS, DetailedAvatarNet, DetailedConfig
 from muybridge.models.avatar_net.network import (
     EIGENVALUE_FLOOR,
     AvatarNet,
@@ -169,7 +169,7 @@ def _style_shapes(file: ModelFile) -> dict[str, torch.Tensor]:
         wide = (1, sizes(f"statistics.{level}.mean", 4)[1], 1, 1)
         shapes |= {f"statistics.{level}.mean": wide, f"statistics.{level}.deviation": wide}
     if "statistics.3.mean" in file.layout:
-        shapes |= {"statistics.3.mean": (1, 3, 1, 1), "statistics.3.deviation": (1, 4, 3, 3)}
+        shapes |= {"statistics.3.mean": (1, 3, 1, 1), "statistics.3.deviation": (1, BANDS, 3, 3)}
     for level in range(_skip_count(file)):
         (width,) = sizes(f"skips.{level}.mean", 1)
         shapes |= {f"skips.{level}.mean": (width,), f"skips.{level}.colour": (width, width)}
@@ -188,7 +188,7 @@ def style_differences(code: StyleCode, network: StyleNetwork) -> str:
         wanted[f"statistics.{level}.mean"] = torch.empty(1, width, 1, 1, device="meta")
         given[f"statistics.{level}.mean"] = mean
     if isinstance(network, DetailedAvatarNet):
-        wanted["statistics.3.deviation"] = torch.empty(1, 4, 3, 3, device="meta")
+        wanted["statistics.3.deviation"] = torch.empty(1, BANDS, 3, 3, device="meta")
     if len(code.statistics) > 3:
         given["statistics.3.deviation"] = code.statistics[3][1]
     return describe_differences(wanted, given)

@@ -9,6 +9,9 @@ from muybridge.models.avatar_net.config import MIN_SIDE, Interpolation, Projecti
 from muybridge.options import BASIC, DATA, FLAT, HIDDEN, PLAIN, RUN, TRAINING
 from muybridge.training.fit_config import FitConfig
 
+# Below, strokes are lost; above, they cost time, and pieces of style are small against the picture.
+_STYLE_SIDES = (256, 640)
+
 MotionSource = Literal["auto", "features", "dis"]
 
 
@@ -26,7 +29,8 @@ class StylizeConfig:
             drawing and less of the content's detail.
         detail: From 0, the style's strokes alone, to 1, the photograph's lines alone. The network with VGG-19 knows
             no such balance.
-        style_size: Short side in pixels that style pictures are scaled to; larger makes larger strokes.
+        style_size: Short side in pixels that style pictures are scaled to; larger makes larger strokes. 0 takes the
+            painted picture's, from 256 to 640.
         size: Short side in pixels of the result; 0 keeps the input's own size.
         keep_colors: Keep the content's colours and paint only light and dark.
     """
@@ -35,8 +39,8 @@ class StylizeConfig:
     interpolation: Interpolation = "biased"
     projection: Projection = "zca"
     patch_size: int = 5
-    detail: float = 0.7
-    style_size: int = 512
+    detail: float = 0.8
+    style_size: int = 0
     size: int = 0
     keep_colors: Annotated[bool, PLAIN] = False
 
@@ -49,10 +53,16 @@ class StylizeConfig:
             raise OptionError(
                 f"detail={self.detail} is out of range: choose 0 (the style's strokes) to 1 (the photograph's lines)"
             )
-        if self.style_size < MIN_SIDE:
-            raise OptionError(f"style_size={self.style_size} is too small: choose {MIN_SIDE} or more")
+        if self.style_size != 0 and self.style_size < MIN_SIDE:
+            raise OptionError(
+                f"style_size={self.style_size} is too small: choose {MIN_SIDE} or more, or 0 for the picture's own"
+            )
         if self.size < 0:
             raise OptionError(f"size={self.size} must be 0 (keep the size) or a number of pixels")
+
+    def side_of_styles(self, width: int, height: int) -> int:
+        """Short side at which styles are looked at for a painting of this size."""
+        return self.style_size or min(max(min(width, height), _STYLE_SIDES[0]), _STYLE_SIDES[1])
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def _paint_rest(
     job: PaintJob, film: OpenFilm, source: Source, folder: Path, done: list[Segment], seconds: Fraction
 ) -> list[Segment]:
     """The segments that are still to be painted, each kept as soon as it is whole."""
-    layers = len(job.styles) if len(job.masks) > 1 else 1
+    layers = len(job.weights) if len(job.masks) > 1 else 1
     carries = [TemporalCarry(job.temporal) for _ in range(layers)] if job.temporal else []
     frames: Iterator[Frame] = iter(film.reader)
     if done:
@@ -207,7 +207,7 @@ def _restore(carries: Sequence[TemporalCarry], path: Path) -> None:
 def _told(job: PaintJob, source: Source, seconds: Fraction) -> dict[str, Any]:
     """What makes a painting what it is, as JSON."""
     code = hashlib.sha256()
-    for style in job.styles:
+    for style in job.styles(0, 0):
         for tensor in (style.code.whitened, style.code.mean, style.code.colour):
             code.update(tensor.contiguous().cpu().numpy().tobytes())
     stat = source.path.stat()

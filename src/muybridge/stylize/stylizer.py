@@ -252,17 +252,24 @@ class Stylizer:
             Painted frames with the timestamps and indices of the input.
         """
         config = _configured(config, options)
-        weighted = self._weighted_styles(styles, weights, config)
+        several = list(styles) if isinstance(styles, (list, tuple)) else [styles]
+        shares = _shares(several, weights)
         tracks = list(masks or ())
-        if tracks and len(tracks) not in (1, len(weighted)):
+        if tracks and len(tracks) not in (1, len(several)):
             raise OptionError(
-                f"{len(tracks)} masks for {len(weighted)} styles: give one for all together, or one for each"
+                f"{len(tracks)} masks for {len(several)} styles: give one for all together, or one for each"
             )
-        layers = [[pair] for pair in _unweighted(weighted)] if len(tracks) > 1 else [weighted]
-        memories = list(carries) or [_carry(temporal) for _ in layers]
+        memories = list(carries) or [_carry(temporal) for _ in several[: len(tracks) or 1]]
+        layers: list[list[tuple[float, StyleCode]]] = []
         for frame in frames:
             self.check_size(*frame.image.shape[1::-1], size=config.size)
             rgb = sized(frame.image, config.size)
+            if not layers:
+                side = config.side_of_styles(rgb.shape[1], rgb.shape[0])
+                codes = [self.encode_style(s, projection=config.projection, size=side).code for s in several]
+                # Under masks of their own the styles do not mix, each is painted in full.
+                alone = [[(1.0, code)] for code in codes]
+                layers = alone if len(tracks) > 1 else [list(zip(shares, codes, strict=True))]
             content = self._tensor(rgb)
             painted = [
                 self._paint(content, layer, config, carry) for layer, carry in zip(layers, memories, strict=True)
@@ -271,20 +278,6 @@ class Stylizer:
             if config.keep_colors:
                 result = keep_colors(result, rgb)
             yield replace(frame, image=_to_uint8(result))
-
-    def _weighted_styles(
-        self, styles: Any, weights: Sequence[float] | None, config: StylizeConfig
-    ) -> list[tuple[float, StyleCode]]:
-        several = list(styles) if isinstance(styles, (list, tuple)) else [styles]
-        if not several:
-            raise OptionError("no style was given: name at least one picture")
-        given = list(weights) if weights is not None else [1.0] * len(several)
-        if len(given) != len(several):
-            raise OptionError(f"{len(given)} weights for {len(several)} styles: give one for each")
-        if any(not w >= 0 for w in given) or not 0 < sum(given) < float("inf"):
-            raise OptionError(f"weights={given} must not be negative, and at least one must be above 0")
-        encoded = [self.encode_style(s, projection=config.projection, size=config.style_size) for s in several]
-        return [(w / sum(given), style.code) for w, style in zip(given, encoded, strict=True)]
 
     @torch.inference_mode()
     def _paint(
@@ -365,9 +358,15 @@ def _carry(temporal: TemporalConfig | Literal["default"] | None) -> TemporalCarr
     return TemporalCarry(TemporalConfig() if temporal == "default" else temporal)
 
 
-def _unweighted(weighted: Sequence[tuple[float, StyleCode]]) -> list[tuple[float, StyleCode]]:
-    """Under masks of their own the styles do not mix, each is painted in full."""
-    return [(1.0, code) for _, code in weighted]
+def _shares(styles: Sequence[Any], weights: Sequence[float] | None) -> list[float]:
+    if not styles:
+        raise OptionError("no style was given: name at least one picture")
+    given = list(weights) if weights is not None else [1.0] * len(styles)
+    if len(given) != len(styles):
+        raise OptionError(f"{len(given)} weights for {len(styles)} styles: give one for each")
+    if any(not w >= 0 for w in given) or not 0 < sum(given) < float("inf"):
+        raise OptionError(f"weights={given} must not be negative, and at least one must be above 0")
+    return [weight / sum(given) for weight in given]
 
 
 def _check_finite(values: Tensor) -> None:

@@ -34,6 +34,7 @@ _VARIANCE_EPSILON = 1e-3
 _COLOUR_SCALE = 64.0
 # Colours that vary by less than about the root of this, of 255, are not raised to the style's.
 _COLOUR_FLOOR = 4.0
+BANDS = 5
 _DECODER_HALOS = (4, 3, 3, 1)
 
 
@@ -192,17 +193,17 @@ class SkipDecoder(nn.Module):
 
 
 def picture_bands(picture_B3HW: Tensor) -> list[Tensor]:
-    """What a picture adds at strides 1, 2 and 4 to the next coarser one, and the picture at stride 8 itself."""
+    """What a picture adds at strides 1, 2, 4 and 8 to the next coarser one, and the picture at stride 16 itself."""
     bands: list[Tensor] = []
-    for _ in range(3):
-        coarser = F.avg_pool2d(picture_B3HW, 2)
-        bands.append(picture_B3HW - _doubled(coarser))
+    for _ in range(BANDS - 1):
+        coarser = F.avg_pool2d(picture_B3HW, 2, ceil_mode=True)
+        bands.append(picture_B3HW - _grown(coarser, picture_B3HW))
         picture_B3HW = coarser
     return [*bands, picture_B3HW]
 
 
 def band_statistics(picture_B3HW: Tensor) -> Statistics:
-    """The mean colour, (B, 3, 1, 1), and the symmetric roots of the bands' covariances, (B, 4, 3, 3)."""
+    """The mean colour, (B, 3, 1, 1), and the symmetric roots of the bands' covariances, (B, 5, 3, 3)."""
     bands = picture_bands(picture_B3HW.float())
     return bands[-1].mean((2, 3), keepdim=True), torch.stack([_root(_covariance(band)) for band in bands], 1)
 
@@ -217,7 +218,7 @@ def impose_bands(picture_B3HW: Tensor, target: Statistics) -> Tensor:
     moved = [_recoloured(band, target[1][:, number]) for number, band in enumerate(bands)]
     picture = moved[-1] + target[0]
     for band in reversed(moved[:-1]):
-        picture = band + _doubled(picture)
+        picture = band + _grown(picture, band)
     return picture
 
 
@@ -230,6 +231,10 @@ def _recoloured(band_B3HW: Tensor, root_B33: Tensor) -> Tensor:
         matrix = inverse @ _root(own @ root_B33 @ root_B33 @ own) @ inverse
         mean = band_B3HW.mean((2, 3))[..., None]
     return (matrix @ (band_B3HW.flatten(2) - mean)).view(band_B3HW.shape)
+
+
+def _grown(picture_BCHW: Tensor, like_BCHW: Tensor) -> Tensor:
+    return F.interpolate(picture_BCHW, like_BCHW.shape[2:], mode="bilinear", align_corners=False)
 
 
 def _doubled(picture_BCHW: Tensor) -> Tensor:
