@@ -9,6 +9,7 @@ import os
 import pickle
 import signal
 import socket
+import threading
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -68,7 +69,8 @@ def run_ray(
 
 def _connect(ray: Any, address: str | None, workers: int) -> None:
     """A cluster, or Ray on this machine, where nothing of it is told to anybody."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    is_main = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM) if is_main}
     quiet = {"logging_level": "ERROR", "log_to_driver": True, "configure_logging": True}
     try:
         if address is None:
