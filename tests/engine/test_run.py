@@ -15,7 +15,7 @@ import pytest
 from muybridge.engine.options import ManyFiles
 from muybridge.engine.results import opened
 from muybridge.engine.run import run_many
-from muybridge.errors import MuybridgeError, OptionError, OutputError
+from muybridge.errors import MissingExtra, MuybridgeError, OptionError, OutputError
 from tests.engine.scripted import ScriptedTask, write_files
 
 
@@ -47,6 +47,32 @@ def test_each_file_has_a_row_and_what_was_made_of_it(tmp_path, task, results, ca
     printed = capsys.readouterr()
     assert printed.out == f"{results}/results.parquet\n"
     assert "1.mp4 is broken" in printed.err and "1 of 3 inputs failed" in printed.err
+
+
+def test_threads_share_one_model_and_tell_the_same(tmp_path, results):
+    files = write_files(tmp_path / "in", ["fine", "broken", "slow", "fine", "slow"])
+    for engine in ("local", "threads"):
+        (tmp_path / engine).mkdir()
+        many = ManyFiles(results=results / engine, workers=3, engine=engine)
+        assert run_many(ScriptedTask(tmp_path / engine), [str(files)], many) == 2
+    local, threads = (
+        pq.read_table(results / engine / "results.parquet").drop(["seconds"]) for engine in ("local", "threads")
+    )
+    assert threads.to_pylist() == local.to_pylist()
+    write_files(files, ["fine", "broken", "slow", "fine", "slow", "full"])
+    with pytest.raises(MuybridgeError, match="the disk or quota is full"):
+        run_many(ScriptedTask(tmp_path / "threads"), [str(files)], many)
+
+
+def test_extras_that_are_missing_are_named(tmp_path, task, results, monkeypatch):
+    files = write_files(tmp_path / "in", ["fine"])
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtra, match=r"muybridge\[ray\]"):
+        run_many(task, [str(files)], ManyFiles(results=results, engine="ray"))
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(MissingExtra, match=r"muybridge\[parquet\]"):
+        run_many(task, [str(files)], ManyFiles(results=tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_run_goes_on_and_does_nothing_twice(tmp_path, task, results):

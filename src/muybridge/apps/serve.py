@@ -35,14 +35,15 @@ def serve(
 
     try:
         from muybridge.serve.app import Metrics
-        from muybridge.serve.server import run_service
+        from muybridge.serve.server import listen, run_service
     except ImportError as error:
         raise MissingExtra("muybridge serve", extra="serve") from error
     from muybridge.serve.models import Models
 
-    config.secret()  # a wrong token is told before models are loaded
+    config.secret()  # what is wrong with it, and with the port, is told before models are loaded
     metrics = Metrics()
-    models = Models.load(model, config.limits, styles=style or (), device=device, observe=metrics.batch.observe)
-    run_service(models, config, metrics)
+    with listen(config) as listener:
+        models = Models.load(model, config.limits, styles=style or (), device=device, observe=metrics.batch.observe)
+        run_service(listener, models, config, metrics)
     print("muybridge: all requests are answered", file=sys.stderr)  # noqa: T201
     return 0

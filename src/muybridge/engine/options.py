@@ -21,7 +21,8 @@ class ManyFiles:
         results: Folder for a table with one row a file, results.parquet, and for what is made of the files. A run
             that was stopped goes on where it was (pip install 'muybridge[parquet]').
         workers: With --results: processes side by side, each with a model of its own; with ray, at most so many.
-        engine: With --results: local is processes of this machine, ray a cluster (pip install 'muybridge[ray]').
+        engine: With --results: local is processes of this machine, threads one process whose workers share a model,
+            ray a cluster (pip install 'muybridge[ray]').
         address: Of a Ray cluster that is there, such as ray://HOST:10001 or auto. Without it, Ray starts on this
             machine.
         retry_failed: Of a run that goes on: try the files again that failed.
@@ -30,7 +31,7 @@ class ManyFiles:
     listed: Annotated[Path | None, Parameter(name="--list")] = None
     results: Path | None = None
     workers: int = 1
-    engine: Literal["local", "ray"] = "local"
+    engine: Literal["local", "threads", "ray"] = "local"
     address: str | None = None
     retry_failed: Annotated[bool, PLAIN] = False
 

@@ -9,6 +9,7 @@ import os
 import pickle
 import signal
 import socket
+import threading
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -56,7 +57,7 @@ def run_ray(
         device = str(getattr(task, "device", ""))
         rows = ray.data.from_items(blocks, override_num_blocks=len(blocks)).map(
             cast(Any, _Actor),
-            fn_constructor_args=(pickle.dumps(task), folder, workers, tries),
+            fn_constructor_args=(ray.cloudpickle.dumps(task), folder, workers, tries),
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),
             num_gpus=1 if device.startswith("cuda") else None,
         )
@@ -68,7 +69,8 @@ def run_ray(
 
 def _connect(ray: Any, address: str | None, workers: int) -> None:
     """A cluster, or Ray on this machine, where nothing of it is told to anybody."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    is_main = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM) if is_main}
     quiet = {"logging_level": "ERROR", "log_to_driver": True, "configure_logging": True}
     try:
         if address is None:

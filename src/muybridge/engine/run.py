@@ -91,6 +91,10 @@ def _rows(
         from muybridge.engine.ray_data import run_ray
 
         return run_ray(task, items, workers=many.workers, address=many.address, folder=folder)
+    if many.engine == "threads":
+        from muybridge.engine.threads import run_threads
+
+        return run_threads(task, items, workers=many.workers, folder=folder)
     from muybridge.engine.local import run_local
 
     return run_local(task, items, workers=many.workers, folder=folder, add_death=results.add_death)

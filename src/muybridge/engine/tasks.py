@@ -190,13 +190,13 @@ class LocalizeTask:
         job = self.job()
 
         def work(source: Source, target: Path) -> Outcome:
-            job.written.clear()
-            result, notes = localize_video(job, source, target, quiet=True)
+            mine = replace(job, written=[])  # others may be at work beside it
+            result, notes = localize_video(mine, source, target, quiet=True)
             labels = [
                 Label(round(s.start, 3), round(s.end, 3), s.label, round(s.score, 4), s.person)
                 for s in result.spans(threshold=job.config.threshold)
             ]
-            return Outcome(labels, [*([target] if job.video else []), *job.written], notes)
+            return Outcome(labels, [*([target] if job.video else []), *mine.written], notes)
 
         return work
 

@@ -12,32 +12,31 @@ from muybridge.serve.models import Models
 from muybridge.serve.options import ServeConfig
 
 
-def run_service(models: Models, config: ServeConfig, metrics: Metrics) -> None:
-    """Serve until SIGTERM or Ctrl-C; requests that were taken in by then are answered before this returns.
+def listen(config: ServeConfig) -> socket.socket:
+    """The socket of a service, before it has models to answer with.
 
     Raises:
         OptionError: the address or port cannot be used.
     """
-    app = create_app(models, config, metrics)
-    with _listening(config) as listener:
-        host, port = listener.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        print(printable(f"muybridge: serving at http://{shown}:{port}"), file=sys.stderr, flush=True)  # noqa: T201
-        # Access logs would tell who asked for what; proxies that want them write them.
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False))
-        try:
-            server.run(sockets=[listener])
-        except KeyboardInterrupt:
-            pass  # what ended it, told on when all is answered
-        finally:
-            models.close()
-
-
-def _listening(config: ServeConfig) -> socket.socket:
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     try:
         return socket.create_server((config.host.strip("[]"), config.port), family=family, backlog=2048)
     except OSError as error:
-        raise OptionError(
-            f"host={config.host}, port={config.port} cannot be used: {error.strerror}. Choose another"
-        ) from error
+        why = (error.strerror or str(error)).partition(" (while")[0]
+        raise OptionError(f"host={config.host}, port={config.port} cannot be used: {why}. Choose another") from error
+
+
+def run_service(listener: socket.socket, models: Models, config: ServeConfig, metrics: Metrics) -> None:
+    """Serve until SIGTERM or Ctrl-C; requests that were taken in by then are answered before this returns."""
+    app = create_app(models, config, metrics)
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    print(printable(f"muybridge: serving at http://{shown}:{port}"), file=sys.stderr, flush=True)  # noqa: T201
+    # Access logs would tell who asked for what; proxies that want them write them.
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False))
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        pass  # what ended it, told on when all is answered
+    finally:
+        models.close()
