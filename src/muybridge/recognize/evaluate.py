@@ -65,12 +65,13 @@ class ClipViews(Dataset[Tensor]):
     def num_bytes(self) -> int:
         """Size of all views together."""
         height, width = self.sampling.size
-        return len(self) * self.views.temporal * self.views.spatial * self.sampling.frames * 3 * height * width
+        return len(self) * self.views.count * self.sampling.frames * 3 * height * width
 
     def strip(self, index: int) -> NDArray[np.uint8]:
         """The middle view of a clip as pictures (T, H, W, 3)."""
-        views = self[index]
-        return views[len(views) // 2].permute(0, 2, 3, 1).numpy()
+        views = self.views
+        middle = views.temporal // 2 * (views.spatial + views.focus) + views.spatial // 2
+        return self[index][middle].permute(0, 2, 3, 1).numpy()
 
 
 def truth_of(clips: ClipList) -> Tensor:
@@ -213,9 +214,11 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     clips = replace(clips, multi_label=recognizer.multi_label)
     with progress_line("looking at clips", total=len(clips), unit="clips") as line:
         clips, left_out = check_clips(clips, line)
-    views = ViewConfig(
-        recognizer.views.temporal if config.temporal_views is None else config.temporal_views,
-        recognizer.views.spatial if config.spatial_views is None else config.spatial_views,
+    own = recognizer.views
+    views = replace(
+        own,
+        temporal=own.temporal if config.temporal_views is None else config.temporal_views,
+        spatial=own.spatial if config.spatial_views is None else config.spatial_views,
     )
     views_of_clips = ClipViews(clips, recognizer.sampling, views)
     evaluation = evaluate_views(
