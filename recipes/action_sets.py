@@ -133,30 +133,35 @@ def build(backbone: torch.nn.Module, method: str, classes: int, over_time: Any) 
 
 
 def prefixes_of(name: str, clips: ClipList, method: str, args: argparse.Namespace) -> KeptPrefixes:
-    """From --out, or worked out: the maps that adapters start from, and from them the features that a head reads."""
+    """From --out, or worked out: the maps that adapters start from, or the features that a head reads."""
     drawn = drawn_views(args.drawn, len(clips))
     path = args.out / f"{name}-{method}-{drawn}.safetensors"
     if path.is_file():
         stored = load_file(path)
         return KeptPrefixes(stored["prefixes"], [list(view.unbind()) for view in stored["labels"]])
     backbone, _ = load_backbone()
-    adapted = build(backbone, "adapters", 2, "mean").eval()
+    model = build(backbone, method, 2, "mean").eval()
     sampling = sampling_for(backbone, SamplingOptions())
-    if method == "head":
-        maps = prefixes_of(name, clips, "adapters", args)
-        features = torch.empty(*maps.prefixes.shape[:3], 1, adapted.dim, dtype=torch.float16)
-        with torch.inference_mode():
-            for view, of_view in enumerate(maps.prefixes):
-                for index, prefix in enumerate(of_view):
-                    features[view, index, :, 0] = adapted.features_from_prefix(prefix[None].float(), sampling.size)[0]
-        kept = KeptPrefixes(features, maps.labels)
+    maps = args.out / f"{name}-adapters-{drawn}.safetensors"
+    if method == "head" and maps.is_file():
+        kept = _features(build(backbone, "adapters", 2, "mean").eval(), prefixes_of(name, clips, "adapters", args))
     else:
         dataset = ClipDataset(clips, sampling, views=views_for(SamplingOptions()))
         with progress_line(f"{name}: reading clips", total=len(clips), unit="clips") as line:
-            kept = keep_prefixes(adapted, dataset, drawn=drawn, seed=0, device=torch.device("cpu"), line=line)
+            kept = keep_prefixes(model, dataset, drawn=drawn, seed=0, device=torch.device("cpu"), line=line)
     args.out.mkdir(parents=True, exist_ok=True)
     save_file({"prefixes": kept.prefixes, "labels": torch.stack([torch.stack(v) for v in kept.labels])}, path)
     return kept
+
+
+@torch.inference_mode()
+def _features(adapted: VideoViT, maps: KeptPrefixes) -> KeptPrefixes:
+    """What a head reads, from the maps that adapters start from; adapters do nothing yet."""
+    features = torch.empty(*maps.prefixes.shape[:3], 1, adapted.dim, dtype=torch.float16)
+    for view, of_view in enumerate(maps.prefixes):
+        for index, prefix in enumerate(of_view):
+            features[view, index, :, 0] = adapted.features_from_prefix(prefix[None].float(), (224, 224))[0]
+    return KeptPrefixes(features, maps.labels)
 
 
 def part_of(kept: KeptPrefixes, indices: list[int]) -> KeptPrefixes:

@@ -134,7 +134,7 @@ class RecognizerFitConfig(ClipFitConfig):
         learning_rate_per_256: The same by the linear scaling rule: times batch size / 256.
     """
 
-    epochs: Annotated[float, BASIC] = 10
+    epochs: Annotated[float, BASIC] = 5
     batch_size: int = 16
     weight_decay: float = 0.05
     patience: int = 3

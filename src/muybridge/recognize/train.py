@@ -153,7 +153,12 @@ def train(
     if views is not None:
         # Measured as the file will be used, which may be in another precision than training's.
         evaluation = evaluate_views(
-            recognizer.logits, views, orders=True, left_out=clips.left_out, workers=_readers(views, plan.config)
+            recognizer.logits_of,
+            views,
+            each_frame=recognizer.each_frame,
+            orders=True,
+            left_out=clips.left_out,
+            workers=_readers(views, plan.config),
         )
         recognizer.scores = evaluation.numbers()
         tell(_how_sure(evaluation))
