@@ -33,9 +33,9 @@ from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 from muybridge.pretrained import load_backbone
 from muybridge.progress import progress_line
 from muybridge.recognize.evaluate import indicator
-from muybridge.recognize.objective import RecognizerObjective, balance_classes, sampling_for
+from muybridge.recognize.objective import RecognizerObjective, balance_classes, sampling_for, views_for
 from muybridge.recognize.options import RecognizerFitConfig, SamplingOptions
-from muybridge.recognize.prefixes import KeptPrefixes, fit_head, keep_prefixes
+from muybridge.recognize.prefixes import KeptPrefixes, drawn_views, fit_head, keep_prefixes
 from muybridge.training.fit import fit
 
 FOLDS = 5
@@ -133,25 +133,35 @@ def build(backbone: torch.nn.Module, method: str, classes: int, over_time: Any) 
 
 
 def prefixes_of(name: str, clips: ClipList, method: str, args: argparse.Namespace) -> KeptPrefixes:
-    """From --out, or worked out."""
-    path = args.out / f"{name}-{method}-{args.views}.safetensors"
+    """From --out, or worked out: the maps that adapters start from, or the features that a head reads."""
+    drawn = drawn_views(args.drawn, len(clips))
+    path = args.out / f"{name}-{method}-{drawn}.safetensors"
     if path.is_file():
         stored = load_file(path)
         return KeptPrefixes(stored["prefixes"], [list(view.unbind()) for view in stored["labels"]])
     backbone, _ = load_backbone()
-    dataset = ClipDataset(clips, sampling_for(backbone, SamplingOptions()))
-    with progress_line(f"{name}: reading clips", total=args.views * len(clips), unit="views") as line:
-        kept = keep_prefixes(
-            build(backbone, method, 2, "mean"),
-            dataset,
-            views=args.views,
-            seed=0,
-            device=torch.device("cpu"),
-            line=line,
-        )
+    model = build(backbone, method, 2, "mean").eval()
+    sampling = sampling_for(backbone, SamplingOptions())
+    maps = args.out / f"{name}-adapters-{drawn}.safetensors"
+    if method == "head" and maps.is_file():
+        kept = _features(build(backbone, "adapters", 2, "mean").eval(), prefixes_of(name, clips, "adapters", args))
+    else:
+        dataset = ClipDataset(clips, sampling, views=views_for(SamplingOptions()))
+        with progress_line(f"{name}: reading clips", total=len(clips), unit="clips") as line:
+            kept = keep_prefixes(model, dataset, drawn=drawn, seed=0, device=torch.device("cpu"), line=line)
     args.out.mkdir(parents=True, exist_ok=True)
     save_file({"prefixes": kept.prefixes, "labels": torch.stack([torch.stack(v) for v in kept.labels])}, path)
     return kept
+
+
+@torch.inference_mode()
+def _features(adapted: VideoViT, maps: KeptPrefixes) -> KeptPrefixes:
+    """What a head reads, from the maps that adapters start from; adapters do nothing yet."""
+    features = torch.empty(*maps.prefixes.shape[:3], 1, adapted.dim, dtype=torch.float16)
+    for view, of_view in enumerate(maps.prefixes):
+        for index, prefix in enumerate(of_view):
+            features[view, index, :, 0] = adapted.features_from_prefix(prefix[None].float(), (224, 224))[0]
+    return KeptPrefixes(features, maps.labels)
 
 
 def part_of(kept: KeptPrefixes, indices: list[int]) -> KeptPrefixes:
@@ -187,13 +197,15 @@ def run_fold(
     answers: list[Tensor] = []
     with torch.no_grad():
         for index, label in zip(test, truth.tolist(), strict=True):
-            prefix = kept.prefixes[0, index].float()
-            orders = {"own": torch.arange(len(prefix)), **frame_orders(len(prefix), seed=index)}
-            logits = model.forward_from_prefix(torch.stack([prefix[orders[o]] for o in ORDERS]), sampling.size)
-            for order, row in zip(ORDERS, logits, strict=True):
-                right[order] += int(row.argmax() == label)
-            answers.append(logits[0])
-    return {"clips": len(test), "right": right, "logits": torch.stack(answers).tolist(), "truth": truth.tolist()}
+            views = kept.prefixes[: views_for(SamplingOptions()).count, index].float()
+            orders = {"own": torch.arange(views.shape[1]), **frame_orders(views.shape[1], seed=index)}
+            for order in ORDERS:
+                logits = model.forward_from_prefix(views[:, orders[order]], sampling.size)
+                mean = logits.softmax(dim=-1).mean(dim=0)
+                right[order] += int(mean.argmax() == label)
+                if order == "own":
+                    answers.append(mean)
+    return {"clips": len(test), "right": right, "answers": torch.stack(answers).tolist(), "truth": truth.tolist()}
 
 
 def known(args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -260,7 +272,7 @@ def main() -> None:
     parser.add_argument("--seed", nargs="+", type=int, default=[0])
     parser.add_argument("--fold", nargs="+", type=int, default=[])
     parser.add_argument("--over-time", choices=("mean", "change"), default="change")
-    parser.add_argument("--views", type=int, default=3)
+    parser.add_argument("--drawn", type=int)
     parser.add_argument("--epochs", type=float, default=RecognizerFitConfig.epochs)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--table", action="store_true", help="print what is known and run nothing")

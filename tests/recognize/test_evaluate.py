@@ -134,6 +134,26 @@ def test_a_file_is_measured_as_the_recognizer_answers(clips, model, weights, tmp
     assert "Is the order of frames read?" in page and "http" not in page
 
 
+def test_other_orders_from_what_frozen_blocks_made_once_are_those_of_the_frames(clips, model, weights, monkeypatch):
+    recognizer = Recognizer.from_pretrained(model, device="cpu", backbone_weights=weights)
+    with torch.no_grad():
+        for parameter in recognizer.model.adapters.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)) * 0.3)
+    views = ClipViews(read_clip_list(clips)["all"], SAMPLING, ViewConfig(focus=True))
+    plain = predict(recognizer.logits, views, multi_label=False, orders=True, quiet=True)
+    runs: list[int] = []
+    prefix = recognizer.model.forward_prefix
+    monkeypatch.setattr(recognizer.model, "forward_prefix", lambda f: (runs.append(len(f)), prefix(f))[1])
+    once = predict(
+        recognizer.logits_of, views, each_frame=recognizer.each_frame, multi_label=False, orders=True, quiet=True
+    )
+    assert sum(runs) == 2 * len(views)  # the two views of each clip, and no more for three further orders
+    assert plain.keys() == once.keys() and len(once) == 4
+    for name, probabilities in plain.items():
+        torch.testing.assert_close(once[name], probabilities, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(once["accuracy"], once["reversed"], atol=1e-3)
+
+
 def test_kept_views_are_not_read_again_and_do_not_change(clips, monkeypatch):
     listing = read_clip_list(clips)["all"]
     reads: list[Path] = []

@@ -8,12 +8,12 @@ from torch.nn import functional as F
 
 from muybridge.data.clips.dataset import ClipDataset, load_views
 from muybridge.data.clips.lists import read_clip_list
-from muybridge.data.clips.sampling import normalize
+from muybridge.data.clips.sampling import ViewConfig, normalize
 from muybridge.data.options import AugmentationConfig, SamplingConfig
 from muybridge.data.sampling import Draw
 from muybridge.models.backbones import create_backbone
 from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
-from muybridge.recognize.prefixes import KeptPrefixes, fit_head, fit_linear, keep_prefixes, views_that_fit
+from muybridge.recognize.prefixes import KeptPrefixes, bytes_a_view, drawn_views, fit_head, fit_linear, keep_prefixes
 from tests.recognize.labelled_clips import write_folders
 
 SAMPLING = SamplingConfig(frames=3, mode="segments", size=(32, 32))
@@ -34,43 +34,61 @@ def model():
 
 def test_the_first_view_is_the_test_s_and_the_others_are_drawn(clips, model):
     data = ClipDataset(clips, SAMPLING, AugmentationConfig())
-    kept = keep_prefixes(model, data, views=3, seed=5, device=CPU)
+    kept = keep_prefixes(model, data, drawn=2, seed=5, device=CPU)
     assert len(kept) == 6
     for index, entry in enumerate(clips.entries):
         expected = model.forward_prefix(normalize(load_views(entry.path, SAMPLING), SAMPLING))[0]
         torch.testing.assert_close(kept.prefixes[0, index].float(), expected, rtol=2e-3, atol=2e-3)
         assert not torch.equal(kept.prefixes[1, index], kept.prefixes[2, index])
         assert [int(view[index]) for view in kept.labels] == [entry.labels[0]] * 3
-    again = keep_prefixes(model, data, views=3, seed=5, device=CPU)
+    again = keep_prefixes(model, data, drawn=2, seed=5, device=CPU)
     assert torch.equal(again.prefixes, kept.prefixes)
 
 
 def test_a_mirrored_view_has_the_label_of_the_mirror(clips, model):
     augmentation = AugmentationConfig(flip=True, mirror=("red=blue",))
-    kept = keep_prefixes(model, ClipDataset(clips, SAMPLING, augmentation), views=6, seed=0, device=CPU)
+    kept = keep_prefixes(model, ClipDataset(clips, SAMPLING, augmentation), drawn=5, seed=0, device=CPU)
     drawn = {(entry.labels[0], int(view[i])) for i, entry in enumerate(clips.entries) for view in kept.labels[1:]}
     assert drawn == {(0, 0), (0, 1), (1, 0), (1, 1)}
 
 
 def test_training_draws_every_view(clips, model):
-    kept = keep_prefixes(model, ClipDataset(clips, SAMPLING), views=2, seed=0, device=CPU)
+    kept = keep_prefixes(model, ClipDataset(clips, SAMPLING), drawn=1, seed=0, device=CPU)
     seen = {tuple(kept[Draw(0, seed)]["prefix"].flatten()[:4].tolist()) for seed in range(20)}
     assert len(seen) == 2
     assert kept[Draw(4, 0)].keys() == {"prefix", "labels", "index"}
 
 
-@pytest.mark.parametrize(("views_of_memory", "most", "views"), [(10, 3, 3), (2, 3, 2), (0.9, 3, 0), (10, 0, 0)])
-def test_no_more_is_kept_than_fits(clips, model, views_of_memory, most, views):
+def test_the_ways_of_a_test_come_first(clips, model):
+    views = ViewConfig(focus=True, dense_rate=6.0)
+    kept = keep_prefixes(model, ClipDataset(clips, SAMPLING, views=views), drawn=1, seed=0, device=CPU)
+    assert len(kept.prefixes) == len(kept.labels) == 5
+    for index, entry in enumerate(clips.entries):
+        expected = model.forward_prefix(normalize(load_views(entry.path, SAMPLING, views), SAMPLING))
+        torch.testing.assert_close(kept.prefixes[:4, index].float(), expected, rtol=2e-3, atol=2e-3)
+    prefixes, labels = list(kept.seen(3))[2]
+    assert torch.equal(prefixes, kept.prefixes[:3, 2]) and labels.tolist() == [clips.entries[2].labels[0]] * 3
+
+
+def test_what_is_kept_is_known_before(clips, model):
     data = ClipDataset(clips, SAMPLING)
-    one_view = keep_prefixes(model, data, views=1, seed=0, device=CPU).prefixes.nbytes
-    assert views_that_fit(model, data, most=most, num_bytes=int(views_of_memory * one_view), device=CPU) == views
+    kept = keep_prefixes(model, data, drawn=2, seed=0, device=CPU)
+    assert 3 * bytes_a_view(model, data, device=CPU) == kept.prefixes.nbytes
 
 
 def test_ten_thousand_clips_are_not_kept_in_two_gigabytes(clips):
     backbone = create_backbone("efficientnet_lite0", pretrained=False)
     network = VideoViT(backbone, 2, adapters=AdapterConfig())
     many = ClipDataset(clips.select([0] * 10_000), SamplingConfig())
-    assert views_that_fit(network, many, most=3, num_bytes=2 << 30, device=CPU) == 0
+    # 8 frames of 14 x 14 places, 80 channels, 2 bytes each.
+    assert bytes_a_view(network, many, device=CPU) == 10_000 * 8 * 14 * 14 * 80 * 2 > 2 << 30
+
+
+@pytest.mark.parametrize(
+    ("clips_there", "wanted", "drawn"), [(23, None, 4), (246, None, 2), (9000, None, 1), (9, 7, 7)]
+)
+def test_few_clips_are_read_more_often(clips_there, wanted, drawn):
+    assert drawn_views(wanted, clips_there) == drawn
 
 
 def test_the_head_is_at_the_minimum_of_the_penalized_loss():
@@ -88,7 +106,7 @@ def test_the_head_is_at_the_minimum_of_the_penalized_loss():
 
 def test_a_fitted_head_tells_separable_clips_apart_before_any_step(clips, model):
     data = ClipDataset(clips, SAMPLING, AugmentationConfig())
-    kept = keep_prefixes(model, data, views=2, seed=0, device=CPU)
+    kept = keep_prefixes(model, data, drawn=1, seed=0, device=CPU)
     fit_head(model, kept, SAMPLING, F.cross_entropy)
     with torch.no_grad():
         logits = model.forward_from_prefix(kept.prefixes[0].float(), SAMPLING.size)

@@ -373,9 +373,10 @@ def test_a_cached_prefix_trains_the_same_and_is_filled_once(clips, weights, tmp_
     plan = replace(
         plan,
         model=replace(plan.model, **model),
-        sampling=SamplingOptions(frames=3, mode="dense", rate=3.0, size=32),
+        sampling=SamplingOptions(frames=3, mode="dense", rate=3.0, size=32, focus=False),
+        augmentation=AugmentationConfig(crop="center"),
         config=replace(plan.config, precision=precision),
-        keep_views=0,
+        keep_views=1,
     )
     cached = replace(plan, cache=tmp_path / "cache")
     run(plan, tmp_path / "plain.safetensors")
@@ -393,7 +394,8 @@ def test_a_cached_prefix_trains_the_same_and_is_filled_once(clips, weights, tmp_
     plain, filled, found = (
         load_artifact(tmp_path / f"{n}.safetensors", task="recognize").tensors for n in ("plain", "cached", "again")
     )
-    tolerance = {"atol": 1e-5, "rtol": 1e-4} if precision == "32-true" else {"atol": 2e-2, "rtol": 0.2}
+    # In memory, numbers are kept in half precision.
+    tolerance = {"atol": 2e-2, "rtol": 0.2}
     for name in plain:
         torch.testing.assert_close(plain[name], filled[name], **tolerance)
         assert torch.equal(filled[name], found[name])

@@ -65,12 +65,13 @@ class ClipViews(Dataset[Tensor]):
     def num_bytes(self) -> int:
         """Size of all views together."""
         height, width = self.sampling.size
-        return len(self) * self.views.temporal * self.views.spatial * self.sampling.frames * 3 * height * width
+        return len(self) * self.views.count * self.sampling.frames * 3 * height * width
 
     def strip(self, index: int) -> NDArray[np.uint8]:
         """The middle view of a clip as pictures (T, H, W, 3)."""
-        views = self[index]
-        return views[len(views) // 2].permute(0, 2, 3, 1).numpy()
+        views = self.views
+        middle = views.temporal // 2 * (views.spatial + views.focus) + views.spatial // 2
+        return self[index][middle].permute(0, 2, 3, 1).numpy()
 
 
 def truth_of(clips: ClipList) -> Tensor:
@@ -92,6 +93,7 @@ def predict(
     clips: ClipViews,
     *,
     multi_label: bool,
+    each_frame: Callable[[Tensor], Tensor] | None = None,
     orders: bool = False,
     batch_size: int = 8,
     workers: int = 0,
@@ -100,7 +102,8 @@ def predict(
     """Probabilities (N, K) on the CPU, averaged over each clip's views, by order of frames.
 
     Args:
-        logits: uint8 (B, T, 3, H, W) to (B, K).
+        logits: uint8 (B, T, 3, H, W), or what `each_frame` made of it, to (B, K).
+        each_frame: what is done to each frame alone, whatever the order: once for all orders.
         orders: besides "accuracy", the clips as they are, also "shuffled", "reversed" and "single_frame".
         batch_size: clips at a time; each has as many views as `clips` takes.
     """
@@ -109,7 +112,8 @@ def predict(
         clips, batch_size=batch_size, num_workers=workers, collate_fn=list, generator=torch.Generator()
     )
     with progress_line("evaluating", total=len(clips), unit="clips", quiet=quiet) as line:
-        for number, batch in enumerate(loader):
+        for number, read in enumerate(loader):
+            batch = read if each_frame is None else [each_frame(views) for views in read]
             for name, ordered in _in_orders(batch, number * batch_size, orders=orders):
                 frames = torch.cat(ordered)
                 answers = to_probabilities(logits(frames), multi_label=multi_label)
@@ -120,7 +124,7 @@ def predict(
 
 
 def _in_orders(batch: Sequence[Tensor], first: int, *, orders: bool) -> Iterator[tuple[str, list[Tensor]]]:
-    """Views (V, T, 3, H, W) of each clip with their frames in each order; `first` is the number of the first clip."""
+    """Views (V, T, ...) of each clip with their frames in each order; `first` is the number of the first clip."""
     yield _AS_THEY_ARE, list(batch)
     if not orders:
         return
@@ -159,6 +163,7 @@ def evaluate_views(
     logits: Callable[[Tensor], Tensor],
     views: ClipViews,
     *,
+    each_frame: Callable[[Tensor], Tensor] | None = None,
     orders: bool = False,
     batch_size: int = 8,
     workers: int = 0,
@@ -172,6 +177,7 @@ def evaluate_views(
         logits,
         views,
         multi_label=clips.multi_label,
+        each_frame=each_frame,
         orders=orders,
         batch_size=batch_size,
         workers=workers,
@@ -213,14 +219,17 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     clips = replace(clips, multi_label=recognizer.multi_label)
     with progress_line("looking at clips", total=len(clips), unit="clips") as line:
         clips, left_out = check_clips(clips, line)
-    views = ViewConfig(
-        recognizer.views.temporal if config.temporal_views is None else config.temporal_views,
-        recognizer.views.spatial if config.spatial_views is None else config.spatial_views,
+    own = recognizer.views
+    views = replace(
+        own,
+        temporal=own.temporal if config.temporal_views is None else config.temporal_views,
+        spatial=own.spatial if config.spatial_views is None else config.spatial_views,
     )
     views_of_clips = ClipViews(clips, recognizer.sampling, views)
     evaluation = evaluate_views(
-        recognizer.logits,
+        recognizer.logits_of,
         views_of_clips,
+        each_frame=recognizer.each_frame,
         orders=config.order,
         batch_size=config.batch_size,
         workers=config.workers,

@@ -36,7 +36,9 @@ _SAMPLING_LIMITS = Fields(
     mean=Within(-1000, 1000),
     std=Within(1e-4, 1000),
 )
-_VIEW_LIMITS = Fields(temporal=Within(1, 100), spatial=Within(1, 3))
+_VIEW_LIMITS = Fields(
+    later=("focus", "dense_rate"), temporal=Within(1, 100), spatial=Within(1, 3), dense_rate=Within(0, 1000)
+)
 # Pixels: of one clip as the model sees it, and of all views of a clip. Nothing published comes near.
 _LARGEST_CLIP, _LARGEST_VIEWS = 1 << 24, 1 << 27
 
@@ -94,7 +96,7 @@ class Contract:
     def __post_init__(self) -> None:
         height, width = self.sampling.size
         clip = self.sampling.frames * height * width
-        if clip > _LARGEST_CLIP or clip * self.views.temporal * self.views.spatial > _LARGEST_VIEWS:
+        if clip > _LARGEST_CLIP or clip * self.views.count > _LARGEST_VIEWS:
             raise OptionError(f"clips of {self.sampling.frames} frames of {width} x {height} pixels are too large")
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from muybridge.data.clips.sampling import normalize
+from muybridge.data.clips.sampling import ViewConfig, normalize
 from muybridge.data.options import FrameChoice, SamplingConfig
 from muybridge.models.backbones import backbone_input
 from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
@@ -29,6 +29,12 @@ def sampling_for(backbone: nn.Module, options: SamplingOptions) -> SamplingConfi
         mean=expected.mean,
         std=expected.std,
     )
+
+
+def views_for(options: SamplingOptions) -> ViewConfig:
+    """In how many ways a clip is looked at, in training and afterwards."""
+    both = options.dense_rate if options.mode == "segments" else 0.0
+    return ViewConfig(focus=options.focus, dense_rate=both)
 
 
 def build_recognizer(config: RecognizerConfig, num_classes: int) -> tuple[VideoViT, BackboneIdentity]:

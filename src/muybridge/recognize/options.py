@@ -68,10 +68,21 @@ class SamplingOptions(FrameChoice):
 
     Attributes:
         size: Side in pixels of what the network sees; 0 for what the backbone was trained on.
+        focus: Look also at the part of the picture that moves, enlarged.
+        dense_rate: With segments, look at clips of up to 3 s also at so many frames a second; 0 for segments alone.
     """
 
     mode: Annotated[Literal["dense", "segments"], Parameter(name="--sampling")] = "segments"
     size: int = 0
+    focus: bool = True
+    dense_rate: float = 12.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.dense_rate < inf:
+            raise OptionError(
+                f"dense_rate={self.dense_rate} is no number of frames a second. Choose 12, or 0 for none"
+            )
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,7 @@ class RecognizerFitConfig(ClipFitConfig):
         learning_rate_per_256: The same by the linear scaling rule: times batch size / 256.
     """
 
-    epochs: Annotated[float, BASIC] = 10
+    epochs: Annotated[float, BASIC] = 5
     batch_size: int = 16
     weight_decay: float = 0.05
     patience: int = 3
@@ -164,9 +175,10 @@ class TrainingPlan:
         cache: A folder that keeps what the frozen blocks make of each clip, so that all passes but the first skip
             them, in later runs too. Wants --blocks or --method head, and goes without augmentation.
         cache_views: Places in time at which each clip is kept there; training draws one of them.
-        keep_views: How often each clip is read, at other times and crops, to keep what the frozen blocks make of it
-            in memory; training draws one of these views. Where they do not fit, or something must be done to
-            frames at each pass, clips are read at each pass. 0 always reads at each pass.
+        keep_views: How often each clip is read, beside as a test sees it, at other times and crops, to keep what the
+            frozen blocks make of it in memory; training draws one of all views. By default the more often, the fewer
+            clips there are. What does not fit into memory is kept on disk, without further views. Where something
+            must be done to frames at each pass, clips are read at each pass; 0 does so always.
     """
 
     data: Annotated[ClipData, FLAT, DATA]
@@ -179,7 +191,7 @@ class TrainingPlan:
     augment: Annotated[tuple[str, ...], AUGMENTATION] = ()
     cache: Annotated[Path | None, RUN] = None
     cache_views: Annotated[int, RUN] = 1
-    keep_views: Annotated[int, RUN] = 3
+    keep_views: Annotated[int | None, RUN] = None
 
     def __post_init__(self) -> None:
         varied = replace(self.augmentation, crop=None) != AugmentationConfig() or self.augment

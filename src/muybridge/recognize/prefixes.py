@@ -1,13 +1,14 @@
 """What the frozen part of a network makes of clips, kept in memory; and a head fitted to it before adapters move.
 
 The frozen part takes most of the time of a training step, and makes the same of the same frames. So each clip is seen
-a few times only: as a test sees it, and at other times, crops and, where asked for, mirrored. Training then draws one
-of these views, and begins where the frozen part ends.
+a few times only: in each of the ways that a test looks at it, and at other times, crops and, where asked for,
+mirrored. Training then draws one of these views, and begins where the frozen part ends.
 
 One letter an axis: V views, N clips, F features of a clip, K classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -27,7 +28,10 @@ from muybridge.progress import ProgressLine
 # deviation 1, chosen by cross-validation over four data sets (docs/recognize.md).
 _PENALTY = 333.0
 _FIT_ITERATIONS = 60
+# Views that a head is fitted to, of all clips together; more would take gigabytes.
+_MOST_FITTED = 12_000
 _HALF_BYTES = 2
+_MOST_DRAWN, _DRAWN_OF_ALL = 4, 600
 
 
 class KeptPrefixes(Dataset[dict[str, Tensor]]):
@@ -52,75 +56,101 @@ class KeptPrefixes(Dataset[dict[str, Tensor]]):
             "index": torch.tensor(draw.index),
         }
 
+    def seen(self, most_views: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Of each clip up to so many views, (V, T, ...), and their labels, (V,) or (V, classes)."""
+        views = min(len(self.prefixes), most_views)
+        for index in range(len(self)):
+            yield self.prefixes[:views, index], torch.stack([self.labels[view][index] for view in range(views)])
+
+
+class SeenClips(Protocol):
+    """Training clips of which the frozen part's work is done."""
+
+    def __len__(self) -> int: ...
+
+    def seen(self, most_views: int, /) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `KeptPrefixes.seen`."""
+        ...
+
 
 class _Views(Dataset[dict[str, Tensor]]):
-    """Every clip once a view, as a list: the first view as a test sees it, the others drawn."""
+    """Of each clip (V, T, 3, height, width): the views of a test, and behind them others, drawn."""
 
-    def __init__(self, clips: ClipDataset, views: int, seed: int) -> None:
-        self.drawn, self.views, self.seed = clips, views, seed
+    def __init__(self, clips: ClipDataset, drawn: int, seed: int) -> None:
+        self.clips, self.drawn, self.seed = clips, drawn, seed
 
     def __len__(self) -> int:
-        return self.views * len(self.drawn)
+        return len(self.clips)
 
-    def __getitem__(self, position: int) -> dict[str, Tensor]:
-        view, index = divmod(position, len(self.drawn))
-        if view:
-            item = self.drawn[Draw(index, self.seed + position)]
-            return {"frames": item["frames"], "labels": item["labels"]}
-        clips = self.drawn.clips
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        clips = self.clips.clips
         entry = clips.entries[index]
-        frames = load_views(entry.path, self.drawn.sampling, start=entry.start_seconds, end=entry.end_seconds)[0]
-        labels = encode_labels(entry.labels, len(clips.classes), multi_label=clips.multi_label)
-        return {"frames": frames, "labels": labels}
+        own = load_views(
+            entry.path,
+            self.clips.sampling,
+            self.clips.views,
+            start=entry.start_seconds,
+            end=entry.end_seconds,
+        )
+        label = encode_labels(entry.labels, len(clips.classes), multi_label=clips.multi_label)
+        drawn = [self.clips[Draw(index, self.seed + number * len(self) + index)] for number in range(self.drawn)]
+        return {
+            "frames": torch.cat([own, *(item["frames"][None] for item in drawn)]),
+            "labels": torch.stack([label] * len(own) + [item["labels"] for item in drawn]),
+        }
+
+
+def drawn_views(wanted: int | None, clips: int) -> int:
+    """How often to read each clip beside as a test sees it: by default the more often, the fewer there are."""
+    return max(1, min(_MOST_DRAWN, _DRAWN_OF_ALL // clips)) if wanted is None else wanted
 
 
 @torch.no_grad()
-def views_that_fit(network: VideoViT, clips: ClipDataset, *, most: int, num_bytes: int, device: torch.device) -> int:
-    """How many views of the clips take no more than `num_bytes`, `most` at most."""
+def bytes_a_view(network: VideoViT, clips: ClipDataset, *, device: torch.device) -> int:
+    """What is kept of one view of all clips."""
     sampling = clips.sampling
     black = torch.zeros(1, sampling.frames, 3, *sampling.size, device=device)
     network.to(device).eval()
-    return min(most, num_bytes // (len(clips) * network.forward_prefix(black).numel() * _HALF_BYTES))
+    return len(clips) * network.forward_prefix(black).numel() * _HALF_BYTES
 
 
 def keep_prefixes(
     network: VideoViT,
     clips: ClipDataset,
     *,
-    views: int,
+    drawn: int,
     seed: int,
     device: torch.device,
     workers: int = 0,
     line: ProgressLine | None = None,
 ) -> KeptPrefixes:
-    """Read every clip and run the frozen part over it, once a view.
+    """Read every clip and run the frozen part over it, once a view: those of a test, and so many drawn ones.
 
     Raises:
         InputError: a clip cannot be read.
     """
     network.to(device).eval()
-    loader = DataLoader(_Views(clips, views, seed), batch_size=4, num_workers=workers)
-    prefixes: list[Tensor] = []
-    labels: list[Tensor] = []
+    loader = DataLoader(_Views(clips, drawn, seed), batch_size=None, num_workers=workers)
+    kept = torch.empty(0)
+    labels: list[list[Tensor]] = []
     with torch.inference_mode():
-        for batch in loader:
-            frames = normalize(batch["frames"].to(device), clips.sampling)
-            prefixes.append(network.forward_prefix(frames).half().cpu())
-            labels += batch["labels"].unbind()
+        for index, item in enumerate(loader):
+            # A clip at a time, straight to its place: there is never a second copy of all.
+            prefixes = network.forward_prefix(normalize(item["frames"].to(device), clips.sampling)).half().cpu()
+            if not index:
+                with torch.inference_mode(mode=False):
+                    kept = torch.empty(len(prefixes), len(clips), *prefixes.shape[1:], dtype=torch.float16)
+            kept[:, index] = prefixes
+            labels.append(list(item["labels"].unbind()))
             if line is not None:
-                line.advance(len(frames))
-    with torch.autocast("cpu", enabled=False):  # which would not join numbers of this type
-        kept = torch.cat(prefixes).clone()  # leaves inference mode behind
-    count = len(clips)
-    return KeptPrefixes(
-        kept.unflatten(0, (views, count)), [labels[view * count : (view + 1) * count] for view in range(views)]
-    )
+                line.advance()
+    return KeptPrefixes(kept, [list(of_view) for of_view in zip(*labels, strict=True)])
 
 
 def fit_head(
-    network: VideoViT, kept: KeptPrefixes, sampling: SamplingConfig, loss: Callable[[Tensor, Tensor], Tensor]
+    network: VideoViT, clips: SeenClips, sampling: SamplingConfig, loss: Callable[[Tensor, Tensor], Tensor]
 ) -> None:
-    """Standardize what the head reads, and set the head to the minimum of a penalized loss over all views.
+    """Standardize what the head reads, and set the head to the minimum of a penalized loss over the clips' views.
 
     Args:
         network: on its device; its head and standardization are replaced.
@@ -128,16 +158,18 @@ def fit_head(
     """
     device = network.head.weight.device
     network.eval()
+    features: list[Tensor] = []
+    labels: list[Tensor] = []
     with torch.no_grad():
-        features = torch.cat(
-            [
-                network.read_over_time(network.features_from_prefix(part.float().to(device), sampling.size))
-                for part in kept.prefixes.flatten(0, 1).split(16)
-            ]
-        )
-    labels = torch.stack([label for view in kept.labels for label in view]).to(device)
-    network.standardization = Standardization(features).to(device)
-    fit_linear(network.head, network.standardization(features), labels, loss, clips=len(kept))
+        for prefixes, of_views in clips.seen(max(1, _MOST_FITTED // len(clips))):
+            read = network.features_from_prefix(prefixes.float().to(device), sampling.size)
+            features.append(network.read_over_time(read).float())
+            labels.append(of_views)
+    together = torch.cat(features)
+    features.clear()
+    network.standardization = Standardization(together).to(device)
+    standard = network.standardization(together)
+    fit_linear(network.head, standard, torch.cat(labels).to(device), loss, clips=len(clips))
 
 
 def fit_linear(

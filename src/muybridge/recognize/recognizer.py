@@ -5,7 +5,7 @@ path or uint8 RGB ── sample T frames ── crops (views) ── normalise �
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -401,14 +401,33 @@ class Recognizer:
         Raises:
             OptionError: too little memory.
         """
+        return self._run(lambda seen: self.model(normalize(seen, self.sampling)), frames).float()
+
+    def each_frame(self, frames: Tensor) -> Tensor:
+        """What the frozen blocks make of each frame of clips, as `logits` takes them: (B, T, ...).
+
+        With `logits_of` it gives the logits of the same frames in any order, and their work is done once. Of a model
+        whose every block was trained, the frames themselves.
+        """
+        if self.model.train_backbone:
+            return frames
+        return self._run(lambda seen: self.model.forward_prefix(normalize(seen, self.sampling)), frames)
+
+    def logits_of(self, seen: Tensor) -> Tensor:
+        """Logits (B, K) float32 from what `each_frame` gave, its frames in any order."""
+        if self.model.train_backbone:
+            return self.logits(seen)
+        return self._run(lambda part: self.model.forward_from_prefix(part, self.sampling.size), seen).float()
+
+    def _run(self, work: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
         try:
             with torch.no_grad(), self._autocast():
-                return self.model(normalize(frames.to(self.device), self.sampling)).float()
+                return work(clips.to(self.device))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             raise OptionError(
-                f"{len(frames)} clips of {frames.shape[1]} frames do not fit into the memory of {self.device}. "
+                f"{len(clips)} clips of {clips.shape[1]} frames do not fit into the memory of {self.device}. "
                 "Lower --batch-size, or choose --device cpu"
             ) from error
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any, cast
 
 import torch
@@ -50,9 +51,10 @@ from muybridge.recognize.objective import (
     describe_training,
     sampling_for,
     to_probabilities,
+    views_for,
 )
 from muybridge.recognize.options import ClipData, RecognizerConfig, TrainingPlan
-from muybridge.recognize.prefixes import KeptPrefixes, fit_head, keep_prefixes, views_that_fit
+from muybridge.recognize.prefixes import KeptPrefixes, bytes_a_view, drawn_views, fit_head, keep_prefixes
 from muybridge.recognize.recognizer import Recognizer
 from muybridge.recognize.report import curve_parts, score_parts
 from muybridge.stylize.clip_painter import load_clip_painter, parse_augment
@@ -111,7 +113,7 @@ def train(
         ModelError: the backbone's weights cannot be had, or `initialize` does not fit.
     """
     check_model_file(out)
-    painting = parse_augment(plan.augment)
+    parse_augment(plan.augment)  # so that a mistake is told before anything is read
     start = None if plan.initialize is None else RecognizerFile.open(plan.initialize)
     if start is not None:
         plan = replace(plan, model=_as_in(start, plan.model))
@@ -127,18 +129,13 @@ def train(
     for line in described:
         tell(line)
     sampling = sampling_for(network.backbone, plan.sampling)
-    views = ClipViews(clips.held_out, sampling, ViewConfig(), keep_bytes=_KEPT_BYTES) if clips.held_out else None
+    look = views_for(plan.sampling)
+    views = ClipViews(clips.held_out, sampling, look, keep_bytes=_KEPT_BYTES) if clips.held_out else None
     folder = out.with_suffix(".training")
     if plan.config.precision == "bf16-mixed" and choose_device(device).type == "cpu":
         fuse_attention(network.backbone, fused=False)
     with _frozen_in_half_precision(network, plan.config):
-        dataset: Dataset[dict[str, Tensor]] = ClipDataset(clips.train, sampling, plan.augmentation)
-        if painting is not None:
-            dataset = PaintedClips(dataset, load_clip_painter(painting))
-        if plan.cache is not None:
-            dataset = _cached(plan, clips.train, network, identity, sampling, choose_device(device), tell)
-        else:
-            dataset = _kept(plan, dataset, network, choose_device(device), tell) or dataset
+        dataset = _dataset(plan, clips.train, network, identity, sampling, look, folder, choose_device(device), tell)
         result = _fit(plan, clips, network, dataset, sampling, views, folder=folder, resume=resume, device=device)
     network.fold_standardization()
     tell(f"memory: {_memory(result)}")
@@ -147,6 +144,7 @@ def train(
         clips.train.classes,
         sampling,
         backbone=identity,
+        views=look,
         multi_label=clips.train.multi_label,
         device=device,
         provenance=_provenance(plan, clips, result),
@@ -155,7 +153,12 @@ def train(
     if views is not None:
         # Measured as the file will be used, which may be in another precision than training's.
         evaluation = evaluate_views(
-            recognizer.logits, views, orders=True, left_out=clips.left_out, workers=_readers(views, plan.config)
+            recognizer.logits_of,
+            views,
+            each_frame=recognizer.each_frame,
+            orders=True,
+            left_out=clips.left_out,
+            workers=_readers(views, plan.config),
         )
         recognizer.scores = evaluation.numbers()
         tell(_how_sure(evaluation))
@@ -205,8 +208,8 @@ def _fit(
         multi_label=multi_label,
         label_smoothing=plan.config.label_smoothing,
     )
-    kept = isinstance(dataset, KeptPrefixes)
-    if isinstance(dataset, KeptPrefixes):
+    kept = isinstance(dataset, KeptPrefixes | CachedClips)
+    if isinstance(dataset, KeptPrefixes | CachedClips):
         objective.to(choose_device(device))
         with _autocast(network, plan.config):
             fit_head(network, dataset, sampling, objective.loss)
@@ -255,15 +258,16 @@ def _frozen_in_half_precision(network: VideoViT, config: FitConfig) -> Generator
 
 def _cached(
     plan: TrainingPlan,
+    folder: Path,
     clips: ClipList,
     network: VideoViT,
     identity: BackboneIdentity,
     sampling: SamplingConfig,
+    views: ViewConfig,
     device: torch.device,
     tell: Callable[[str], None],
 ) -> CachedClips:
     """The training clips from a folder of what the frozen blocks make of them, worked out where it is missing."""
-    assert plan.cache is not None
     if network.first_trained_block == 0:
         raise OptionError(
             f"--cache has nothing to keep: all {network.depth} blocks are trained or adapted. Give --blocks "
@@ -273,7 +277,8 @@ def _cached(
     pooled = network.readout if network.config is None else ""
     dtype = _HALF.get(plan.config.precision, torch.float32)
     about = PrefixIdentity(identity.hash, network.first_trained_block, sampling, dtype, pooled)
-    cache = PrefixCache(plan.cache, about, views=plan.cache_views)
+    views = replace(views, temporal=plan.cache_views)
+    cache = PrefixCache(folder, about, views=views)
 
     def compute(frames: Tensor) -> Tensor:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
@@ -282,7 +287,7 @@ def _cached(
     network.to(device).eval()
     with progress_line("filling the cache", total=len(clips), unit="clips", quiet=not is_main_process()) as line:
         made = cache.fill(clips, compute, line=line)
-    tell(f"cache: {made} of {len(clips) * plan.cache_views} views worked out, the others found in {plan.cache}")
+    tell(f"cache: {made} of {len(clips) * views.count} views worked out, the others found in {folder}")
     return CachedClips(clips, cache)
 
 
@@ -347,39 +352,75 @@ def _start_from(start: RecognizerFile, network: VideoViT, identity: BackboneIden
     load_trained_state(network, start.file.tensors(), head="keep")
 
 
-def _kept(
+def _dataset(
     plan: TrainingPlan,
-    dataset: Dataset[dict[str, Tensor]],
+    clips: ClipList,
     network: VideoViT,
+    identity: BackboneIdentity,
+    sampling: SamplingConfig,
+    views: ViewConfig,
+    folder: Path,
     device: torch.device,
     tell: Callable[[str], None],
-) -> KeptPrefixes | None:
-    """What the frozen blocks make of the training clips, in memory; None where that cannot be, or does not fit."""
+) -> Dataset[dict[str, Tensor]]:
+    """The training clips, as far as can be with the frozen blocks' work done: in memory, else on disk."""
+    read = ClipDataset(clips, sampling, plan.augmentation, views)
+    painting = parse_augment(plan.augment)
+    if painting is not None:
+        return PaintedClips(read, load_clip_painter(painting))
+    cache = plan.cache
+    if cache is None and _can_be_kept(plan, network):
+        needed = _bytes_of_views(plan, read, network, device)
+        if needed <= _KEPT_PREFIX_BYTES:
+            return _kept(plan, read, network, device)
+        cache = _room_on_disk(folder / "cache", needed, tell)
+    if cache is None:
+        return read
+    return _cached(plan, cache, clips, network, identity, sampling, views, device, tell)
+
+
+def _can_be_kept(plan: TrainingPlan, network: VideoViT) -> bool:
+    """Whether there are frozen blocks, and nothing that must be done to frames at each pass."""
     varied_each_time = plan.augmentation.rand_augment or plan.augmentation.color
-    if not isinstance(dataset, ClipDataset) or varied_each_time or not network.first_trained_block:
-        return None
-    network.to(device)
+    return bool(plan.keep_views != 0 and network.first_trained_block and not varied_each_time)
+
+
+def _bytes_of_views(plan: TrainingPlan, dataset: ClipDataset, network: VideoViT, device: torch.device) -> int:
+    """What the frozen blocks make of the views of a test of all training clips."""
     with _autocast(network, plan.config):
-        views = views_that_fit(network, dataset, most=plan.keep_views, num_bytes=_KEPT_PREFIX_BYTES, device=device)
-    if not views:
-        if plan.keep_views:
-            tell("what the frozen blocks make of so many clips does not fit into memory; --cache keeps it on disk")
-        return None
-    total = views * len(dataset)
+        return dataset.views.count * bytes_a_view(network, dataset, device=device)
+
+
+def _kept(plan: TrainingPlan, dataset: ClipDataset, network: VideoViT, device: torch.device) -> KeptPrefixes:
+    """What the frozen blocks make of the training clips, in memory: as many drawn views as fit."""
+    a_view = _bytes_of_views(plan, dataset, network, device) // dataset.views.count
     quiet = not is_main_process()
     with (
-        progress_line("reading clips", total=total, unit="views", quiet=quiet) as line,
+        progress_line("reading clips", total=len(dataset), unit="clips", quiet=quiet) as line,
         _autocast(network, plan.config),
     ):
         return keep_prefixes(
             network,
             dataset,
-            views=views,
+            drawn=min(drawn_views(plan.keep_views, len(dataset)), _KEPT_PREFIX_BYTES // a_view - dataset.views.count),
             seed=plan.config.seed,
             device=device,
             workers=plan.config.workers,
             line=line,
         )
+
+
+def _room_on_disk(folder: Path, needed: int, tell: Callable[[str], None]) -> Path | None:
+    """A folder for what memory does not carry, unless it would take most of what the disk has left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # A cache keeps numbers of 32 bits.
+    needed, free = 2 * needed, disk_usage(folder).free
+    about = f"what the frozen blocks make of so many clips takes {needed / 1e9:.1f} GB"
+    if needed > free / 2:
+        tell(f"{about}, too much for memory and disk; clips are read at each pass")
+        return None
+    tell(f"{about}, and is kept in {folder}")
+    return folder
 
 
 def _how_sure(evaluation: Evaluation) -> str:
@@ -401,19 +442,20 @@ def _validation(
     key = "mAP" if views.clips.multi_label else "top1"
     if kept:
         device = network.head.weight.device
-        held_out = ClipDataset(views.clips, sampling, plan.augmentation)
+        held_out = ClipDataset(views.clips, sampling, plan.augmentation, views.views)
         with _autocast(network, config):
-            kept_views = keep_prefixes(network, held_out, views=1, seed=0, device=device, workers=config.workers)
-        prefixes = kept_views.prefixes[0]
-        truth, names = truth_of(views.clips), views.clips.classes.names
+            kept_views = keep_prefixes(network, held_out, drawn=0, seed=0, device=device, workers=config.workers)
+        prefixes = kept_views.prefixes.flatten(0, 1)
+        truth, names, multi_label = truth_of(views.clips), views.clips.classes.names, views.clips.multi_label
 
         def run_kept() -> Mapping[str, float]:
             with torch.no_grad(), _autocast(network, config):
                 parts = [
                     network.forward_from_prefix(part.float().to(device), sampling.size) for part in prefixes.split(16)
                 ]
-            probabilities = to_probabilities(torch.cat(parts), multi_label=views.clips.multi_label)
-            return classification_report(probabilities.cpu(), truth, names).numbers
+            probabilities = to_probabilities(torch.cat(parts), multi_label=multi_label)
+            of_clips = probabilities.unflatten(0, kept_views.prefixes.shape[:2]).mean(dim=0)
+            return classification_report(of_clips.cpu(), truth, names).numbers
 
         return Validation(run_kept, key)
 

@@ -11,8 +11,9 @@ from PIL import Image
 
 from muybridge.data.clips.augmentation import AugmentationConfig
 from muybridge.data.clips.dataset import ClipDataset, as_frames, check_clips, load_views, read_clip
+from muybridge.data.clips.focus import focus_on_motion
 from muybridge.data.clips.lists import ClipEntry, ClipList
-from muybridge.data.clips.sampling import SamplingConfig, ViewConfig, resize_to_cover
+from muybridge.data.clips.sampling import SamplingConfig, ViewConfig, crop_views, resize_to_cover
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.sampling import Draw
 from muybridge.errors import InputError, OptionError
@@ -96,6 +97,45 @@ def test_views_in_time_and_space(tmp_path):
         left = (0, 48, 96)[number % 3]
         torch.testing.assert_close(view, whole[number // 3][..., left : left + 48], rtol=0, atol=0)
     assert [numbers(clip)[0] for clip in whole] == [0, 40, 80]
+
+
+@pytest.mark.parametrize(("frames", "second_look"), [(60, [24, 27, 30, 33]), (150, [0, 37, 75, 112])])
+def test_a_second_look_is_at_neighbouring_frames_of_short_clips_and_between_the_first_s_of_long_ones(
+    tmp_path, frames, second_look
+):
+    # At 30 frames a second: 2 s, and 5 s.
+    path = write_clip(tmp_path / "clip.mp4", frames, rate=Fraction(30))
+    config = SamplingConfig(frames=4, mode="segments", size=(32, 48))
+    seen = read_clip(path, config, dense_rate=10.0)
+    assert numbers(seen) == second_look
+    views = load_views(path, config, ViewConfig(dense_rate=10.0))
+    assert torch.equal(views[1], crop_views(seen, config)[0])
+    assert torch.equal(views[0], load_views(path, config)[0])
+
+
+def test_the_focus_stands_behind_each_look_s_crops(tmp_path):
+    path = write_clip(tmp_path / "clip.mp4", 60, rate=Fraction(30))
+    config = SamplingConfig(frames=4, mode="segments", size=(32, 48))
+    views = load_views(path, config, ViewConfig(spatial=3, focus=True, dense_rate=10.0))
+    assert len(views) == ViewConfig(spatial=3, focus=True, dense_rate=10.0).count == 8
+    for first, rate in ((0, 0.0), (4, 10.0)):
+        frames = read_clip(path, config, dense_rate=rate)
+        assert torch.equal(views[first + 3], crop_views(focus_on_motion(frames), config)[0])
+        assert torch.equal(views[first + 1], crop_views(frames, config)[0])
+
+
+def test_training_draws_each_way_to_look(tmp_path):
+    path = write_clip(tmp_path / "clip.mp4", 60, rate=Fraction(30))
+    clips = ClipList((ClipEntry(path, (0,), "a"),), LabelMap(("a", "b"), (0, 1)))
+    config = replace(PLAIN, mode="segments")
+    data = ClipDataset(clips, config, AugmentationConfig(crop="center"), ViewConfig(dense_rate=10.0))
+    drawn = [numbers(data[Draw(0, seed)]["frames"]) for seed in range(20)]
+    dense = [clip for clip in drawn if clip[-1] - clip[0] == 9]
+    assert 4 < len(dense) < 16 and all(clip[-1] - clip[0] > 15 for clip in drawn if clip not in dense)
+    focused = ClipDataset(clips, config, AugmentationConfig(crop="center"), ViewConfig(focus=True))
+    whole = ClipDataset(clips, config, AugmentationConfig(crop="center"))
+    same = [torch.equal(focused[Draw(0, n)]["frames"], whole[Draw(0, n)]["frames"]) for n in range(20)]
+    assert len(same) - sum(same) > 0
 
 
 def test_frames_in_memory_are_spread_over_the_clip():

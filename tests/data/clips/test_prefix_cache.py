@@ -8,7 +8,7 @@ import torch
 from muybridge.data.clips.dataset import load_views
 from muybridge.data.clips.lists import ClipEntry, ClipList
 from muybridge.data.clips.prefix_cache import CachedClips, PrefixCache, PrefixIdentity
-from muybridge.data.clips.sampling import SamplingConfig, normalize
+from muybridge.data.clips.sampling import SamplingConfig, ViewConfig, normalize
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.sampling import Draw
 from muybridge.errors import InputError, OptionError
@@ -66,9 +66,9 @@ def test_training_from_the_cache_is_exact(clips, model, tmp_path, dtype):
 
 
 def test_what_is_there_is_not_worked_out_again(clips, model, tmp_path):
-    cache = PrefixCache(tmp_path, identity_of(model), views=2)
+    cache = PrefixCache(tmp_path, identity_of(model), views=ViewConfig(temporal=2))
     assert cache.fill(clips, prefix_of(model)) == 8
-    again = PrefixCache(tmp_path, identity_of(model), views=2)
+    again = PrefixCache(tmp_path, identity_of(model), views=ViewConfig(temporal=2))
     assert again.fill(clips, lambda _: pytest.fail("worked out again")) == 0
 
 
@@ -93,11 +93,23 @@ def test_another_backbone_sampling_depth_or_file_is_another_entry(clips, model, 
 
 
 def test_several_places_in_time_are_drawn(clips, model, tmp_path):
-    cache = PrefixCache(tmp_path, identity_of(model), views=3)
+    cache = PrefixCache(tmp_path, identity_of(model), views=ViewConfig(temporal=3))
     cache.fill(clips, prefix_of(model))
     data = CachedClips(clips, cache)
     drawn = {tuple(data[Draw(2, seed)]["prefix"].flatten()[:9].tolist()) for seed in range(20)}
     assert len(drawn) == 3
+
+
+def test_every_view_of_a_test_is_cached(clips, model, tmp_path):
+    views = ViewConfig(focus=True, dense_rate=6.0)
+    cache = PrefixCache(tmp_path, identity_of(model), views=views)
+    assert cache.fill(clips, prefix_of(model), batch_size=3) == 4 * len(clips)
+    data = CachedClips(clips, cache)
+    for entry, (prefixes, labels) in zip(clips.entries, data.seen(9), strict=True):
+        frames = load_views(entry.path, SAMPLING, views, start=entry.start_seconds, end=entry.end_seconds)
+        torch.testing.assert_close(prefixes, prefix_of(model)(frames), rtol=0, atol=1e-5)
+        assert labels.tolist() == [entry.labels[0]] * 4
+    assert len(next(iter(data.seen(2)))[0]) == 2
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "longer", "header"])
@@ -123,7 +135,5 @@ def test_damaged_entries_are_made_anew(clips, model, tmp_path, damage):
 
 
 def test_settings_out_of_range(model, tmp_path):
-    with pytest.raises(OptionError, match="views=0"):
-        PrefixCache(tmp_path, identity_of(model), views=0)
     with pytest.raises(OptionError, match="float64"):
         PrefixCache(tmp_path, replace(identity_of(model), dtype=torch.float64))

@@ -203,3 +203,27 @@ def test_a_pickled_copy_and_a_compiled_program_give_the_same(lite: nn.Module) ->
             torch.testing.assert_close(copied(frames), expected, rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(program.module()(frames), expected, rtol=1e-3, atol=1e-4)
     model.release_backbone()
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet10t", "mobilenetv4_conv_small", "regnetx_002"])
+def test_batch_norms_are_folded_without_loss_and_anew_when_weights_change(name: str) -> None:
+    torch.manual_seed(0)
+    backbone = timm.create_model(name, pretrained=False).eval()
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None and module.running_var is not None
+            module.running_mean.normal_(std=0.2)
+            module.running_var.uniform_(0.5, 2)
+    before = {key: tensor.clone() for key, tensor in backbone.state_dict().items()}
+    model = VideoViT(backbone, 2, adapters=None).eval()
+    frames = torch.randn(1, 3, 3, 64, 64)
+    with torch.no_grad():
+        for factor in (1.0, 1.7):
+            first = next(module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d))
+            first.weight.mul_(factor)
+            # timm's own forward, which knows of no folding.
+            wanted = backbone.forward_head(backbone.forward_features(frames[0]), pre_logits=True)
+            found = model.frame_features(frames)[0]
+            torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
+    changed = [key for key, tensor in backbone.state_dict().items() if not torch.equal(tensor, before[key])]
+    assert len(changed) == 1

@@ -12,10 +12,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from muybridge.data.clips.augmentation import AugmentationConfig, augment
+from muybridge.data.clips.focus import focus_on_motion
 from muybridge.data.clips.lists import ClipEntry, ClipList
 from muybridge.data.clips.sampling import (
     SamplingConfig,
     ViewConfig,
+    closer,
     crop_views,
     sample_indices,
     sample_seconds,
@@ -55,6 +57,7 @@ def read_clip(
     end: float | None = None,
     random: np.random.Generator | None = None,
     view: float = 0.5,
+    dense_rate: float = 0.0,
 ) -> Tensor:
     """Frames (T, 3, H, W) uint8 RGB of a clip, at the file's own size.
 
@@ -62,6 +65,7 @@ def read_clip(
         start, end: of the clip within the file, in seconds.
         random: for training; None for a test.
         view: where in the clip a test looks, 0 to 1.
+        dense_rate: not 0 for the other look of `ViewConfig.dense_rate`.
 
     Raises:
         InputError: the file cannot be read.
@@ -69,6 +73,8 @@ def read_clip(
     reader = open_clip(path)
     try:
         first, last = _bounds(reader, path, start, end)
+        if dense_rate:
+            config, view = closer(config, dense_rate, last - first)
         if config.counts_frames:
             frames = _by_number(reader, config, first, last, random, view)
         else:
@@ -138,8 +144,8 @@ def load_views(
     start: float | None = None,
     end: float | None = None,
 ) -> Tensor:
-    """What a test sees of a clip: (temporal * spatial, T, 3, height, width) uint8, the same at every call; float32
-    with the authors' preprocessing, see `crop_views`.
+    """What a test sees of a clip: (views.count, T, 3, height, width) uint8, the same at every call; float32 with the
+    authors' preprocessing, see `crop_views`.
 
     Args:
         source: a video file, a folder of frames, or frames (N, H, W, 3) uint8, which are taken to be evenly spread
@@ -151,12 +157,16 @@ def load_views(
     """
     views = views or ViewConfig()
     found: list[Tensor] = []
-    for place in temporal_views(views.temporal, preprocessing=config.preprocessing):
+    looks = [(place, 0.0) for place in temporal_views(views.temporal, preprocessing=config.preprocessing)]
+    for place, rate in [*looks, (0.5, views.dense_rate)] if views.dense_rate else looks:
         if isinstance(source, str | Path):
-            frames = read_clip(Path(source), config, start=start, end=end, view=place)
+            frames = read_clip(Path(source), config, start=start, end=end, view=place, dense_rate=rate)
         else:
-            frames = _pick(source, config, place)
+            # How fast these were taken is not known.
+            frames = _pick(source, config, 0.0 if rate else place)
         found += crop_views(frames, config, views.spatial)
+        if views.focus:
+            found += crop_views(focus_on_motion(frames), config)
     return torch.stack(found)
 
 
@@ -201,12 +211,20 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
             say what becomes of it; or it names a class that there is not.
 
     With several labels a clip, it is shown backwards only where all of its labels are among those of `reverse`.
+
+    Args:
+        views: what a test will see: where it looks at clips in several ways, each draw looks in one of them.
     """
 
     def __init__(
-        self, clips: ClipList, sampling: SamplingConfig, augmentation: AugmentationConfig | None = None
+        self,
+        clips: ClipList,
+        sampling: SamplingConfig,
+        augmentation: AugmentationConfig | None = None,
+        views: ViewConfig | None = None,
     ) -> None:
         self.clips, self.sampling = clips, sampling
+        self.views = views or ViewConfig()
         self.augmentation = augmentation or AugmentationConfig()
         self._mirror = _mirrored_columns(clips.classes.names, self.augmentation)
         self._backwards = _reversed_columns(clips.classes.names, self.augmentation)
@@ -217,7 +235,17 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
     def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
         entry = self.clips.entries[draw.index]
         random = np.random.default_rng(draw.seed)
-        frames = read_clip(entry.path, self.sampling, start=entry.start_seconds, end=entry.end_seconds, random=random)
+        rate = self.views.dense_rate if self.views.dense_rate and random.random() < 0.5 else 0.0
+        frames = read_clip(
+            entry.path,
+            self.sampling,
+            start=entry.start_seconds,
+            end=entry.end_seconds,
+            random=random,
+            dense_rate=rate,
+        )
+        if self.views.focus and random.random() < 0.5:
+            frames = focus_on_motion(frames)
         clip, mirrored = augment(frames, self.augmentation, self.sampling, random)
         labels = [self._mirror[label] for label in entry.labels] if mirrored else list(entry.labels)
         if labels and self._backwards and self._backwards.keys() >= set(labels) and random.random() < 0.5:

@@ -4,15 +4,15 @@
 
 A file's name is a hash of all that its numbers follow from: the clip's bytes and bounds, the sampling, the view, the
 backbone's weights and how many of its blocks ran. So one folder may serve any number of runs, and nothing in it is
-ever out of date; damaged files are made anew. Cached clips are those of the test, without augmentation; a clip may be
-cached at several places in time, of which training then draws one.
+ever out of date; damaged files are made anew. Cached are the views of a test, without augmentation; training then
+draws one of them.
 """
 
 import hashlib
 import io
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from muybridge.data.clips.dataset import encode_labels, read_clip
+from muybridge.data.clips.dataset import encode_labels, load_views
 from muybridge.data.clips.lists import ClipEntry, ClipList
-from muybridge.data.clips.sampling import SamplingConfig, crop_views, temporal_views
+from muybridge.data.clips.sampling import SamplingConfig, ViewConfig
 from muybridge.data.sampling import Draw
 from muybridge.errors import InputError, OptionError, OutputError
 from muybridge.media.outputs import atomic_output
@@ -60,19 +60,17 @@ class PrefixCache:
 
     Args:
         folder: made where it is missing.
-        views: places in time at which each clip is seen.
+        views: how each clip is seen.
 
     Raises:
-        OptionError: fewer than one view, or a type of numbers that cannot be stored.
+        OptionError: a type of numbers that cannot be stored.
     """
 
-    def __init__(self, folder: Path, identity: PrefixIdentity, *, views: int = 1) -> None:
-        if views < 1:
-            raise OptionError(f"views={views} sees nothing. Choose 1 or more.")
+    def __init__(self, folder: Path, identity: PrefixIdentity, *, views: ViewConfig | None = None) -> None:
         if identity.dtype not in _STORED:
             raise OptionError(f"{identity.dtype} cannot be cached. Choose float32, float16 or bfloat16.")
         self.folder, self.identity = folder, identity
-        self.places = temporal_views(views, preprocessing=identity.sampling.preprocessing)
+        self.views = views or ViewConfig()
         described = asdict(identity) | {"dtype": _STORED[identity.dtype]}
         self._common = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
         self._of_file: dict[Path, str] = {}
@@ -84,7 +82,8 @@ class PrefixCache:
             self._fingerprint(entry.path),
             entry.start_seconds,
             entry.end_seconds,
-            self.places[view],
+            asdict(self.views),
+            view,
         )
         name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return self.folder / name[:2] / f"{name}.npy"
@@ -135,18 +134,16 @@ class PrefixCache:
         made = 0
         waiting: list[tuple[Path, Tensor]] = []
         for entry in clips.entries:
-            for view, place in enumerate(self.places):
-                path = self.path(entry, view)
-                if _read_sound(path) is None:
-                    sampling = self.identity.sampling
-                    frames = read_clip(
-                        entry.path, sampling, start=entry.start_seconds, end=entry.end_seconds, view=place
-                    )
-                    waiting.append((path, crop_views(frames, sampling)[0]))
-                    made += 1
-                if len(waiting) == batch_size:
-                    self._write(waiting, compute)
-                    waiting.clear()
+            paths = {view: self.path(entry, view) for view in range(self.views.count)}
+            missing = {view: path for view, path in paths.items() if _read_sound(path) is None}
+            if missing:
+                start, end = entry.start_seconds, entry.end_seconds
+                seen = load_views(entry.path, self.identity.sampling, self.views, start=start, end=end)
+                waiting += [(path, seen[view]) for view, path in missing.items()]
+                made += len(missing)
+            while len(waiting) >= batch_size:
+                self._write(waiting[:batch_size], compute)
+                del waiting[:batch_size]
             if line is not None:
                 line.advance()
         if waiting:
@@ -193,9 +190,21 @@ class CachedClips(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
         entry = self.clips.entries[draw.index]
-        view = int(np.random.default_rng(draw.seed).integers(len(self.cache.places)))
+        view = int(np.random.default_rng(draw.seed).integers(self.cache.views.count))
         return {
             "prefix": self.cache.read(entry, view),
-            "labels": encode_labels(entry.labels, len(self.clips.classes), multi_label=self.clips.multi_label),
+            "labels": self._labels(entry),
             "index": torch.tensor(draw.index),
         }
+
+    def seen(self, most_views: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Of each clip up to so many views, (V, T, L, D), and their labels, (V,) or (V, classes)."""
+        views = min(self.cache.views.count, most_views)
+        for entry in self.clips.entries:
+            yield (
+                torch.stack([self.cache.read(entry, v) for v in range(views)]),
+                torch.stack([self._labels(entry)] * views),
+            )
+
+    def _labels(self, entry: ClipEntry) -> Tensor:
+        return encode_labels(entry.labels, len(self.clips.classes), multi_label=self.clips.multi_label)

@@ -6,7 +6,7 @@ each of T equal parts of the clip (Wang et al. 2016, arXiv 1608.00859). Training
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -25,6 +25,8 @@ from muybridge.errors import OptionError
 _LAST_MOMENT_SECONDS = 1e-3
 # The authors' code rounds the start of a sole view down, but that of the middle one of several to the nearest.
 _SOLE_VIEW_OF_AUTHORS = 0.5 - 1e-9
+# Of a clip of up to this length, eight frames at twelve a second show a good part.
+_LONGEST_DENSE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -34,16 +36,38 @@ class ViewConfig:
     Attributes:
         temporal: stretches of time, spread evenly.
         spatial: crops: 1 for the centre, 3 for the two ends and the centre of the long side.
+        focus: beside them the part that moves, enlarged; see focus.py.
+        dense_rate: where it is not 0, each clip is looked at once more: of a short one at neighbouring frames around
+            its middle, so many a second; of a longer one, where these would tell little of it, between the frames of
+            the other look.
     """
 
     temporal: int = 1
     spatial: int = 1
+    focus: bool = False
+    dense_rate: float = 0.0
 
     def __post_init__(self) -> None:
         if self.temporal < 1:
             raise OptionError(f"temporal={self.temporal} views show nothing. Choose 1 or more.")
         if self.spatial not in (1, 3):
             raise OptionError(f"spatial={self.spatial} views are not offered. Choose 1 or 3.")
+        if not self.dense_rate >= 0:
+            raise OptionError(
+                f"dense_rate={self.dense_rate} is no number of frames a second. Choose 12, or 0 for none."
+            )
+
+    @property
+    def count(self) -> int:
+        """How many views there are of a clip."""
+        return (self.temporal + (self.dense_rate > 0)) * (self.spatial + self.focus)
+
+
+def closer(config: SamplingConfig, rate: float, seconds: float) -> tuple[SamplingConfig, float]:
+    """How a clip that lasts so long is looked at once more, and where in it: see `ViewConfig.dense_rate`."""
+    if seconds > _LONGEST_DENSE_SECONDS:
+        return replace(config, mode="segments", stride=None), 0.0
+    return replace(config, mode="dense", rate=rate, stride=None), 0.5
 
 
 def sample_seconds(

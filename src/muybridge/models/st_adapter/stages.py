@@ -24,6 +24,7 @@ from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from muybridge.errors import ModelMismatch
+from muybridge.models.st_adapter.folding import Version, fold_batch_norms, version_of
 from muybridge.models.st_adapter.insertion import AdapterSite, Place, model_name
 from muybridge.models.st_adapter.last_block import Readout, resolve_readout
 
@@ -80,6 +81,7 @@ class StagedTower:
         self.adapted_by_default = max(1, self.depth // 2)
         self.widths, self.dim, self.stride, self._last_fine, last_width = _measure(backbone)
         self.scale_widths = self.widths[self._last_fine], last_width
+        self._folded: tuple[Version, tuple[nn.Module, ...]] | None = None
 
     def check(self, adapted_blocks: range) -> None:
         """Every block can take an adapter."""
@@ -126,9 +128,19 @@ class StagedTower:
         if torch.compiler.is_compiling() or images_S3HW.device.type != "cpu":
             maps = self._through(images_S3HW, blocks)
         else:
-            parts = images_S3HW.split(_PICTURES_AT_A_TIME)
-            maps = torch.cat([self._through(part, blocks) for part in parts])
+            layers = self._folded_before(blocks)
+            parts = images_S3HW.contiguous(memory_format=torch.channels_last).split(_PICTURES_AT_A_TIME)
+            maps = torch.cat([_run(layers, part) for part in parts])
         return maps.permute(0, 2, 3, 1).contiguous()
+
+    def _folded_before(self, blocks: int) -> tuple[nn.Module, ...]:
+        """The stem and so many blocks, of which nothing is trained; made anew where their weights have changed."""
+        layers = [*self._stem, *(layer for block in self.blocks[:blocks] for layer in block)]
+        version = version_of(layers)
+        if self._folded is None or self._folded[0] != version:
+            # Set in one step: another thread may be here at the same time.
+            self._folded = (version, fold_batch_norms(layers))
+        return self._folded[1]
 
     def _through(self, images_S3HW: Tensor, blocks: int) -> Tensor:
         maps = self.embed(images_S3HW)
