@@ -81,3 +81,24 @@ def test_empty_chunks_of_an_avi_are_no_damage(tmp_path: Path) -> None:
 def test_scraps_of_files_are_looked_at_without_harm(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "scrap").write_bytes(content)
     is_cut_short(tmp_path / "scrap")
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.webm", "clip.ts", "clip.mov"])
+def test_a_film_whose_clock_starts_late_lasts_for_as_long_as_it_is_shown(tmp_path: Path, name: str) -> None:
+    late = tmp_path / f"late.{name}"
+    codec = "libvpx-vp9" if name.endswith("webm") else "libx264"
+    with (
+        av.open(str(write_clip(tmp_path / name, 60, codec=codec, b_frames=0))) as before,
+        av.open(str(late), "w", options={"output_ts_offset": "1000"}) as after,
+    ):
+        copied = after.add_stream_from_template(before.streams.video[0])
+        for packet in before.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copied
+                after.mux(packet)
+    with VideoReader(late) as reader:
+        frames = list(reader)
+        assert not reader.notes
+        shown = frames[-1].pts_seconds - frames[0].pts_seconds + Fraction(1, 25)
+        assert len(frames) == 60 and reader.info.duration_seconds is not None
+        assert abs(reader.info.duration_seconds - shown) <= Fraction(1, 20)

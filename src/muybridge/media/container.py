@@ -135,5 +135,7 @@ def end_of(container: InputContainer, track: VideoStream) -> Fraction | None:
     if track.duration is not None and track.time_base is not None:
         return (track.start_time or 0) * track.time_base + track.duration * track.time_base - start
     if container.duration is not None:
-        return Fraction((container.start_time or 0) + container.duration, av.time_base) - start
+        # Matroska states when it ends, others for how long it lasts.
+        first = 0 if "matroska" in container.format.name else container.start_time or 0
+        return Fraction(first + container.duration, av.time_base) - start
     return None
