@@ -214,6 +214,22 @@ def test_subtitles_that_are_pictures_are_said_to_be_lost(tmp_path: Path) -> None
     assert ".mkv" in note
 
 
+@pytest.mark.parametrize("out", ["out.mp4", "out.mkv"])
+def test_chapters_and_attached_files_are_said_to_be_lost(tmp_path: Path, out: str) -> None:
+    plain, source = write_clapper(tmp_path / "plain.mkv"), tmp_path / "film.mkv"
+    with av.open(str(plain)) as before, av.open(str(source), "w") as after:
+        after.set_chapters(
+            [{"id": n, "start": n, "end": n + 1, "time_base": Fraction(1), "metadata": {}} for n in range(2)]
+        )
+        after.add_attachment("font.ttf", "application/x-truetype-font", b"letters")
+        copied = after.add_stream_from_template(before.streams.video[0])
+        for packet in before.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copied
+                after.mux(packet)
+    assert rewrite(source, tmp_path / out) == [f"{source}: 2 chapters and 1 attached files are left out"]
+
+
 def test_a_gif_says_that_it_is_silent(tmp_path: Path) -> None:
     source = write_clapper(tmp_path / "film.mkv")
     (note,) = rewrite(source, tmp_path / "out.gif")

@@ -83,6 +83,10 @@ class KeptTracks:
         for kind, tracks in (("sound", self._input.streams.audio), ("subtitle", self._input.streams.subtitles)):
             for number, track in enumerate(tracks, 1):
                 self._add(track, f"{kind} track {number}" if len(tracks) > 1 else f"{kind} track")
+        others = {"chapters": len(self._input.chapters()), "attached files": len(self._input.streams.attachments)}
+        lost = [f"{count} {kind}" for kind, count in others.items() if count]
+        if lost:
+            self._notes.append(f"{self._source}: {' and '.join(lost)} are left out")
         wanted = {self._input.streams[index] for index in self._tracks}
         if wanted and self._clock.is_needed:
             wanted |= set(self._clock.tracks)
