@@ -8,7 +8,7 @@ from torch import nn
 from muybridge.errors import MissingExtra, MissingInput, ModelError, OptionError, UnsafeModelFile
 from muybridge.media.video_reader import VideoReader
 from muybridge.models.person_detector import PersonDetector
-from muybridge.people.built_in import BuiltInDetector
+from muybridge.people.built_in import BuiltInDetector, distinct, shares_inside
 from muybridge.people.detector import DetectionFailed, detections
 from muybridge.people.detectors import load_detector
 from muybridge.people.torchvision import TorchvisionDetector
@@ -63,6 +63,69 @@ def test_a_saved_one_answers_the_same(tmp_path) -> None:
     other = load_detector(tmp_path / "mine.safetensors", min_score=0.0, device="cpu")
     frame = np.random.default_rng(0).integers(0, 256, (1, 64, 96, 3), dtype=np.uint8)
     np.testing.assert_allclose(other(frame)[0].scores, one(frame)[0].scores, atol=1e-5)
+
+
+def boxes_of(*rows):
+    """Boxes and scores of (x1, y1, x2, y2, score)."""
+    table = torch.tensor(rows, dtype=torch.float32)
+    return table[:, :4], table[:, 4]
+
+
+def test_one_box_for_each_person() -> None:
+    whole, again = (0, 0, 100, 200, 0.9), (4, 2, 104, 198, 0.6)
+    hand, child = (70, 80, 99, 120, 0.4), (60, 100, 95, 199, 0.8)  # both within the first
+    neighbour, both = (150, 0, 250, 200, 0.7), (0, 0, 250, 200, 0.5)
+    boxes, scores = distinct(*boxes_of(both, hand, again, neighbour, whole, child))
+    assert boxes.tolist() == [list(row[:4]) for row in (whole, child, neighbour)]
+    assert scores.tolist() == pytest.approx([0.9, 0.8, 0.7])
+    nobody = distinct(torch.zeros(0, 4), torch.zeros(0))
+    assert len(nobody[0]) == len(nobody[1]) == 0
+
+
+def test_shares_inside_are_those_of_a_count_of_pixels() -> None:
+    random = np.random.default_rng(0)
+    corners = random.integers(0, 20, (8, 2))
+    boxes = np.concatenate([corners, corners + random.integers(1, 20, (8, 2))], axis=1)
+    grids = np.zeros((8, 40, 40), bool)
+    for grid, (left, top, right, bottom) in zip(grids, boxes, strict=True):
+        grid[top:bottom, left:right] = True
+    counted = [[(one & other).sum() / one.sum() for other in grids] for one in grids]
+    found = shares_inside(torch.from_numpy(boxes).float(), torch.from_numpy(boxes).float())
+    np.testing.assert_allclose(found, counted, rtol=1e-6)
+
+
+class _Once(nn.Module):
+    """Finds one box of a share of the picture's height, and remembers the sizes of pictures."""
+
+    def __init__(self, share: float, score: float) -> None:
+        super().__init__()
+        self.share, self.score, self.sizes = share, score, []
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, pictures):
+        rows = pictures.shape[-2]
+        self.sizes.append(rows)
+        box = torch.tensor([[[0.1, 0.1, 0.3, 0.1 + self.share]]]) * rows
+        return torch.tensor([[self.score]]).logit(), box
+
+
+@pytest.mark.parametrize(
+    ("share", "score", "frame", "looks"),
+    [
+        (0.5, 0.9, (480, 640), [128]),  # large: one look
+        (0.25, 0.9, (480, 640), [128, 256]),  # 32 rows tall: until they are 64
+        (0.05, 0.9, (480, 640), [128, 320]),  # not closer than two and a half times
+        (0.5, 0.1, (480, 640), [128, 192]),  # nobody: a little closer
+        (0.25, 0.9, (160, 224), [128, 160]),  # not larger than the frame
+        (0.25, 0.9, (128, 160), [128]),
+    ],
+)
+def test_small_people_are_looked_at_more_closely(share, score, frame, looks) -> None:
+    network = _Once(share, score)
+    detector = BuiltInDetector(network, short_side=128, device="cpu")
+    found = detector(np.zeros((1, *frame, 3), np.uint8))[0]
+    assert network.sizes == looks
+    assert len(found) == 1
 
 
 def test_a_network_gone_to_nan_is_told_of() -> None:

@@ -42,7 +42,7 @@ def write_bank(
     boxes
         A file of people's boxes in place of a detector.
     min_score
-        Boxes that the detector is less sure of are not people.
+        Nobody begins with a box that the detector is less sure of; who is followed goes on with less.
     every
         Time from one entry of the bank to the next.
     backbone_weights

@@ -178,7 +178,7 @@ class LocalizeConfig:
 
     Attributes:
         threshold: Actions less probable are not shown, nor written where a format holds no scores.
-        min_score: Boxes that the detector is less sure of are not people.
+        min_score: Nobody begins with a box that the detector is less sure of; who is followed goes on with less.
         every: Time from one key frame, where actions are worked out, to the next, such as 1s or 500ms.
         look_every: Time from one look for people to the next, at most; between looks boxes move evenly.
     """
