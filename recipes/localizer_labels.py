@@ -105,6 +105,9 @@ def _said(video: Video, kept: Kept, place: int, seconds: float) -> dict[int, set
             return {}
         of_set = [row for row in _rows("action_labels.tsv") if row["set"] == video.set]
         labels = {row["label"] for row in of_set if row["class"] == video.action}
+        if video.set == "jhmdb":
+            clip = video.name.removeprefix("clips/jhmdb/train/")
+            labels |= {row["label"] for row in _rows("jhmdb_poses.tsv") if row["clip"] == clip}
         return {acting(kept, place): labels} if labels else {}
     said: dict[int, set[str]] = {}
     for row in _rows("film_people.tsv"):

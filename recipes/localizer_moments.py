@@ -8,7 +8,7 @@ Clips of one action give their middle; films are looked at once or twice a secon
 
 import csv
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,8 @@ Floats = NDArray[np.float32]
 RGB = NDArray[np.uint8]
 SURE = 0.4  # boxes that the detector is less sure of are not people
 PLACES = {"jhmdb": (0.5,), "dark_actions": (0.5,), "weizmann": (0.5,)}
-FILMS = ("people", "misc", "falls", "ut_interaction", "ucf24", "volleyball")
+STILL = ("golf", "shoot_bow", "shoot_gun", "clap", "pour", "wave", "brush_hair", "throw")
+FAR = {"jhmdb": ("walk", "run", *STILL), "dark_actions": ("walk", "run"), "weizmann": ("walk", "run")}
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,25 @@ class Video:
         name: under the folder of data; with the set it is the key of labels.
         group: films, people or sequences that must not be on both sides of a split.
         action: what the set says of the whole clip; empty for films.
+        far: whether the clip is seen at half its size, within a plain frame, as people farther away are.
     """
 
     set: str
     name: str
     group: str
     action: str = ""
+    far: bool = False
 
 
 def videos(data: Path) -> Iterator[Video]:
-    """All that there are."""
+    """All that there are; people who walk, run, stand and sit once more from afar."""
+    for video in _near(data):
+        yield video
+        if video.action.lower() in FAR.get(video.set, ()):
+            yield replace(video, far=True)
+
+
+def _near(data: Path) -> Iterator[Video]:
     with (data / "clips/jhmdb/train.tsv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file, delimiter="\t"):
             yield Video("jhmdb", f"clips/jhmdb/train/{row['clip']}", row["group"], row["class"])
@@ -96,16 +106,17 @@ class Kept:
 class Frames:
     """All frames of a short film at the trunk's size, by their times."""
 
-    def __init__(self, path: Path, sampling: KeyFrameSampling) -> None:
+    def __init__(self, path: Path, sampling: KeyFrameSampling, *, far: bool = False) -> None:
         self.sampling = sampling
         self.times: list[float] = []
         self.small: list[Tensor] = []
         self._path = path
         with VideoReader(path) as reader:
             for frame in reader:
-                height, width = frame.image.shape[:2]
+                image = from_afar(frame.image) if far else frame.image
+                height, width = image.shape[:2]
                 self.times.append(float(frame.pts_seconds))
-                self.small.append(scaled_picture(frame.image, sampling.size(width, height)))
+                self.small.append(scaled_picture(image, sampling.size(width, height)))
 
     def clip(self, seconds: float) -> Tensor:
         """(T, 3, h, w) uint8 around a moment, as `KeyClips` gives it."""
@@ -129,11 +140,14 @@ class Frames:
 def watched(video: Video, data: Path, trunk: ImageTrunk, sampling: KeyFrameSampling, detector: Detector) -> Kept:
     """Find the people of a video's moments and run the trunk."""
     path = data / video.name
-    frames = Frames(path, sampling)
+    frames = Frames(path, sampling, far=video.far)
     if video.set in PLACES:
         seconds = [frames.times[int(share * len(frames.times))] for share in PLACES[video.set]]
         pictures = frames.originals(seconds)
         found = [_found(picture, detector) for picture in pictures]
+        if video.far:
+            pictures = [from_afar(picture) for picture in pictures]
+            found = [(boxes / 2 + 0.25, scores, people) for boxes, scores, people in found]
     else:
         every = 1.0 if frames.times[-1] > 6 else 0.5
         followed = video.set in ("people", "misc")
@@ -167,6 +181,13 @@ def maps_of(clip_T3HW: Tensor, trunk: ImageTrunk, sampling: KeyFrameSampling) ->
     normalized = normalize_clips(clip_T3HW[None], sampling, [size])[0]
     fine, coarse = (torch.cat(maps) for maps in zip(*map(trunk.tower.two_scales, normalized.split(2)), strict=True))
     return over_time(fine[None])[0].half(), over_time(coarse[None])[0].half()
+
+
+def from_afar(image: RGB) -> RGB:
+    """A frame in the middle of one twice as wide and high, whose edges go on."""
+    height, width = image.shape[:2]
+    across, along = (height // 2, height - height // 2), (width // 2, width - width // 2)
+    return np.pad(image, (across, along, (0, 0)), mode="edge")
 
 
 def _found(picture: RGB, detector: Detector) -> tuple[Floats, Floats, NDArray[np.int64]]:
@@ -217,4 +238,4 @@ def load(path: Path, *, maps: bool = True) -> Kept:
 
 def kept_file(folder: Path, video: Video) -> Path:
     """Where a video's is kept."""
-    return folder / f"{video.name.replace('/', '__')}.npz"
+    return folder / f"{video.name.replace('/', '__')}{'.far' if video.far else ''}.npz"

@@ -217,7 +217,10 @@ def _like_the_start(model: LocalizerConfig, localizer: str | Path) -> LocalizerC
     if theirs.slowfast is None:
         own = AdapterConfig(width=model.adapter_width) if model.adapter_width else model.adapters
         clips = {name: getattr(model, name) or getattr(sampling, name) for name in ("frames", "rate", "short_side")}
-        model = replace(model, adapters=own or theirs.adapters, **clips)
+        own = own if theirs.context == "last" else None  # which has none
+        model = replace(model, context=theirs.context, adapters=own or theirs.adapters, adapter_width=None, **clips)
+    margin = model.roi_margin or theirs.head.roi_margin
+    model = replace(model, roi_margin=margin, head_bias=theirs.head.bias)
     if isinstance(theirs.head, ACARConfig) and model.head == "acar":
         head = theirs.head
         sizes = {name: getattr(model, name) or getattr(head, name) for name in ("reduced", "hidden")}
