@@ -195,9 +195,11 @@ def test_a_line_that_was_half_written_is_cut_off_and_its_file_done_again(tmp_pat
         f"{files}/0.mp4", f"{files}/1.mp4"
     ]  # fmt: skip
     assert len(rows_of(results)) == 2
-    journal.write_text("no row\n")
-    with pytest.raises(OutputError, match=r"rows\.jsonl, line 1 is damaged"):
-        run_many(task, [str(files)], ManyFiles(results=results))
+    sound = journal.read_text().splitlines()[0]
+    for line in ("no row", "{}", "[]", "7", '{"died": 1}', "é", "[" * 10_000, sound.replace('"done"', '"undone"')):
+        journal.write_text(f"{line}\n")
+        with pytest.raises(OutputError, match=r"rows\.jsonl, line 1 is damaged"):
+            run_many(task, [str(files)], ManyFiles(results=results))
 
 
 def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path, task, results):

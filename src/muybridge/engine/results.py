@@ -103,12 +103,17 @@ class ResultsFolder:
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         path = self.folder / JOURNAL
-        with path.open(encoding="ascii") as file:
-            for number, line in enumerate(file, 1):
+        with path.open(encoding="ascii", errors="replace") as file:
+            for number, text in enumerate(file, 1):
                 try:
-                    yield json.loads(line)
-                except ValueError as error:
-                    raise OutputError(f"{path}, line {number} is damaged. Name a new folder") from error
+                    line = json.loads(text)
+                    sound = isinstance(line["died"], str) if "died" in line else bool(Row.from_json(line))
+                    if sound and ("died" in line or isinstance(line["target"], str)):
+                        yield line
+                        continue
+                except (ValueError, TypeError, KeyError, RecursionError):
+                    pass
+                raise OutputError(f"{path}, line {number} is damaged. Name a new folder with --results")
 
     def close(self) -> None:
         """Close the journal."""

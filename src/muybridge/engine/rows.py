@@ -68,9 +68,13 @@ class Row:
         """What `to_json` wrote, read by json.
 
         Raises:
-            TypeError, KeyError: it is something else.
+            TypeError, KeyError, ValueError: it is something else.
         """
+        texts = [fields["input"], fields["error"] or "", *fields["outputs"], *fields["notes"]]
+        if not all(isinstance(text, str) for text in texts) or fields["status"] not in ("done", "failed"):
+            raise ValueError("no row")
         values: dict[str, Any] = {name: fields[name] for name in cls.__dataclass_fields__}
+        values["seconds"] = float(fields["seconds"])
         values["labels"] = [Label(**label) for label in fields["labels"]]
         return cls(**values)
 
