@@ -168,8 +168,10 @@ def _rehearse(path: Path) -> None:
                             rehearse(file)
         else:
             with path.open("rb") as file:
-                for _ in range(_OLD_PICKLES):
-                    rehearse(file)
+                rehearse(file)
+                for _ in range(_OLD_PICKLES - 1):
+                    if file.peek(1):  # a lone pickle is something else's, as torch will say
+                        rehearse(file)
     except (*_UNREADABLE, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise ModelError(f"{path} cannot be read as a torch file. Copy or download it again") from error
 
