@@ -104,12 +104,12 @@ def read_people(args: argparse.Namespace) -> People:
     return People(**stacked, groups=rows["groups"], sets=rows["sets"])
 
 
-def vectors_of(path: Path, moment: Moment) -> Tensor:
+def vectors_of(path: Path, moment: Moment, *, margin: float = MARGIN) -> Tensor:
     """(n, C) of a moment's people."""
     with np.load(path) as file:
         fine, coarse = (torch.from_numpy(file[f"{name}.{moment.place}"]).float() for name in ("fine", "coarse"))
     actors = Actors.from_clips([torch.from_numpy(moment.boxes)])
-    return actor_vectors(joined(fine[None], coarse[None]), actors, 7, margin=MARGIN)
+    return actor_vectors(joined(fine[None], coarse[None]), actors, 7, margin=margin)
 
 
 # --- fitting ---

@@ -1,28 +1,26 @@
 """Does the ACAR head read what a person does off the other? UT-Interaction's roles, one sequence left out at a time.
 
     python recipes/localizer_relations.py --seeds 0 1 2
-    python recipes/localizer_relations.py --attention pictures/
 
 Kicks or is kicked, punches or is punched, pushes or is pushed, hugs, shakes hands, points: per person, on 60 clips in
-ten sequences, moments while it happens. Two heads on the same frozen maps, boxes, draws and steps: the baseline reads a
-person's box alone, ACAR relates it to places and to the other. "Painted" asks the same heads about frames in which
-everything on the other's side of the line midway between the two was painted over.
+ten sequences, moments while it happens. Two heads on the same frozen maps, boxes, draws and steps: the baseline reads
+a person's box alone, ACAR relates it to places and to the other. "Painted" asks the same heads about frames in which
+everything on the other's side of the line midway between the two was painted over. "Linear" is the baseline head at
+the minimum of its loss, on all of the trunk's channels.
 """
 
 import argparse
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from builtin_localizer import average_precision, build, probabilities
+from builtin_localizer import People, average_precision, build, fit, probabilities, vectors_of
 from localizer_acar import Head, Item, Projection, fit_head, item_of, logits_of, new_head, projection_of
-from localizer_labels import LABELS, NAMES, Moment, moments
+from localizer_labels import NAMES, Moment, moments
 from localizer_moments import Frames, Kept, Video, kept_file, load, maps_of, videos
-from PIL import Image
 from torch import Tensor
 
 from muybridge.models.acar.image_trunk import ImageTrunk
@@ -75,6 +73,23 @@ def mean_ap(answers: Sequence[tuple[Tensor, Tensor]], names: Sequence[str]) -> t
     return float(np.mean(list(each.values()))), each
 
 
+def linear(
+    found: Sequence[tuple[Video, Moment]], sequences: Sequence[str], args: argparse.Namespace
+) -> list[tuple[Tensor, Tensor]]:
+    """Probabilities and targets of everybody, by linear heads that have not seen their sequence."""
+    rows = [(moment, vectors_of(kept_file(args.out, video), moment, margin=args.margin)) for video, moment in found]
+    parts = [(vectors[m.known.any(1)], m.targets[m.known.any(1)], m.known[m.known.any(1)]) for m, vectors in rows]
+    groups = [moment.group for moment, _ in rows for _ in range(int(moment.known.any(1).sum()))]
+    vectors, targets, known = (torch.cat(part) for part in zip(*parts, strict=True))
+    everybody = People(vectors, targets, known, groups, groups)
+    answers: list[tuple[Tensor, Tensor]] = []
+    for left_out in sequences:
+        unseen = torch.tensor([group == left_out for group in groups])
+        weight, bias = fit(everybody.part(torch.nonzero(~unseen)[:, 0]))
+        answers.append((probabilities(vectors[unseen] @ weight.T + bias), targets[unseen]))
+    return answers
+
+
 @torch.no_grad()
 def asked(head: Head, items: Sequence[Item]) -> list[tuple[Tensor, Tensor]]:
     """Probabilities and targets of those of whom something is known."""
@@ -92,7 +107,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--margin", type=float, default=0.0)
-    parser.add_argument("--attention", type=Path)
     args = parser.parse_args()
     args.built = build("acar")
     every = [kept_file(args.out, video) for video in videos(args.data) if video.set == "jhmdb"]
@@ -104,8 +118,9 @@ def main() -> None:
         kept = load(kept_file(args.out, video), maps=False)
         hidden[index] = painted(video, moment, kept, args, projection)
     sequences = sorted({item.group for item in items})
+    print(f"{len(items)} moments, {sum(map(len, hidden.values()))} people painted around, {len(sequences)} sequences")
     print(
-        f"{len(items)} moments, {sum(len(m) for m in hidden.values())} people painted around, {len(sequences)} sequences"
+        "linear, both seen", {n: round(100 * v) for n, v in mean_ap(linear(found, sequences, args), ROLES)[1].items()}
     )
     results: dict[str, list[float]] = defaultdict(list)
     for seed in args.seeds:
@@ -119,8 +134,6 @@ def main() -> None:
                 test = [index for index, item in enumerate(items) if item.group == left_out]
                 seen += asked(head, [items[index] for index in test])
                 unseen += asked(head, [item for index in test for item in hidden[index]])
-                if args.attention is not None and kind == "acar" and seed == args.seeds[0]:
-                    draw_attention(head, [(found[i], items[i]) for i in test], args)
             for name, answers in (("both seen", seen), ("other painted out", unseen)):
                 for which, classes in (("all roles", ROLES), ("on the other", ON_THE_OTHER)):
                     if name == "other painted out":
@@ -131,44 +144,6 @@ def main() -> None:
     for name, values in results.items():
         print(f"{name:45} {100 * np.mean(values):.1f}  ({', '.join(f'{100 * v:.1f}' for v in values)})")
     print(json.dumps(dict(results.items())))
-
-
-@torch.no_grad()
-def draw_attention(head: Head, test: Sequence[tuple[tuple[Video, Moment], Item]], args: argparse.Namespace) -> None:
-    """How much each person's answer changes with what is at each place of the map, over the frame.
-
-    A place's share is how far the logit of the person's own role falls when the maps there are set to their mean.
-    """
-    args.attention.mkdir(parents=True, exist_ok=True)
-    for (video, moment), item in test[:1]:
-        kept = load(kept_file(args.out, video), maps=False)
-        picture = kept.pictures[moment.place]
-        rows = torch.nonzero(item.known.any(1))[:, 0].tolist()
-        height, width = item.maps.shape[-2:]
-        own = logits_of(head, item)
-        mean = item.maps.float().mean((1, 2))
-        falls = torch.zeros(len(rows), height, width)
-        for top in range(0, height, 2):
-            for left in range(0, width, 2):
-                maps = item.maps.clone()
-                maps[:, top : top + 2, left : left + 2] = mean[:, None, None].half()
-                now = logits_of(head, replace(item, maps=maps))
-                for number, row in enumerate(rows):
-                    role = int(item.targets[row].argmax())
-                    falls[number, top : top + 2, left : left + 2] = own[row, role] - now[row, role]
-        tiles: list[np.ndarray] = []
-        for number, row in enumerate(rows):
-            heat = (falls[number] / falls[number].max().clamp_min(1e-6)).clamp(0, 1)
-            size = (picture.shape[1], picture.shape[0])
-            mask = np.asarray(Image.fromarray((255 * heat).byte().numpy()).resize(size, Image.Resampling.BILINEAR))
-            share = mask[..., None] / 255 * 0.7
-            tile = (picture * (1 - share) + np.array([255, 60, 0]) * share).astype(np.uint8)
-            left, top, right, bottom = (item.boxes[row].numpy() * np.array([*size, *size])).astype(int).tolist()
-            tile[top:bottom, [left, min(right, size[0] - 1)]] = (0, 255, 0)
-            tile[[top, min(bottom, size[1] - 1)], left:right] = (0, 255, 0)
-            tiles.append(tile)
-        name = f"{video.group}_{'_'.join(LABELS.names[int(item.targets[row].argmax())] for row in rows)}.png"
-        Image.fromarray(np.concatenate(tiles, axis=1)).save(args.attention / name.replace(" ", "_"))
 
 
 if __name__ == "__main__":
