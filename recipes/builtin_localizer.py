@@ -1,6 +1,7 @@
 """Makes the built-in localizer, `weights/localizer.safetensors`: a head on frozen EfficientNet-Lite0.
 
-    python recipes/builtin_localizer.py --artifact src/muybridge/weights/localizer.safetensors
+    python recipes/builtin_localizer.py --artifact src/muybridge/weights/localizer.safetensors \\
+        --plot docs/pictures/localizer_precision_recall.svg
 
 Finds the people of all clips and films of `localizer_moments.py` with FastestDet, keeps what the frozen image model
 makes of them in --out (half an hour of one core, once), and fits a head on that to what `localizer_labels.py` says of
@@ -266,6 +267,35 @@ def curve(logits: Tensor, people: People, columns: slice) -> list[tuple[float, f
     return found
 
 
+def plot(curves: dict[str, list[tuple[float, float, float]]], path: Path) -> None:
+    """Precision over recall as SVG, a dot a threshold, that of 0.5 large."""
+    width, height, left, top = 480, 360, 50, 16
+    across, along = 400, 290
+
+    def place(precision: float, recall: float) -> tuple[float, float]:
+        return round(left + across * recall, 1), round(top + along * (1 - precision), 1)
+
+    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">']
+    lines.append(f'<rect width="{width}" height="{height}" fill="#fbfaf7"/>')
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        x, y = place(tick, tick)
+        lines.append(f'<path d="M{left} {y}H{left + across}M{x} {top}V{top + along}" stroke="#dcd8cf" fill="none"/>')
+        lines.append(f'<text x="{left - 6}" y="{y + 4}" font-size="11" text-anchor="end">{tick:g}</text>')
+        lines.append(f'<text x="{x}" y="{top + along + 16}" font-size="11" text-anchor="middle">{tick:g}</text>')
+    lines.append(f'<text x="{left + across}" y="{height - 8}" font-size="12" text-anchor="end">recall</text>')
+    lines.append(f'<text x="6" y="{top + 4}" font-size="12">precision</text>')
+    for (name, points), colour in zip(curves.items(), ("#2a6f97", "#c2571a"), strict=True):
+        places = [(threshold, *place(precision, recall)) for threshold, precision, recall in points]
+        path_of = " ".join(f"{x},{y}" for _, x, y in places)
+        lines.append(f'<polyline points="{path_of}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        for threshold, x, y in places:
+            lines.append(f'<circle cx="{x}" cy="{y}" r="{6 if threshold == 0.5 else 2.5}" fill="{colour}"/>')
+        lines.append(
+            f'<text x="{places[0][1] + 8}" y="{places[0][2] + 4}" font-size="12" fill="{colour}">{name}</text>'
+        )
+    path.write_text("\n".join([*lines, "</svg>", ""]), encoding="utf-8")
+
+
 def report(scores: dict[str, Any]) -> None:
     print("mAP", scores["mAP"])
     for kind in ("sets", "classes"):
@@ -298,6 +328,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, default=Path("runs/localizer_moments"))
     parser.add_argument("--artifact", type=Path)
+    parser.add_argument("--plot", type=Path, help="an SVG of precision over recall to write")
     args = parser.parse_args(arguments)
     torch.manual_seed(0)
     people = read_people(args)
@@ -314,6 +345,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     for name, points in curves.items():
         print(name, "  ".join(f"{t:g}: {p:.2f}/{r:.2f}" for t, p, r in points))
+    if args.plot is not None:
+        plot(curves, args.plot)
     if args.artifact is None:
         return
     weight, bias = fit(people)

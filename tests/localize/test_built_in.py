@@ -38,34 +38,48 @@ def test_it_is_small_and_says_how_it_was_made() -> None:
         assert label in card
 
 
-def test_its_actions_exclude_each_other(built_in) -> None:
+def test_a_person_has_one_pose_and_any_other_actions(built_in) -> None:
     random = np.random.default_rng(0)
-    clip = random.integers(0, 255, (built_in.sampling.frames, 3, 96, 128), dtype=np.uint8)
+    clip = random.integers(0, 255, (built_in.sampling.frames, 3, 224, 288), dtype=np.uint8)
     found = built_in.actions(torch.from_numpy(clip), np.array([[0.1, 0.1, 0.5, 0.9], [0.5, 0, 1, 1]], np.float32))
-    assert found.shape == (2, 8)
-    assert found.sum(1) == pytest.approx([1, 1], abs=1e-5)
+    assert found.shape == (2, len(built_in.labels))
+    (poses,) = built_in.labels.exclusive
+    assert {"stand", "sit", "walk", "run", "fall"} < {built_in.labels.names[column] for column in poses}
+    assert found[:, list(poses)].sum(1) == pytest.approx([1, 1], abs=1e-5)
+    others = [column for column in range(len(built_in.labels)) if column not in poses]
+    assert not np.allclose(found[:, others].sum(1), 1, atol=0.05)
+
+
+# People of films that nobody trained on, by eye: seconds, box in shares of the frame, pose.
+SEEN = {
+    "people/schoolgirls.mp4": [
+        (0.5, (0.42, 0.28, 0.545, 0.82), "stand"),
+        (1.5, (0.285, 0.345, 0.4, 0.85), "stand"),
+        (2.0, (0.27, 0.35, 0.4, 0.85), "stand"),
+        (1.0, (0.45, 0.3, 0.56, 0.82), "stand"),
+    ],
+    "people/walking.mp4": [
+        (1.0, (0.58, 0.74, 0.632, 0.935), "walk"),
+        (3.0, (0.52, 0.76, 0.565, 0.91), "walk"),
+        (4.0, (0.35, 0.81, 0.4, 1.0), "walk"),
+        (4.0, (0.535, 0.81, 0.585, 1.0), "walk"),
+    ],
+}
 
 
 @pytest.mark.real_data
-def test_it_tells_actions_in_clips_that_it_was_not_trained_on(built_in, real_data) -> None:
-    names = [name for name in built_in.provenance["held_out"] if name.startswith("dark-train-")]
-    assert len(names) > 25
-    expected = {"Jump": "jump", "Run": "run", "Sit": "sit down", "Stand": "stand up", "Turn": "turn", "Walk": "walk"}
-    asked = right = 0
-    for name in names[::4]:
-        stem = name.removeprefix("dark-train-")
-        action = stem.partition("_")[0]
-        file = video_file(real_data / f"clips/dark_actions/train/{action}/{stem}.mp4")
-        times = built_in.sampling.seconds(file.duration_seconds / 2)
-        clip = read_key_clip(file, times, built_in.sampling.size(file.width, file.height))
-        key = np.ascontiguousarray(clip[len(clip) // 2].permute(1, 2, 0).numpy())
-        people = built_in.detector(key[None])[0]
-        if len(people):
-            box = people.boxes[:1] / np.array([key.shape[1], key.shape[0]] * 2, np.float32)
-            asked += 1
-            right += built_in.labels.names[int(built_in.actions(clip, box).argmax())] == expected[action]
-    assert asked >= 6
-    assert right / asked > 1.4 / 8  # clearly more than by chance, 1 in 8
+@pytest.mark.slow
+def test_it_tells_who_stands_and_who_walks_in_films_it_was_not_trained_on(built_in, real_data) -> None:
+    told: list[bool] = []
+    for name, people in SEEN.items():
+        assert name in built_in.provenance["never trained on"]
+        file = video_file(real_data / name)
+        for seconds, box, pose in people:
+            times = built_in.sampling.seconds(seconds)
+            clip = read_key_clip(file, times, built_in.sampling.size(file.width, file.height))
+            chances = built_in.actions(clip, np.array([box], np.float32))[0]
+            told.append(chances[built_in.labels.names.index(pose)] >= 0.5)
+    assert sum(told) >= 7, told
 
 
 def test_a_training_with_other_classes_starts_from_it(tmp_path) -> None:
@@ -81,7 +95,7 @@ def test_a_training_with_other_classes_starts_from_it(tmp_path) -> None:
         data=BoxData(
             tmp_path / "truth.csv", videos=tmp_path / "videos", labels=tmp_path / "labels.pbtxt", held_out=0.0
         ),
-        model=LocalizerConfig(trunk="muybridge_vit", short_side=64),
+        model=LocalizerConfig(trunk="efficientnet_lite0", head="baseline", short_side=96),
         config=ClipFitConfig(steps=1, batch_size=1, learning_rate=1e-9, warmup=0, workers=0),
         initialize="people_actions",
     )
@@ -93,9 +107,9 @@ def test_a_training_with_other_classes_starts_from_it(tmp_path) -> None:
     assert ours.contract["sampling"] == {
         "preprocessing": "own",
         **theirs.contract["sampling"],
-        "short_side": 64,
+        "short_side": 96,
     }
     assert ours.contract["labels"] == list(LABELS.names)
     for name, tensor in theirs.tensors.items():
-        if name != "head.fc2.weight":
+        if not name.startswith("head.fc."):
             torch.testing.assert_close(ours.tensors[name].float(), tensor.float(), rtol=0, atol=1e-6)
