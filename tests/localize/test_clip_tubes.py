@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from muybridge.errors import AnnotationError
 from muybridge.localize.clip_tubes import evaluate_clips, read_class_names
 from muybridge.localize.results import LocalizeResult, Moment, People
 
+ROOT = Path(__file__).parents[2]
 THEIRS = LabelMap(("kick_ball", "sit", "walk"), (0, 1, 2))
 OURS = LabelMap(("walk", "kick", "other", "sit"), (1, 2, 3, 4))
 NAMES = {"kick_ball": "kick"}
@@ -170,3 +172,37 @@ def test_a_class_that_the_model_does_not_know_is_named(tmp_path) -> None:
     (tmp_path / "names.tsv").write_text("kick_ball kick\n")
     with pytest.raises(AnnotationError, match="line 1"):
         read_class_names(tmp_path / "names.tsv")
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+def test_the_command_measures_the_test_part_of_a_split_on_clips(tmp_path, real_data, capsys) -> None:
+    """One golfer, whose box is a guess, is of the test part; another clip, not there, is of the training part."""
+    from muybridge.apps.cli import main
+
+    names = [line.split("\t")[0] for line in (ROOT / "recipes/jhmdb_classes.tsv").read_text().splitlines()]
+    clips = sorted((real_data / "clips/jhmdb/train/golf").glob("*.mp4"))
+    golf = f"golf/{clips[0].stem}"
+    content = {
+        "labels": names,
+        "gttubes": {
+            golf: {str(names.index("golf")): [[[frame, 80, 40, 200, 230] for frame in range(1, 10)]]},
+            "pour/none": {str(names.index("pour")): [[[1, 1, 1, 9, 9]]]},
+        },
+        "resolution": {golf: [240, 320], "pour/none": [240, 320]},
+        "train_videos": [["pour/none"]],
+        "test_videos": [[golf]],
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    with pytest.raises(SystemExit) as ended:
+        main([
+            "evaluate", "localizer", str(tmp_path / "truth.json"), "--videos", str(real_data / "clips/jhmdb/train"),
+            "--protocol", "jhmdb", "--model", "people_actions", "--classes", str(ROOT / "recipes/jhmdb_classes.tsv"),
+            "--out", str(tmp_path / "numbers.json"),
+        ])  # fmt: skip
+    assert not ended.value.code
+    assert "JHMDB's protocol, 1 clips" in capsys.readouterr().out
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    assert numbers["clips"] == 1 and 0 <= numbers["frame_mAP@0.5"] <= 1
+    golf_row = next(row for row in numbers["tubes"]["classes"] if row["name"] == "golf")
+    assert golf_row["num_truth"] == 1 and golf_row["num_predictions"] >= 1
