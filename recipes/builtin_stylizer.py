@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from distilled_vgg import DistilledVGG, colour_encoder
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 from shufflenet import ShuffleNet
 from torch import Tensor
 
@@ -82,20 +82,6 @@ def kept(file: Path, pictures: Iterator[RGB], count: int) -> RGB:
     return np.load(file, mmap_mode="r")
 
 
-def calmed(random: np.random.Generator, photo: Image.Image) -> Image.Image:
-    """A photograph in four as it would be at night, or under an empty sky: in such parts every weave shows."""
-    kind = random.random()
-    if kind > 0.25:
-        return photo
-    if kind > 0.13:
-        return photo.point([int(value * 0.3) for value in range(256)] * 3)
-    empty = photo.filter(ImageFilter.GaussianBlur(60))
-    horizon = SIDE * (0.3 + 0.5 * random.random())
-    sky = np.clip((horizon - np.arange(SIDE)) / 12 + 0.5, 0, 1)
-    mask = Image.fromarray(np.repeat((255 * sky).astype(np.uint8)[:, None], SIDE, 1))
-    return Image.composite(empty, photo, mask)
-
-
 class Pairs(torch.utils.data.Dataset[dict[str, Tensor]]):
     """Crops of photographs and of styles at mixed scales, as the draw's seed decides."""
 
@@ -108,7 +94,7 @@ class Pairs(torch.utils.data.Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
         random = np.random.default_rng(draw.seed)
-        photo = calmed(random, Image.fromarray(self.photos[draw.index]))
+        photo = Image.fromarray(self.photos[draw.index])
         style = Image.fromarray(self.styles[random.integers(len(self.styles))])
         return {"photo": random_crop(photo, self.crop, random), "style": random_crop(style, self.style_crop, random)}
 

@@ -39,7 +39,7 @@ class StylizeConfig:
     interpolation: Interpolation = "biased"
     projection: Projection = "zca"
     patch_size: int = 5
-    detail: float = 0.8
+    detail: float = 0.76
     style_size: int = 0
     size: int = 0
     keep_colors: Annotated[bool, PLAIN] = False
@@ -78,9 +78,9 @@ class TemporalConfig:
             needs nothing extra, auto takes dis where it is installed.
     """
 
-    match_bonus: Annotated[float, HIDDEN] = 0.1
+    match_bonus: Annotated[float, HIDDEN] = 0.4
     feature_share: Annotated[float, HIDDEN] = 0.7
-    picture_share: Annotated[float, HIDDEN] = 0.0
+    picture_share: Annotated[float, HIDDEN] = 0.3
     photometric_scale: Annotated[float, HIDDEN] = 24.0
     motion: MotionSource = "auto"
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from muybridge.media.optical_flow import DISOpticalFlow, has_optical_flow
+from muybridge.models.avatar_net.detailed import band_statistics, impose_bands
 from muybridge.models.avatar_net.motion import feature_flow, resize_flow, visibility, warp
 from muybridge.models.avatar_net.network import STRIDE, Encoded, Swap, channel_statistics, impose_statistics
 from muybridge.models.avatar_net.patch_swap import MatchBonus
@@ -119,7 +120,9 @@ class TemporalCarry:
         if self._motion is not None and self._painted is not None and self.config.picture_share > 0:
             carried = warp(self._painted[0], self._motion.flow, mode="bicubic").clamp(0, 255)
             share = self._motion.belief * self.config.picture_share
-            painted_13HW = torch.lerp(painted_13HW[0], carried, share)[None]
+            # As with the features: what blending takes from the strokes, finest first, is given back to each band.
+            target = band_statistics(painted_13HW)
+            painted_13HW = impose_bands(torch.lerp(painted_13HW[0], carried, share)[None], target).clamp(0, 255)
         self._painted = painted_13HW
         self._before = self._now
         return painted_13HW
