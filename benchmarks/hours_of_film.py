@@ -131,18 +131,8 @@ def main() -> None:
         run(["recognize", str(film), "--window", "60s", "--step", "60s", "-o", str(options.folder / "spans.csv"),
              "--format", "csv"])  # fmt: skip
     elif options.verb == "localize":
-        run(
-            [
-                "localize",
-                str(film),
-                "--every",
-                "10s",
-                "--look-every",
-                "2s",
-                "-o",
-                str(options.folder / "localized.mp4"),
-            ]
-        )
+        looks = ["--every", "60s", "--look-every", "20s"]
+        run(["localize", str(film), *looks, "-o", str(options.folder / "localized.mp4")])
     else:
         target = options.folder / "painted.mp4"
         command = ["stylize", str(film), "--style", "ember", "--style-size", "64", "-o", str(target), "--resume"]
