@@ -1,6 +1,6 @@
 """A film of hours, recognized, localized and stylized: does memory stay where it is, and time go with length?
 
-    python benchmarks/hours_of_film.py recognize|localize|stylize [--hours 2] [--rate 2] [--width 96] [--height 64]
+    python benchmarks/hours_of_film.py recognize|localize|stylize [--hours 2] [--rate 1] [--width 96] [--height 64]
 
 The film is a real clip, scaled down, with a tone, whose packets are repeated; nothing is encoded twice. Everything
 lies in --folder. stylize is stopped at half of it, and gone on with by --resume.
@@ -122,27 +122,17 @@ def main() -> None:
     parser.add_argument("--clip", type=Path, default=CLIP)
     parser.add_argument("--folder", type=Path, default=Path("runs/hours-of-film"))
     parser.add_argument("--hours", type=float, default=2)
-    parser.add_argument("--rate", type=int, default=2)
+    parser.add_argument("--rate", type=int, default=1)
     parser.add_argument("--width", type=int, default=96)
     parser.add_argument("--height", type=int, default=64)
     options = parser.parse_args()
     film = write_film(options.folder, options.clip, options.hours, options.rate, (options.width, options.height))
     if options.verb == "recognize":
-        run(["recognize", str(film), "--window", "16s", "--step", "16s", "-o", str(options.folder / "spans.csv"),
+        run(["recognize", str(film), "--window", "60s", "--step", "60s", "-o", str(options.folder / "spans.csv"),
              "--format", "csv"])  # fmt: skip
     elif options.verb == "localize":
-        run(
-            [
-                "localize",
-                str(film),
-                "--every",
-                "10s",
-                "--look-every",
-                "2s",
-                "-o",
-                str(options.folder / "localized.mp4"),
-            ]
-        )
+        looks = ["--every", "60s", "--look-every", "20s"]
+        run(["localize", str(film), *looks, "-o", str(options.folder / "localized.mp4")])
     else:
         target = options.folder / "painted.mp4"
         command = ["stylize", str(film), "--style", "ember", "--style-size", "64", "-o", str(target), "--resume"]

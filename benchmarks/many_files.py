@@ -156,40 +156,45 @@ def survive(folder: Path, count: int, engine: str, verb: str) -> None:
     print(f"none of {count} lost, none done twice, {broken} broken ones named")
 
 
+def processor_seconds() -> float:
+    """Of this process and of those that it started and that ended: other load on the machine does not count."""
+    return sum(
+        used.ru_utime + used.ru_stime
+        for used in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    )
+
+
 def compare(folder: Path, count: int, engines: list[str], verb: str) -> None:
     clips, task = write_clips(folder, count), TASKS[verb]
-    work, seconds, plain = task.load(), list[float](), list[list[tuple]]()
+    work, plain = task.load(), list[list[tuple]]()
+    begin = processor_seconds()
     for source in expand_sources([str(clips)]):
-        begin = time.monotonic()
         try:
             labels = work(source, Path()).labels
             plain.append([(label.start, label.end, label.label, label.score) for label in labels])
         except InputError:
             plain.append([])
-        seconds.append(time.monotonic() - begin)
-    print(
-        f"plain loop: {sum(seconds) / count * 1000:.2f} ms a file, {sum(seconds):.1f} s without loading", flush=True
-    )
+    say(f"plain loop: {(processor_seconds() - begin) / count * 1000:.2f} ms of processor a file, without loading")
     for engine in engines:
-        results = folder / f"compare-{engine}-{time.time_ns()}"
-        begin = time.monotonic()
+        results, few = (folder / f"compare-{engine}-{time.time_ns()}" for _ in range(2))
+        begin = processor_seconds()
+        run_many(task, [str(clips / "0.mp4")], ManyFiles(results=few, engine=engine))
+        middle = processor_seconds()
         run_many(task, [str(clips)], ManyFiles(results=results, engine=engine))
-        whole = time.monotonic() - begin
-        table = pq.read_table(results / "results.parquet").to_pylist()
-        inside = sum(row["seconds"] for row in table)
-        rows = results / "rows.jsonl"
-        working = rows.stat().st_mtime - (results / "run.json").stat().st_mtime
-        of_which = (
-            f"{working / count * 1000:.2f} ms a file with the start of the worker, {inside / count * 1000:.2f} in it"
+        start_up, whole = middle - begin, processor_seconds() - middle
+        say(
+            f"{engine}, one worker: {(whole - start_up) / (count - 1) * 1000:.2f} ms of processor a file, "
+            f"after {start_up:.1f} s for a run of one"
         )
-        say(f"{engine}, one worker: {whole:.1f} s in all; {of_which}")
         keys = ("start", "end", "label", "score")
+        table = pq.read_table(results / "results.parquet").to_pylist()
         same = [[tuple(label[key] for key in keys) for label in row["labels"]] for row in table]
         assert same == plain, f"{engine} tells other labels than the plain loop"
 
 
 def grow(folder: Path, counts: list[int]) -> None:
-    print("files | rows a second once workers run | cost of a file | run: peak MB | workers: peak MB")
+    say("files | processor, all processes | each more file | run: peak MB | a worker: peak MB")
+    before: tuple[int, float] | None = None
     for count in counts:
         files = folder / f"tiny{count}"
         if not files.exists():
@@ -201,23 +206,20 @@ def grow(folder: Path, counts: list[int]) -> None:
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         told = json.loads(answer.stdout.splitlines()[-1])
-        each = told["seconds"] / count
-        print(
-            f"{count} | {1 / each:.0f} | {each * 1000:.2f} ms | {told['run']:.0f} | {told['workers']:.0f}", flush=True
-        )
+        each = "" if before is None else f"{(told['seconds'] - before[1]) / (count - before[0]) * 1000:.2f} ms"
+        say(f"{count} | {told['seconds']:.2f} s | {each} | {told['run']:.0f} | {told['workers']:.0f}")
+        before = count, told["seconds"]
 
 
 def one(folder: Path, count: int) -> None:
     results = folder / f"grow-{count}-{time.time_ns()}"
     sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
     run_many(Brightness(films=False), [str(folder / f"tiny{count}")], ManyFiles(results=results, workers=2))
-    lines = [line for line in (results / "rows.jsonl").read_text().splitlines() if line]
-    assert len(lines) == count
-    first, last = os.stat(results / "run.json").st_mtime, os.stat(results / "rows.jsonl").st_mtime  # noqa: PTH116
+    assert len(rows_of(results)) == count
     own, theirs = (
         resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
-    print(json.dumps({"seconds": last - first, "run": own, "workers": theirs}))
+    print(json.dumps({"seconds": processor_seconds(), "run": own, "workers": theirs}))
 
 
 if __name__ == "__main__":
