@@ -1,9 +1,9 @@
 """How well the built-in way to train recognizes the actions of clips it has not seen: one plan for all sets.
 
-Sets with groups are split by group: no film, person or sequence is on both sides. Every clip is tested once. Within a
-fold, what is right is not looked at before the end: the number of epochs is fixed and the last weights count. But what
-is read over time, and in how many ways a clip is looked at, were chosen by figures on these same sets and folds, over
-all sets together, so that the table flatters them a little; only clips that are not here can say how much.
+Sets with groups are split by group: no film, person or sequence is on both sides. Every clip is tested once. Within
+a fold, what is right is not looked at before the end: the number of epochs is fixed and the last weights count. But
+what is read over time, and in which ways a clip is looked at, were chosen by figures on these same sets and folds,
+over all sets together, so that the table flatters them a little; only clips that are not here can say how much.
 
     python recipes/action_sets.py --method head
     python recipes/action_sets.py --method adapters --seed 0 1 2
@@ -216,10 +216,9 @@ def known(args: argparse.Namespace) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
-def settings_of(args: argparse.Namespace, method: str) -> str:
-    if method == "head":
-        return args.over_time
-    return f"{args.over_time}, {args.epochs:g} epochs at {args.learning_rate:g}"
+def settings_of(args: argparse.Namespace, method: str, clips: ClipList) -> str:
+    about = f"{args.over_time}, {drawn_views(args.drawn, len(clips))} further views"
+    return about if method == "head" else f"{about}, {args.epochs:g} epochs at {args.learning_rate:g}"
 
 
 def run_all(args: argparse.Namespace) -> None:
@@ -230,7 +229,7 @@ def run_all(args: argparse.Namespace) -> None:
             kept = prefixes_of(name, clips, method, args)
             for seed in args.seed:
                 for fold, (train, test) in enumerate(folds_of(name, clips)):
-                    key = {"set": name, "method": method, "settings": settings_of(args, method), "seed": seed}
+                    key = {"set": name, "method": method, "settings": settings_of(args, method, clips), "seed": seed}
                     if (*key.values(), fold) in done or (args.fold and fold not in args.fold):
                         continue
                     row = {**key, "fold": fold, **run_fold(clips, kept, train, test, method, seed, args)}

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 from muybridge.artifacts import load_artifact
 from muybridge.data.clips.augmentation import AugmentationConfig
+from muybridge.data.clips.sampling import ViewConfig
 from muybridge.errors import AnnotationError, MissingExtra, ModelError, ModelMismatch, OptionError, TrainingError
 from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 from muybridge.recognize.options import (
@@ -431,3 +433,52 @@ def test_the_plan_is_in_the_file(clips, weights, tmp_path):
     configuration = provenance["configuration"]
     assert (configuration["width"], configuration["frames"], configuration["data"]) == (8, 3, "my clips")
     assert str(clips.parent) not in json.dumps(provenance)  # nothing of this machine's folders
+
+
+def kept_plan(clips, weights, **changes):
+    """A plan whose frozen blocks' work is kept, with all that is on by default."""
+    plan = plan_for(clips, weights, **changes)
+    return replace(
+        plan,
+        model=replace(plan.model, adapters=AdapterConfig(width=8, blocks=2)),
+        sampling=SamplingOptions(frames=3, size=32),
+    )
+
+
+def test_two_clips_a_class(weights, tmp_path):
+    clips = write_folders(tmp_path / "clips", {"red": 2, "blue": 2})
+    run(kept_plan(clips, weights), tmp_path / "m.safetensors")
+    recognizer = Recognizer.from_pretrained(tmp_path / "m.safetensors", device="cpu", backbone_weights=weights)
+    assert recognizer.views == ViewConfig(focus=True, dense_rate=12.0)
+    assert recognizer(next(clips.rglob("*.mp4"))).label in ("red", "blue")
+
+
+def test_clips_of_one_frame(weights, tmp_path):
+    clips = tmp_path / "clips"
+    for number, name in enumerate(("red", "blue")):
+        for i in range(4):
+            (clips / name).mkdir(parents=True, exist_ok=True)
+            write_clip(clips / name / f"{i}.mp4", COLORS[name], seed=10 * number + i, frames=1)
+    outcome, _ = run(kept_plan(clips, weights), tmp_path / "m.safetensors")
+    assert outcome.evaluation is not None and len(outcome.evaluation.clips)
+    recognizer = Recognizer.from_pretrained(tmp_path / "m.safetensors", device="cpu", backbone_weights=weights)
+    assert torch.isfinite(recognizer(next(clips.rglob("*.mp4"))).probabilities).all()
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_what_memory_does_not_carry_is_kept_on_disk_where_there_is_room(clips, weights, tmp_path, monkeypatch, room):
+    module = sys.modules[train.__module__]
+    monkeypatch.setattr(module, "_KEPT_PREFIX_BYTES", 1000)
+    free = type("Usage", (), {"free": 1 << 40 if room else 1 << 10})
+    monkeypatch.setattr(module, "disk_usage", lambda folder: free)
+    outcome, lines = run(kept_plan(clips, weights), tmp_path / "m.safetensors")
+    said = "\n".join(lines)
+    files = list((tmp_path / "m.training" / "cache").rglob("*.npy"))
+    if room:
+        views = 3 * load_artifact(tmp_path / "m.safetensors", task="recognize").provenance["clips"]
+        assert "is kept in" in said and f"cache: {views} of {views} views worked out" in said
+        assert len(files) == views
+    else:
+        assert "too much for memory and disk; clips are read at each pass" in said
+        assert not files
+    assert outcome.evaluation is not None

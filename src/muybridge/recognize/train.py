@@ -440,9 +440,12 @@ def _validation(
 ) -> Validation:
     config = plan.config
     key = "mAP" if views.clips.multi_label else "top1"
+    device = network.head.weight.device
+    held_out = ClipDataset(views.clips, sampling, plan.augmentation, views.views)
+    with _autocast(network, config):
+        # Of very many clips those held out are too much to keep beside the others.
+        kept = kept and views.views.count * bytes_a_view(network, held_out, device=device) <= _KEPT_PREFIX_BYTES // 4
     if kept:
-        device = network.head.weight.device
-        held_out = ClipDataset(views.clips, sampling, plan.augmentation, views.views)
         with _autocast(network, config):
             kept_views = keep_prefixes(network, held_out, drawn=0, seed=0, device=device, workers=config.workers)
         prefixes = kept_views.prefixes.flatten(0, 1)
@@ -460,7 +463,7 @@ def _validation(
         return Validation(run_kept, key)
 
     def logits(frames: Tensor) -> Tensor:
-        device = network.head.weight.device
+        device = network.head.weight.device  # by then moved
         with _autocast(network, config):
             return network(normalize(frames.to(device), sampling))
 

@@ -227,3 +227,22 @@ def test_batch_norms_are_folded_without_loss_and_anew_when_weights_change(name: 
             torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
     changed = [key for key, tensor in backbone.state_dict().items() if not torch.equal(tensor, before[key])]
     assert len(changed) == 1
+
+
+def test_batch_norms_left_in_training_mode_by_mistake_learn_nothing() -> None:
+    torch.manual_seed(0)
+    backbone = timm.create_model("resnet10t", num_classes=0)  # as timm hands it out: in training mode
+    assert backbone.training
+    before = {key: tensor.clone() for key, tensor in backbone.state_dict().items()}
+    frames = torch.randn(2, 3, 3, 64, 64)
+    for adapters in (None, AdapterConfig(width=8, blocks=2)):
+        model = VideoViT(backbone, 2, adapters=adapters).train()
+        alone = model.frame_features(frames[:1])
+        backbone.train()  # the mistake, once more
+        together = model.frame_features(frames)
+        torch.testing.assert_close(together[:1], alone)  # a batch's other clips have no say
+        backbone.train()
+        prefix = model.forward_prefix(frames)
+        torch.testing.assert_close(model.features_from_prefix(prefix, (64, 64)), together)
+        model.release_backbone()
+    assert all(torch.equal(tensor, before[key]) for key, tensor in backbone.state_dict().items())

@@ -157,16 +157,20 @@ def load_views(
     """
     views = views or ViewConfig()
     found: list[Tensor] = []
-    looks = [(place, 0.0) for place in temporal_views(views.temporal, preprocessing=config.preprocessing)]
-    for place, rate in [*looks, (0.5, views.dense_rate)] if views.dense_rate else looks:
+    for place in temporal_views(views.temporal, preprocessing=config.preprocessing):
         if isinstance(source, str | Path):
-            frames = read_clip(Path(source), config, start=start, end=end, view=place, dense_rate=rate)
+            frames = read_clip(Path(source), config, start=start, end=end, view=place)
         else:
-            # How fast these were taken is not known.
-            frames = _pick(source, config, 0.0 if rate else place)
+            frames = _pick(source, config, place)
         found += crop_views(frames, config, views.spatial)
         if views.focus:
             found += crop_views(focus_on_motion(frames), config)
+    if views.dense_rate:
+        if isinstance(source, str | Path):
+            frames = read_clip(Path(source), config, start=start, end=end, dense_rate=views.dense_rate)
+        else:
+            frames = _pick(source, config, 0.0)  # how fast these were taken is not known
+        found += crop_views(focus_on_motion(frames) if views.focus else frames, config)
     return torch.stack(found)
 
 
@@ -235,7 +239,7 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
     def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
         entry = self.clips.entries[draw.index]
         random = np.random.default_rng(draw.seed)
-        rate = self.views.dense_rate if self.views.dense_rate and random.random() < 0.5 else 0.0
+        rate = self.views.dense_rate if self.views.dense_rate and random.random() < 1 / 3 else 0.0
         frames = read_clip(
             entry.path,
             self.sampling,
@@ -244,7 +248,7 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
             random=random,
             dense_rate=rate,
         )
-        if self.views.focus and random.random() < 0.5:
+        if self.views.focus and (rate or random.random() < 0.5):
             frames = focus_on_motion(frames)
         clip, mirrored = augment(frames, self.augmentation, self.sampling, random)
         labels = [self._mirror[label] for label in entry.labels] if mirrored else list(entry.labels)

@@ -37,9 +37,9 @@ class ViewConfig:
         temporal: stretches of time, spread evenly.
         spatial: crops: 1 for the centre, 3 for the two ends and the centre of the long side.
         focus: beside them the part that moves, enlarged; see focus.py.
-        dense_rate: where it is not 0, each clip is looked at once more: of a short one at neighbouring frames around
-            its middle, so many a second; of a longer one, where these would tell little of it, between the frames of
-            the other look.
+        dense_rate: where it is not 0, a clip is looked at once more, with `focus` at the part that moves: a short one
+            at neighbouring frames around its middle, so many a second; a longer one, of which these would tell
+            little, between the frames of the other look.
     """
 
     temporal: int = 1
@@ -60,7 +60,7 @@ class ViewConfig:
     @property
     def count(self) -> int:
         """How many views there are of a clip."""
-        return (self.temporal + (self.dense_rate > 0)) * (self.spatial + self.focus)
+        return self.temporal * (self.spatial + self.focus) + (self.dense_rate > 0)
 
 
 def closer(config: SamplingConfig, rate: float, seconds: float) -> tuple[SamplingConfig, float]:

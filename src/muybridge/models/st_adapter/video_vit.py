@@ -195,8 +195,14 @@ class VideoViT(nn.Module):
         if self.train_backbone:
             entering, first = self.tower.embed(frames.flatten(0, 1)), 0
         else:
+            self._keep_backbone_in_evaluation()
             entering, first = self.tower.from_prefix(self._prefix(frames)), self.first_adapted_block
         return self._run_blocks(entering, range(first, self.depth), run), shape
+
+    def _keep_backbone_in_evaluation(self) -> None:
+        """A frozen one fresh from timm, or switched by mistake, would learn statistics of each batch."""
+        if self.backbone.training:
+            self.backbone.eval()
 
     def _prefix(self, frames: Tensor) -> Tensor:
         return self.tower.prefix(frames.flatten(0, 1), self.first_adapted_block)
@@ -217,6 +223,7 @@ class VideoViT(nn.Module):
         with torch.no_grad():
             if not self._sites:
                 return self.frame_features(frames)[:, :, None]
+            self._keep_backbone_in_evaluation()
             self.tower.shape(frames.shape[1], size)  # the backbone must be able to take frames of this size
             return self._prefix(frames).unflatten(0, frames.shape[:2])
 
@@ -234,6 +241,8 @@ class VideoViT(nn.Module):
         prefix = prefix.to(next(self.backbone.parameters()).dtype)  # it may be kept in another precision
         if not self._sites:
             return prefix[:, :, 0]
+        if not self.train_backbone:
+            self._keep_backbone_in_evaluation()
         run = ClipRun(self.tower.shape(prefix.shape[1], size))
         entering = self.tower.from_prefix(prefix.flatten(0, 1))
         return self._read(self._run_blocks(entering, range(self.first_adapted_block, self.depth), run), run.shape)
