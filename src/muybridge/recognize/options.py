@@ -37,7 +37,8 @@ class ClipData:
 
     Attributes:
         source: A folder with a folder of clips for each class (with train and val folders above them, or undivided),
-            or a list: CSV, text, Kinetics, Something-Something, UCF101.
+            a list (CSV, text, Kinetics, Something-Something, UCF101), or tar shards of webdataset: a file, a folder,
+            a pattern, or an address such as s3://bucket/train-*.tar.
         labels: A file with all classes, one a line; by default those that the data names.
         root: Folder that the paths in a list are relative to.
         group_pattern: Regular expression whose first group, searched in a path, names the source that a clip was cut
@@ -47,7 +48,7 @@ class ClipData:
         balance: Against classes of unequal size: weigh the loss, or draw rare classes more often.
     """
 
-    source: Annotated[Path, BASIC, Parameter(name="--data")]
+    source: Annotated[Path, BASIC, Parameter(name=("--data", "--shards"))]
     _: KW_ONLY
     labels: Path | None = None
     root: Path | None = None

@@ -305,7 +305,7 @@ def _read_clips(data: ClipData, seed: int, tell: Callable[[str], None]) -> _Clip
     _require_two_classes(whole, data.source)
     total = len(whole) + len(held_out or ())
     with progress_line("looking at clips", total=total, unit="clips", quiet=not is_main_process()) as line:
-        whole, left_out = check_clips(whole, line)
+        whole, left_out = check_clips(whole, line, pass_shards=True)
         if held_out is not None:
             held_out, also_left_out = check_clips(held_out, line)
             left_out = [*left_out, *also_left_out]
