@@ -106,7 +106,7 @@ def main(folder: Path) -> None:
     for name, make in tasks.items():
         objective, items = make()
         sent = 0
-        blocks = list(objective.model.backbone.blocks) if name == "spread" else []
+        blocks = objective.model.spread_blocks() if name == "spread" else []
         fit(
             objective,
             items,

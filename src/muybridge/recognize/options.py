@@ -180,6 +180,8 @@ class TrainingPlan:
             frozen blocks make of it in memory; training draws one of all views. By default the more often, the fewer
             clips there are. What does not fit into memory is kept on disk, without further views. Where something
             must be done to frames at each pass, clips are read at each pass; 0 does so always.
+        spread: Spread the frozen blocks of the image model over the processes that torchrun starts, for one that is
+            larger than a GPU's memory. Adapters stay whole in each.
     """
 
     data: Annotated[ClipData, FLAT, DATA]
@@ -193,6 +195,7 @@ class TrainingPlan:
     cache: Annotated[Path | None, RUN] = None
     cache_views: Annotated[int, RUN] = 1
     keep_views: Annotated[int | None, RUN] = None
+    spread: Annotated[bool, RUN, PLAIN] = False
 
     def __post_init__(self) -> None:
         varied = replace(self.augmentation, crop=None) != AugmentationConfig() or self.augment
