@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from muybridge.errors import OptionError
+from muybridge.options import PLAIN
 
 
 def bench(
     *,
-    quick: Annotated[bool, Parameter(negative="")] = False,
+    quick: Annotated[bool, PLAIN] = False,
     threads: int = 1,
     json: Path | None = None,
     compare: Path | None = None,
