@@ -32,7 +32,7 @@ def published_swap(content: Tensor, style: Tensor, patch_size: int = 5) -> tuple
     best = score.argmax(1)
     one_hot = torch.zeros_like(score).scatter_(1, best[:, None], 1.0)
     pasted = F.conv_transpose2d(one_hot, bank)[0, :, r : r + H, r : r + W]
-    return pasted / overlap_weights(H, W, patch_size), best[0]
+    return pasted / overlap_weights(H, W, patch_size).to(pasted), best[0]
 
 
 def published_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
