@@ -26,6 +26,7 @@ PAGES = {
     "watch": "All three live, from one reading.",
     "engine": "The verbs over many files: workers, one row a file.",
     "serve": "The verbs over HTTP.",
+    "bench": "What a machine does with each part, against its reference.",
     "people": "Detectors of people, and tracks.",
     "training": "One loop for whatever objective it is given.",
     "stage": "A procedural world of actors with known boxes and actions.",

@@ -14,55 +14,14 @@ import time
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import roi_align
 
+from muybridge.bench.references import PublishedHead, published_attention
 from muybridge.models.acar.actors import Actors, ContextMap, Grouping
 from muybridge.models.acar.head import ACARConfig, ACARHead
 from muybridge.models.acar.relations import attend
 
 HIDDEN = 512
-
-
-def published_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention over the actors of one clip through a tensor of actors x actors x channels x locations."""
-    scores = (query.unsqueeze(1) * key.unsqueeze(0)).sum(2) / query.shape[1] ** 0.5
-    return (scores.softmax(1).unsqueeze(2) * value).sum(1)
-
-
-class PublishedHead:
-    """The published form, on the weights of a head of ours."""
-
-    def __init__(self, head: ACARHead) -> None:
-        self.head = head
-        self.conv1 = torch.cat([head.relate_context.weight, head.relate_actor.weight[..., None, None]], dim=1)
-        self.qkv = [[w.contiguous() for w in layer.qkv.weight.chunk(3)] for layer in head.hr2o]
-
-    def __call__(self, context: Tensor, clip_boxes: list[Tensor]) -> Tensor:
-        head, size = self.head, self.head.config.roi_size
-        features = F.conv2d(context, head.reduce.weight)
-        height, width = features.shape[-2:]
-        scale = torch.tensor([width, height, width, height])
-        aligned = roi_align(features, [boxes * scale for boxes in clip_boxes], size)
-        vectors = F.max_pool2d(aligned, size).flatten(1)
-        pooled: list[Tensor] = []
-        first = 0
-        for clip, boxes in enumerate(clip_boxes):
-            if len(boxes) == 0:
-                continue
-            actors = vectors[first : first + len(boxes)]
-            first += len(boxes)
-            place = features[clip].unsqueeze(0).repeat(len(boxes), 1, 1, 1)
-            pairs = torch.cat([place, actors[:, :, None, None].expand_as(place)], dim=1)
-            maps = F.relu(F.conv2d(F.relu(F.conv2d(pairs, self.conv1)), head.mix.weight))
-            maps = F.max_pool2d(maps, 3, stride=2, padding=1)
-            for layer, weights in zip(head.hr2o, self.qkv, strict=True):
-                found = published_attention(*(F.conv2d(maps, weight, padding=1) for weight in weights))
-                maps = maps + layer.out(F.relu(layer.norm(found)))
-            pooled.append(maps.mean((2, 3)))
-        both = torch.cat([F.relu(head.fc1(vectors)), torch.cat(pooled)], dim=1)
-        return head.fc2(both)
 
 
 def peak_of_attention(form: str, actors: int, grid: tuple[int, int]) -> float:

@@ -18,27 +18,13 @@ import time
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from muybridge.bench.references import published_swap
 from muybridge.models.avatar_net.network import AvatarNet, Swap, encode_style
-from muybridge.models.avatar_net.patch_swap import match_patches, overlap_weights, rebuild_from_matches
+from muybridge.models.avatar_net.patch_swap import match_patches, rebuild_from_matches
 
 K = 5
-
-
-def published_swap(content: Tensor, style: Tensor, k: int = K) -> tuple[Tensor, Tensor]:
-    """(C, H, W) and (C, h, w) to the swapped (C, H, W) and the matches (H, W)."""
-    C, h, w = style.shape
-    H, W = content.shape[1:]
-    r = k // 2
-    bank = F.unfold(style[None], k, padding=r)[0].T.reshape(h * w, C, k, k)
-    normalised = bank / (bank.flatten(1).norm(dim=1).view(-1, 1, 1, 1) + 1e-7)
-    score = F.conv2d(F.pad(content[None], (r,) * 4, mode="reflect"), normalised)
-    best = score.argmax(1)
-    one_hot = torch.zeros_like(score).scatter_(1, best[:, None], 1.0)
-    pasted = F.conv_transpose2d(one_hot, bank)[0, :, r : r + H, r : r + W]
-    return pasted / overlap_weights(H, W, k), best[0]
 
 
 def our_swap(content: Tensor, style: Tensor, k: int = K) -> tuple[Tensor, Tensor]:

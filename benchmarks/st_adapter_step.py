@@ -22,46 +22,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from muybridge.bench.references import PlainModel
 from muybridge.models.st_adapter.sets import AdapterBank, trained_state
 from muybridge.models.st_adapter.stream import CausalStream
 from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 
 CLASSES = 400
-
-
-class PlainAdapter(nn.Module):
-    def __init__(self, dim: int, width: int = 384) -> None:
-        super().__init__()
-        self.fc1, self.fc2 = nn.Linear(dim, width), nn.Linear(width, dim)
-        self.conv = nn.Conv3d(width, width, (3, 1, 1), padding=(1, 0, 0), groups=width)
-
-    def forward(self, x: Tensor, frames: int) -> Tensor:
-        images, tokens = x.shape[:2]
-        side = int((tokens - 1) ** 0.5)
-        features = self.fc1(x[:, 1:]).view(images // frames, frames, side, side, -1)
-        features = self.conv(features.permute(0, 4, 1, 2, 3).contiguous())
-        features = features.permute(0, 2, 3, 4, 1).contiguous().view(images, tokens - 1, -1)
-        x[:, 1:] += self.fc2(features)
-        return x
-
-
-class PlainModel(nn.Module):
-    def __init__(self, backbone: nn.Module, *, fused_attention: bool) -> None:
-        super().__init__()
-        self.backbone = backbone.requires_grad_(False)
-        for block in backbone.blocks:
-            block.attn.fused_attn = fused_attention
-        self.adapters = nn.ModuleList(PlainAdapter(backbone.embed_dim) for _ in backbone.blocks)
-        self.fc = nn.Linear(backbone.embed_dim, CLASSES)
-
-    def forward(self, frames: Tensor) -> Tensor:
-        clips, count = frames.shape[:2]
-        x = self.backbone.norm_pre(self.backbone._pos_embed(self.backbone.patch_embed(frames.flatten(0, 1))))
-        for block, adapter in zip(self.backbone.blocks, self.adapters, strict=True):
-            x = x + block.attn(block.norm1(x))
-            x = adapter(x, count)
-            x = x + block.mlp(block.norm2(x))
-        return self.fc(self.backbone.norm(x[:, 0].view(clips, count, -1).mean(dim=1)))
 
 
 def take_turns(runs: dict[str, Callable[[], object]], device: str, repeats: int) -> dict[str, float]:
@@ -106,8 +72,8 @@ def new_backbone(args: argparse.Namespace) -> nn.Module:
 def measure_step(args: argparse.Namespace) -> dict[str, float]:
     frames = torch.randn(args.clips, args.frames, 3, 224, 224, device=args.device)
     labels = torch.zeros(args.clips, dtype=torch.int64, device=args.device)
-    plain = PlainModel(new_backbone(args), fused_attention=False).to(args.device)
-    fused = PlainModel(new_backbone(args), fused_attention=True).to(args.device)
+    plain = PlainModel(new_backbone(args), CLASSES, fused_attention=False).to(args.device)
+    fused = PlainModel(new_backbone(args), CLASSES, fused_attention=True).to(args.device)
     ours = VideoViT(new_backbone(args), CLASSES, adapters=AdapterConfig()).to(args.device)
     half = VideoViT(new_backbone(args).to(torch.bfloat16), CLASSES, adapters=AdapterConfig()).to(args.device)
     runs = {

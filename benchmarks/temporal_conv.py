@@ -15,15 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from muybridge.bench.references import conv3d_on_copy
 from muybridge.models.st_adapter.temporal_conv import conv2d_over_time, depthwise_conv, shifted_multiply_adds
 
 Convolution = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-def conv3d_on_copy(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    padding = [size // 2 for size in weight.shape[2:]]
-    x = x.permute(0, 4, 1, 2, 3).contiguous()
-    return F.conv3d(x, weight, bias, padding=padding, groups=len(bias)).permute(0, 2, 3, 4, 1)
 
 
 def conv3d_channels_last(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

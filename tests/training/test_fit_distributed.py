@@ -1,5 +1,6 @@
 """Two processes, started as torchrun starts them, train what one process trains."""
 
+import json
 import os
 import socket
 import subprocess
@@ -8,7 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 
+from muybridge.errors import TrainingError
+from muybridge.training.fit import FitConfig, fit
+from muybridge.training.history import read_history
+
+ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -45,9 +52,7 @@ print(group.get_rank(), group.get_world_size()) if group.is_initialized() else p
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)
     alone = subprocess.run([sys.executable, script, tmp_path / "one"], capture_output=True, text=True, check=False)
@@ -80,3 +85,67 @@ def test_two_processes_train_what_one_does(tmp_path):
 
 def _checkpoint(folder: Path) -> dict:
     return torch.load(folder / "checkpoint.pt", weights_only=True)
+
+
+@pytest.mark.slow
+def test_two_launchers_that_meet_train_each_task_as_one_process_does(tmp_path):
+    """As on two machines: each has a launcher of its own, which find each other at an address."""
+    alone = [sys.executable, "-W", "ignore", "-m"]
+    task = ["tests.training.three_tasks"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    one = subprocess.run(
+        [*alone, *task, tmp_path / "one"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert one.returncode == 0, one.stderr
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{_free_port()}"]
+    launcher = ["torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", *meeting, "-m"]
+    started = [
+        subprocess.Popen(
+            [*alone, *launcher, *task, tmp_path / "two"],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    reports: list[dict] = []
+    for process in started:
+        output, error = process.communicate(timeout=600)
+        assert process.returncode == 0, error
+        reports += [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    assert sorted(each["rank"] for each in reports if each["task"] == "localizer") == ["0", "1"]
+    whole = {each["task"]: each["frozen_here"] for each in map(json.loads, one.stdout.splitlines())}
+    for report in reports:
+        # Six steps, once in each of which the trained numbers are averaged, and nothing else.
+        assert report["sent"] == 6 * report["trained"]
+        if report["task"] == "spread":
+            assert report["frozen_here"] < 0.85 * whole["recognizer"]
+        else:
+            assert report["frozen_here"] == whole[report["task"]]
+    for task_name in ("recognizer", "localizer", "stylizer", "spread"):
+        expected, found = tmp_path / "one" / task_name.replace("spread", "recognizer"), tmp_path / "two" / task_name
+        losses = [[row["loss"] for row in read_history(folder)] for folder in (expected, found)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+        mine, theirs = _checkpoint(expected)["state"], _checkpoint(found)["state"]
+        assert mine.keys() == theirs.keys()
+        assert not any("backbone" in name or "encoder" in name or "trunk.project" in name for name in theirs)
+        for name, tensor in mine.items():
+            assert type(theirs[name]) is torch.Tensor  # whole, not a part of one
+            assert tensor.shape == theirs[name].shape
+
+
+def test_a_batch_that_cannot_be_shared_equally_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(Fabric, "launch", lambda self: None)
+    monkeypatch.setattr(Fabric, "world_size", 3)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    with pytest.raises(TrainingError, match="a batch of 4 cannot be shared equally by 3 processes"):
+        fit(torch.nn.Linear(1, 1), [0], FitConfig(steps=1, batch_size=4), folder=tmp_path, accelerator="cpu")
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]

@@ -45,6 +45,7 @@ app.command("muybridge.apps.watch:watch", help="Watch a camera or a film with pe
 app.command("muybridge.apps.serve:serve", help="Answer over HTTP, with one model for many clients.")
 app.command("muybridge.apps.write_bank:write_bank", name="write-bank", help="Write feature banks of videos.")
 app.command("muybridge.apps.demo:demo", help="Make a page that shows what it does, on your own film too.")
+app.command("muybridge.apps.bench:bench", help="Measure this machine, each part against its reference.")
 app.command("muybridge.apps.stage:stage", help="Write labelled videos of a procedural world.")
 train.command("muybridge.apps.train:train_stylizer", name="stylizer", help="Train Avatar-Net on photographs.")
 train.command("muybridge.apps.train:train_recognizer", name="recognizer", help="Teach an image model your own clips.")

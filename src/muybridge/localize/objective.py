@@ -334,6 +334,10 @@ class LocalizerObjective(nn.Module):
         hits = targets.gather(1, logits.argmax(1, keepdim=True)).float().mean()
         return {"loss": loss, "hits": hits.detach()}
 
+    def num_terms(self, batch: Mapping[str, Tensor]) -> int:
+        """How many people the loss of a batch is a mean over."""
+        return int(batch["present"].sum())
+
 
 def batch_logits(network: ACARNet, sampling: KeyFrameSampling, batch: Mapping[str, Tensor]) -> Tensor:
     """Logits (N, K) of everybody who is present in a batch, clips in order."""

@@ -37,7 +37,8 @@ class ClipData:
 
     Attributes:
         source: A folder with a folder of clips for each class (with train and val folders above them, or undivided),
-            or a list: CSV, text, Kinetics, Something-Something, UCF101.
+            a list (CSV, text, Kinetics, Something-Something, UCF101), or tar shards of webdataset: a file, a folder,
+            a pattern, or an address such as s3://bucket/train-*.tar.
         labels: A file with all classes, one a line; by default those that the data names.
         root: Folder that the paths in a list are relative to.
         group_pattern: Regular expression whose first group, searched in a path, names the source that a clip was cut
@@ -47,7 +48,7 @@ class ClipData:
         balance: Against classes of unequal size: weigh the loss, or draw rare classes more often.
     """
 
-    source: Annotated[Path, BASIC, Parameter(name="--data")]
+    source: Annotated[Path, BASIC, Parameter(name=("--data", "--shards"))]
     _: KW_ONLY
     labels: Path | None = None
     root: Path | None = None
@@ -179,6 +180,8 @@ class TrainingPlan:
             frozen blocks make of it in memory; training draws one of all views. By default the more often, the fewer
             clips there are. What does not fit into memory is kept on disk, without further views. Where something
             must be done to frames at each pass, clips are read at each pass; 0 does so always.
+        spread: Spread the frozen blocks of the image model over the processes that torchrun starts, for one that is
+            larger than a GPU's memory. Adapters stay whole in each.
     """
 
     data: Annotated[ClipData, FLAT, DATA]
@@ -192,6 +195,7 @@ class TrainingPlan:
     cache: Annotated[Path | None, RUN] = None
     cache_views: Annotated[int, RUN] = 1
     keep_views: Annotated[int | None, RUN] = None
+    spread: Annotated[bool, RUN, PLAIN] = False
 
     def __post_init__(self) -> None:
         varied = replace(self.augmentation, crop=None) != AugmentationConfig() or self.augment

@@ -21,6 +21,7 @@ from muybridge.data.clips.lists import ClipEntry, ClipList, read_clip_list
 from muybridge.data.clips.painting import PaintedClips
 from muybridge.data.clips.prefix_cache import CachedClips, PrefixCache, PrefixIdentity
 from muybridge.data.clips.sampling import SamplingConfig, ViewConfig, normalize
+from muybridge.data.clips.shards import is_member
 from muybridge.data.clips.splits import split_by_group
 from muybridge.data.label_maps import read_label_map
 from muybridge.devices import choose_device
@@ -134,7 +135,7 @@ def train(
     folder = out.with_suffix(".training")
     if plan.config.precision == "bf16-mixed" and choose_device(device).type == "cpu":
         fuse_attention(network.backbone, fused=False)
-    with _frozen_in_half_precision(network, plan.config):
+    with _frozen_in_half_precision(network, plan):
         dataset = _dataset(plan, clips.train, network, identity, sampling, look, folder, choose_device(device), tell)
         result = _fit(plan, clips, network, dataset, sampling, views, folder=folder, resume=resume, device=device)
     network.fold_standardization()
@@ -226,6 +227,7 @@ def _fit(
         title="recognizer",
         settings=_settings(plan, clips),
         memory_advice=_MEMORY_ADVICE,
+        sharded=network.spread_blocks() if plan.spread else (),
     )
 
 
@@ -239,13 +241,18 @@ def _autocast(network: VideoViT, config: FitConfig) -> torch.autocast:
 
 
 @contextmanager
-def _frozen_in_half_precision(network: VideoViT, config: FitConfig) -> Generator[None]:
+def _frozen_in_half_precision(network: VideoViT, plan: TrainingPlan) -> Generator[None]:
     """As in the paper, where precision is mixed: a frozen backbone in half precision while the rest is trained.
 
-    Autocast alone would keep its weights in float32 and convert them at every step.
+    Autocast alone would keep its weights in float32 and convert them at every step. One that is spread over processes
+    stays in half precision: whole, it would fit nowhere.
     """
-    dtype = _HALF.get(config.precision)
+    dtype = _HALF.get(plan.config.precision)
     if dtype is None or network.train_backbone:
+        yield
+        return
+    if plan.spread:
+        network.backbone.to(dtype)
         yield
         return
     exact = {name: tensor.to("cpu", copy=True) for name, tensor in network.backbone.state_dict().items()}
@@ -305,7 +312,7 @@ def _read_clips(data: ClipData, seed: int, tell: Callable[[str], None]) -> _Clip
     _require_two_classes(whole, data.source)
     total = len(whole) + len(held_out or ())
     with progress_line("looking at clips", total=total, unit="clips", quiet=not is_main_process()) as line:
-        whole, left_out = check_clips(whole, line)
+        whole, left_out = check_clips(whole, line, pass_shards=True)
         if held_out is not None:
             held_out, also_left_out = check_clips(held_out, line)
             left_out = [*left_out, *also_left_out]
@@ -369,7 +376,7 @@ def _dataset(
     if painting is not None:
         return PaintedClips(read, load_clip_painter(painting))
     cache = plan.cache
-    if cache is None and _can_be_kept(plan, network):
+    if cache is None and _can_be_kept(plan, network) and not is_member(clips.entries[0].path):
         needed = _bytes_of_views(plan, read, network, device)
         if needed <= _KEPT_PREFIX_BYTES:
             return _kept(plan, read, network, device)
@@ -382,7 +389,8 @@ def _dataset(
 def _can_be_kept(plan: TrainingPlan, network: VideoViT) -> bool:
     """Whether there are frozen blocks, and nothing that must be done to frames at each pass."""
     varied_each_time = plan.augmentation.rand_augment or plan.augmentation.color
-    return bool(plan.keep_views != 0 and network.first_trained_block and not varied_each_time)
+    wanted = plan.keep_views != 0 and not plan.spread
+    return bool(wanted and network.first_trained_block and not varied_each_time)
 
 
 def _bytes_of_views(plan: TrainingPlan, dataset: ClipDataset, network: VideoViT, device: torch.device) -> int:
@@ -488,6 +496,7 @@ def _settings(plan: TrainingPlan, clips: _Clips) -> dict[str, Any]:
         "clips": len(listing),
         "listing": fingerprint,
     }
+    del settings["spread"]  # changes where the weights lie, not the run
     return json.loads(json.dumps(settings, default=str))
 
 

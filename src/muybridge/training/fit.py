@@ -6,7 +6,7 @@ draws ── data set ── batch ── objective.forward ── {"loss", ...}
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +15,9 @@ from typing import Any, Protocol, cast
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
 from muybridge.data.sampling import Draw, StepBatches
@@ -30,8 +33,10 @@ from muybridge.training.lock import only_training_in
 class Objective(Protocol):
     """What a task hands to `fit`: an `nn.Module` whose forward turns a batch into named scalars.
 
-    The entry "loss" is minimised, the others are reported. Parameters without `requires_grad` are neither trained
-    nor saved in checkpoints.
+    The entry "loss" is minimised, the others are reported; each is a mean over the items of the batch. Where it is a
+    mean over something else, `num_terms(batch)` says over how many, so that a batch that is split over rounds and
+    processes weighs as one. Parameters without `requires_grad` are neither trained, nor sent between processes, nor
+    saved in checkpoints.
     """
 
     def __call__(self, batch: Any) -> dict[str, Tensor]: ...
@@ -88,6 +93,7 @@ def fit(
     settings: Mapping[str, Any] | None = None,
     memory_advice: str = "",
     validate_first: bool = False,
+    sharded: Sequence[nn.Module] = (),
 ) -> FitResult:
     """Train `objective` in place and leave it holding the best weights (the last ones without a validation).
 
@@ -101,6 +107,7 @@ def fit(
         settings: whatever else makes this run what it is, as JSON: model, data, sampling. A run resumes only where
             all of it is as it was.
         validate_first: measure before the first step too, where the objective is of use already.
+        sharded: frozen parts of the objective that are spread over the processes, each gathered while it computes.
         memory_advice: what of the objective's own options saves memory, as a clause that goes on after "or".
 
     Raises:
@@ -114,14 +121,12 @@ def fit(
         raise TrainingError("there is nothing to train on: the data set is empty")
     config = config.of(num_items)
     fabric = _fabric(accelerator, config)
-    fabric.seed_everything(config.seed, verbose=False)
-    optimizer = _optimizer(objective, config)
-    if config.compile:
-        objective.compile()
-    module, wrapped = fabric.setup(objective, optimizer)
+    module, wrapped = _set_up(fabric, objective, config, sharded)
     run = _Run(fabric, module, wrapped, config, folder, validation, settings or {})
     if resume:
         run.load()
+    if fabric.world_size > 1:  # or all processes would drop out the same features
+        torch.manual_seed((config.seed << 40) + run.step * fabric.world_size + fabric.global_rank)
     batches = StepBatches(
         num_items,
         batch_size=config.batch_size,
@@ -206,7 +211,37 @@ def _fabric(accelerator: str, config: FitConfig) -> Fabric:
     nodes = int(os.environ["WORLD_SIZE"]) // here
     fabric = Fabric(accelerator=kind, devices=here, num_nodes=nodes, precision=config.precision)
     fabric.launch()
+    if config.batch_size % fabric.world_size:
+        raise TrainingError(
+            f"a batch of {config.batch_size} cannot be shared equally by {fabric.world_size} processes. Choose a "
+            "--batch-size that is a multiple of their number"
+        )
     return fabric
+
+
+def _set_up(fabric: Fabric, objective: nn.Module, config: FitConfig, sharded: Sequence[nn.Module]) -> tuple[Any, Any]:
+    """Objective and optimizer as Fabric wraps them."""
+    fabric.seed_everything(config.seed, verbose=False)
+    optimizer = _optimizer(objective, config)
+    if sharded:
+        _shard(objective, sharded, fabric)
+    if config.compile:
+        objective.compile()
+    return cast(tuple[Any, Any], fabric.setup(objective, optimizer))
+
+
+def _shard(objective: nn.Module, parts: Sequence[nn.Module], fabric: Fabric) -> None:
+    """Spread frozen parts over the processes (FSDP2); what is trained stays whole in each, for DDP to average."""
+    if fabric.world_size == 1:
+        raise TrainingError("one process has nobody to share its blocks with. Start with torchrun")
+    mesh = init_device_mesh(fabric.device.type, (fabric.world_size,))
+    spread: set[int] = set()
+    for part in parts:
+        assert not any(p.requires_grad for p in part.parameters())
+        fully_shard(part, mesh=mesh)
+        spread |= {id(p) for p in part.parameters()}
+    names = [name for name, p in objective.named_parameters() if id(p) in spread]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(objective, names)  # pyright: ignore[reportPrivateUsage]
 
 
 class _Run:
@@ -257,13 +292,13 @@ class _Run:
             group["lr"] = learning_rate_at(self.step, self.config)
         rounds = _split(batch, self.config.accumulate)
         sums: dict[str, float] = {}
-        for number, part in enumerate(rounds):
-            share = _num_items(part) / _num_items(batch)  # the last part may be smaller
+        for number, (part, share) in enumerate(zip(rounds, self._shares(rounds), strict=True)):
             with self.fabric.no_backward_sync(self.module, enabled=number < len(rounds) - 1):
                 losses: dict[str, Tensor] = self.module(part)
                 self.fabric.backward(losses["loss"] * share)
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) * share
+        sums = self._over_processes(sums)
         if not math.isfinite(sums["loss"]):
             raise TrainingError(
                 f"the loss became {sums['loss']} at step {self.step}. Lower --learning-rate, or set --clip-norm 1"
@@ -274,6 +309,26 @@ class _Run:
         self.optimizer.zero_grad()
         return sums
 
+    def _shares(self, rounds: Sequence[Any]) -> list[float]:
+        """What each part of a batch weighs in the mean over the batch of all processes, times their number.
+
+        Gradients are averaged over processes, which divides by their number again.
+        """
+        num_terms = getattr(self.module.module, "num_terms", _num_items)
+        counts = torch.tensor([float(num_terms(part)) for part in rounds], device=self.fabric.device)
+        total = counts.sum()
+        if self.fabric.world_size > 1:
+            total = cast(Tensor, self.fabric.all_reduce(total, reduce_op="mean"))
+        return (counts / total.clamp_min(1 / self.fabric.world_size)).tolist()
+
+    def _over_processes(self, values: dict[str, float]) -> dict[str, float]:
+        """Means of all processes, in each of them, so that they decide alike."""
+        if self.fabric.world_size == 1:
+            return values
+        stacked = torch.tensor(list(values.values()), device=self.fabric.device)
+        means = cast(Tensor, self.fabric.all_reduce(stacked, reduce_op="mean"))
+        return dict(zip(values, means.tolist(), strict=True))
+
     def _validate(self, line: ProgressLine | None) -> bool:
         """Measure, keep the best weights, and say whether patience is exhausted."""
         if self.validation is None:
@@ -281,7 +336,8 @@ class _Run:
         self.validated_at = self.step
         self.module.eval()
         rng = torch.get_rng_state()
-        metrics = dict(self.validation.run())
+        # The first process decides for all: rounding alone could make one of them stop before the others.
+        metrics = self.fabric.broadcast(dict(self.validation.run()))
         torch.set_rng_state(rng)  # validating more or less often must not change the training
         if line is not None:
             line.note(f"step {self.step}: " + ", ".join(f"{k} {v:.4g}" for k, v in metrics.items()))

@@ -1,7 +1,9 @@
 """Clips as training data, and their views in tests. Only the frames that are needed are decoded."""
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from muybridge.data.clips.sampling import (
     sample_seconds,
     temporal_views,
 )
+from muybridge.data.clips.shards import is_member, on_disk
 from muybridge.data.sampling import Draw
 from muybridge.errors import BrokenMedia, InputError, OptionError
 from muybridge.media.frame_folder import FrameFolder, pictures_in
@@ -34,6 +37,8 @@ Pictures = NDArray[np.uint8]
 _TELLS_SIDES = re.compile(r"(?<![a-z])(left|right|(anti|counter-?)?clockwise)(?![a-z])", re.IGNORECASE)
 # A file that lacks no more than this share of its stated frames and time is whole: headers round.
 _MAY_LACK = 0.1
+# So many broken clips in a row are no accident.
+_MOST_BROKEN = 100
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,7 @@ def read_clip(
     Raises:
         InputError: the file cannot be read.
     """
-    reader = open_clip(path)
-    try:
+    with on_disk(path) as file, closing(open_clip(file)) as reader:
         first, last = _bounds(reader, path, start, end)
         if dense_rate:
             config, view = closer(config, dense_rate, last - first)
@@ -80,8 +84,6 @@ def read_clip(
         else:
             seconds = sample_seconds(config, first, last, random=random, view=view)
             frames = [frame.image for frame in reader.frames_at_seconds([float(s) for s in seconds])]
-    finally:
-        reader.close()
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
 
 
@@ -208,7 +210,8 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
     An item is {"frames": (T, 3, height, width) uint8, "labels": () int64 or, with several labels a clip,
     (classes,) float32, "index": () int64}. Indexed by `Draw`, whose seed decides all that is random.
 
-    A clip that cannot be read raises `InputError` with its name; see `check_clips` for finding such ones before.
+    A clip that cannot be read raises `InputError` with its name; see `check_clips` for finding such ones before. Of
+    clips in shards, which nobody looks at before, the next one takes its place, with a warning that names it.
 
     Raises:
         OptionError: the augmentation mirrors clips of a class that tells left from right by its name, and does not
@@ -237,17 +240,10 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         return len(self.clips.entries)
 
     def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
-        entry = self.clips.entries[draw.index]
         random = np.random.default_rng(draw.seed)
         rate = self.views.dense_rate if self.views.dense_rate and random.random() < 1 / 3 else 0.0
-        frames = read_clip(
-            entry.path,
-            self.sampling,
-            start=entry.start_seconds,
-            end=entry.end_seconds,
-            random=random,
-            dense_rate=rate,
-        )
+        index, frames = self._read(draw.index, random, rate)
+        entry = self.clips.entries[index]
         if self.views.focus and (rate or random.random() < 0.5):
             frames = focus_on_motion(frames)
         clip, mirrored = augment(frames, self.augmentation, self.sampling, random)
@@ -257,8 +253,28 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         return {
             "frames": clip,
             "labels": encode_labels(labels, len(self.clips.classes), multi_label=self.clips.multi_label),
-            "index": torch.tensor(draw.index),
+            "index": torch.tensor(index),
         }
+
+    def _read(self, index: int, random: np.random.Generator, rate: float) -> tuple[int, Tensor]:
+        """The clip's frames, or in shards those of the next clip that can be read, and which one that is."""
+        for further in range(len(self)):
+            chosen = (index + further) % len(self)
+            entry = self.clips.entries[chosen]
+            try:
+                return chosen, read_clip(
+                    entry.path,
+                    self.sampling,
+                    start=entry.start_seconds,
+                    end=entry.end_seconds,
+                    random=random,
+                    dense_rate=rate,
+                )
+            except InputError as error:
+                if not is_member(entry.path) or further + 1 == min(len(self), _MOST_BROKEN):
+                    raise
+                warnings.warn(f"{error}. The next clip takes its place", RuntimeWarning, stacklevel=2)
+        raise AssertionError("a data set without clips is not drawn from")
 
 
 def _mirrored_columns(names: Sequence[str], augmentation: AugmentationConfig) -> list[int]:
@@ -301,11 +317,16 @@ def encode_labels(labels: Sequence[int], classes: int, *, multi_label: bool) -> 
     return row
 
 
-def check_clips(clips: ClipList, line: ProgressLine | None = None) -> tuple[ClipList, list[ClipEntry]]:
+def check_clips(
+    clips: ClipList, line: ProgressLine | None = None, *, pass_shards: bool = False
+) -> tuple[ClipList, list[ClipEntry]]:
     """Open every clip: those that can be read, and those that cannot, each named in a note with the reason.
 
     A file is opened once, its first frame decoded, and its packets counted, which finds files that were cut short.
     Damage in the middle of a file shows only when all of it is decoded, and is not looked for.
+
+    Args:
+        pass_shards: take clips in shards as sound, which may be more than anybody wants to read twice.
 
     Raises:
         InputError: not a single clip can be read.
@@ -315,7 +336,8 @@ def check_clips(clips: ClipList, line: ProgressLine | None = None) -> tuple[Clip
     looked_at: dict[Path, _Extent | InputError] = {}
     for entry in clips.entries:
         try:
-            _require_readable(entry, looked_at)
+            if not (pass_shards and is_member(entry.path)):
+                _require_readable(entry, looked_at)
             kept.append(entry)
         except InputError as error:
             broken.append(BrokenClip(entry, str(error)))
@@ -357,9 +379,6 @@ def _require_readable(entry: ClipEntry, looked_at: dict[Path, _Extent | InputErr
 
 
 def _look_at(path: Path) -> _Extent:
-    reader = open_clip(path)
-    try:
+    with on_disk(path) as file, closing(open_clip(file)) as reader:
         duration = _duration(reader)
         return _Extent(duration, _readable_until(reader, duration))
-    finally:
-        reader.close()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from muybridge.data.clips.layouts import Row, rows_of_kinetics, rows_of_something_something, rows_of_ucf101
+from muybridge.data.clips.shards import are_shards, rows_of_shards
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.text_files import exists, is_possible, read_text, shown
 from muybridge.errors import AnnotationError, MissingInput, OptionError
@@ -108,6 +109,7 @@ def read_clip_list(
       beside other classes is a class.)
     - CSV or TSV with a header that names path and label, and perhaps group, start, end, split; several labels are
       separated by "|". Without a header: path, label.
+    - Tar shards as webdataset lays them out, `muybridge.data.clips.shards`.
     - Text: a path and a label in each line, parted by a tab, a comma or a space; paths may hold spaces.
     - The lists of Kinetics (CSV), Something-Something (JSON) and UCF101 (text beside classInd.txt).
 
@@ -124,7 +126,9 @@ def read_clip_list(
         OptionError: `group_pattern` is no regular expression.
     """
     source = Path(source)
-    if not exists(source):
+    notes: Sequence[str] = ()
+    shards = are_shards(source)
+    if not shards and not exists(source):
         raise MissingInput(f"there is no {source}. Give a folder with a folder for each class, or a list of clips")
     try:
         pattern = re.compile(group_pattern) if group_pattern else None
@@ -132,12 +136,17 @@ def read_clip_list(
         raise OptionError(
             f"group_pattern={group_pattern!r} is no regular expression ({error}). Write such as '(camera\\d+)_'"
         ) from error
-    rows = _rows_of_folder(source) if source.is_dir() else _rows_of_list(source, root or source.parent)
+    if shards:
+        rows, notes = rows_of_shards(source)
+    else:
+        rows = _rows_of_folder(source) if source.is_dir() else _rows_of_list(source, root or source.parent)
     if not rows:
         raise AnnotationError(
-            f"{source} names no clip. Give a folder with a folder for each class, or a list of clips"
+            f"{source} names no clip{': ' + notes[0] if notes else ''}. Give a folder with a folder for each class, "
+            "or a list of clips"
         )
-    return _by_split(source, rows, labels, pattern)
+    splits = _by_split(source, rows, labels, pattern)
+    return {split: replace(clips, notes=(*notes, *clips.notes)) for split, clips in splits.items()}
 
 
 # ---- rows of each kind of source ----

@@ -26,6 +26,7 @@ from torch.utils.data import Dataset
 from muybridge.data.clips.dataset import encode_labels, load_views
 from muybridge.data.clips.lists import ClipEntry, ClipList
 from muybridge.data.clips.sampling import SamplingConfig, ViewConfig
+from muybridge.data.clips.shards import is_member
 from muybridge.data.sampling import Draw
 from muybridge.errors import InputError, OptionError, OutputError
 from muybridge.media.outputs import atomic_output
@@ -92,6 +93,8 @@ class PrefixCache:
         """Of a file's bytes, or of the bytes of a folder's files in order."""
         if path not in self._of_file:
             digest = hashlib.sha256()
+            if is_member(path):  # its place in the shard; to read all bytes would be to read all shards
+                return hashlib.sha256(str(path).encode()).hexdigest()
             files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
             for file in files:
                 try:

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from muybridge.errors import OptionError
+from muybridge.errors import ModelMismatch, OptionError
 from muybridge.models.st_adapter.insertion import AdapterSite, ClipRun, Place, RunSlot, SampleWeights, Shape
 from muybridge.models.st_adapter.last_block import Readout
 from muybridge.models.st_adapter.module import AdapterConfig, SpatioTemporalAdapter, in_precision_of
 from muybridge.models.st_adapter.over_time import SUMMARIES, OverTime, Standardization, check_over_time, summarize
-from muybridge.models.st_adapter.towers import tower_of
+from muybridge.models.st_adapter.towers import TransformerTower, tower_of
 
 
 class VideoViT(nn.Module):
@@ -143,6 +143,21 @@ class VideoViT(nn.Module):
         """Take this model's hooks off the backbone and return it. The model cannot be used afterwards."""
         _remove(self._handles)
         return self.backbone
+
+    def spread_blocks(self) -> list[nn.Module]:
+        """The frozen blocks of an image transformer that may be spread over processes: all but the last.
+
+        Of the last one, parts may run without its forward, in which such a block is gathered.
+
+        Raises:
+            ModelMismatch: the backbone is trained, or no transformer.
+        """
+        if self.train_backbone or not isinstance(self.tower, TransformerTower):
+            raise ModelMismatch(
+                "only the blocks of a frozen image transformer can be spread over processes. Choose one, and "
+                "--method adapters or head"
+            )
+        return list(self.tower.blocks)[:-1]
 
     def forward(self, frames: Tensor, weights: SampleWeights | None = None) -> Tensor:
         """Logits (B, classes) of clips.

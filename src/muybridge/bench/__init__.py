@@ -1,0 +1,1 @@
+"""What this machine does with each part, against its reference, in one run."""

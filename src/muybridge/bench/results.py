@@ -1,0 +1,216 @@
+"""What a run found: as JSON for comparing commits, as lines for the terminal, as a page."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from muybridge.errors import InputError, MissingInput
+
+FORMAT = 1
+RATIO_HEAD = "| what | work | times as fast | difference | share of the peak |"
+MINUTE_HEAD = "| command | seconds for a minute of film | where they go |"
+_MOST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """The most that this machine was seen to do, with as many threads as the figures.
+
+    Attributes:
+        gflops: of a product of float32 matrices, in 10^9 operations a second.
+        gigabytes_per_second: read and written by a copy.
+    """
+
+    gflops: float
+    gigabytes_per_second: float
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A piece of work done in two ways.
+
+    Attributes:
+        about: the work.
+        reference_seconds, seconds: medians.
+        difference: of the answers, as a share of the largest number; None where they have none to compare.
+        limit: "matrix", "memory" or "".
+        share: of that peak; None without.
+    """
+
+    about: str
+    reference_seconds: float
+    seconds: float
+    difference: float | None
+    limit: str
+    share: float | None
+
+    @property
+    def times_as_fast(self) -> float:
+        """The reference's time over ours."""
+        return self.reference_seconds / self.seconds
+
+
+@dataclass(frozen=True)
+class Minute:
+    """Seconds of work that a minute of film takes, in all and by stage."""
+
+    seconds: float
+    stages: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that one run found."""
+
+    machine: Mapping[str, str]
+    quick: bool
+    peaks: Peaks
+    ratios: Mapping[str, Ratio]
+    minutes: Mapping[str, Minute]
+
+    def to_json(self) -> str:
+        """For a file; `read_results` reads it."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n"
+
+
+def read_results(path: Path) -> Results:
+    """A file that was written by `to_json`.
+
+    Raises:
+        MissingInput: no such file.
+        InputError: it is none.
+    """
+    if not path.is_file():
+        raise MissingInput(f"there is no {path}. Write one with: muybridge bench --json {path}")
+    try:
+        with path.open("rb") as file:
+            found: Any = json.loads(file.read(_MOST_BYTES))
+        if found["format"] != FORMAT:
+            raise ValueError
+        results = Results(
+            {str(name): str(value) for name, value in found["machine"].items()},
+            bool(found["quick"]),
+            Peaks(**found["peaks"]),
+            {str(name): Ratio(**ratio) for name, ratio in found["ratios"].items()},
+            {str(name): Minute(**minute) for name, minute in found["minutes"].items()},
+        )
+        numbers = [value for each in results.ratios.values() for value in (each.reference_seconds, each.seconds)]
+        numbers += [each.seconds for each in results.minutes.values()]
+        if not all(math.isfinite(value) and value > 0 for value in numbers):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} was not written by muybridge bench --json. Choose another file") from error
+    return results
+
+
+def lines_of(results: Results) -> Iterator[str]:
+    """For the terminal."""
+    yield ", ".join(f"{name} {value}" for name, value in results.machine.items())
+    yield (
+        f"peaks: {results.peaks.gflops:.1f} GFLOP/s in float32, {results.peaks.gigabytes_per_second:.1f} GB/s copied"
+    )
+    for name, ratio in results.ratios.items():
+        cells = _cells(name, ratio)
+        yield (
+            f"{name}: {cells[2]} ({ratio.seconds:.4f} of {ratio.reference_seconds:.4f} s); {cells[1]}; "
+            + "; ".join(cell for cell in (f"difference {cells[3]}" if cells[3] else "", cells[4]) if cell)
+        )
+    for verb, minute in results.minutes.items():
+        yield f"{verb}: {minute.seconds:.1f} s for a minute of film: {_stages(minute)}"
+
+
+def _cells(name: str, ratio: Ratio) -> tuple[str, str, str, str, str]:
+    difference = "" if ratio.difference is None else f"{ratio.difference:.0e}" if ratio.difference else "none"
+    share = "" if ratio.share is None else f"{ratio.share:.0%} {ratio.limit}"
+    return name, ratio.about, f"{ratio.times_as_fast:.2f}x", difference, share
+
+
+def _stages(minute: Minute) -> str:
+    return ", ".join(f"{name} {seconds / minute.seconds:.0%}" for name, seconds in minute.stages.items())
+
+
+def compare(before: Results, now: Results) -> Iterator[str]:
+    """What became faster or slower, each against its own reference, and the time of a minute of film.
+
+    Raises:
+        InputError: one run was quick and the other was not.
+    """
+    if before.quick != now.quick:
+        raise InputError("a quick run and a whole one did other work. Compare two of a kind")
+    for name, ratio in now.ratios.items():
+        if name in before.ratios:
+            was = before.ratios[name].times_as_fast
+            yield f"{name}: {was:.2f}x before, {ratio.times_as_fast:.2f}x now ({ratio.times_as_fast / was - 1:+.0%})"
+        else:
+            yield f"{name}: {ratio.times_as_fast:.2f}x now, not measured before"
+    # Absolute times of two runs differ with the machine's mood; the matrix peak of each run takes that out.
+    mood = now.peaks.gflops / before.peaks.gflops
+    for verb in (verb for verb in now.minutes if verb in before.minutes):
+        was, became = before.minutes[verb].seconds / mood, now.minutes[verb].seconds
+        change = f"{was:.1f} s before (at this run's matrix peak), {became:.1f} s now ({became / was - 1:+.0%})"
+        yield f"{verb}, a minute of film: {change}"
+
+
+def page_of(results: Results) -> str:
+    """docs/performance.md."""
+    machine = ", ".join(f"{name} {value}" for name, value in results.machine.items())
+    kind = "a quick run, whose work is smaller" if results.quick else "a whole run"
+    option = " --quick" if results.quick else ""
+    rows = ["| " + " | ".join(_cells(name, ratio)) + " |" for name, ratio in results.ratios.items()]
+    minutes = [f"| {verb} | {m.seconds:.1f} | {_stages(m)} |" for verb, m in results.minutes.items()]
+    return "\n".join(
+        [
+            "# Performance",
+            "",
+            f"Written by `muybridge bench{option} --page docs/performance.md`, {kind}. Figures depend on the",
+            "machine; ratios less so, since reference and ours take turns in one run. Measure your own machine with",
+            "`muybridge bench`, and two commits with `--json before.json` and, later, `--compare before.json`.",
+            "",
+            f"This one: {machine}. Its peaks, measured in the same run: {results.peaks.gflops:.1f} GFLOP/s in a",
+            f"product of float32 matrices, {results.peaks.gigabytes_per_second:.1f} GB/s copied.",
+            "",
+            "## Against the reference",
+            "",
+            RATIO_HEAD,
+            "| --- | --- | --- | --- | --- |",
+            *rows,
+            "",
+            "The reference is the published form, on the same weights (`muybridge.bench.references`). Below 1x the",
+            "reference does less: a bare image model without adapters, one set of adapters for all clips.",
+            "",
+            "## A minute of film",
+            "",
+            MINUTE_HEAD,
+            "| --- | --- | --- |",
+            *minutes,
+            "",
+            "Networks go by the names of their classes. The rest is what runs outside of them: scaling, the style",
+            "swap, optical flow, tracks, drawing, writing. The film shows a drifting texture and nobody, so that",
+            "localize looks for people and finds none.",
+            "",
+        ]
+    )
+
+
+def is_page(text: str, ratios: list[str], verbs: list[str]) -> bool:
+    """Whether a page has the form that `page_of` gives it, with a row for each of these."""
+    lines = text.splitlines()
+    if RATIO_HEAD not in lines or MINUTE_HEAD not in lines:
+        return False
+    first, second = lines.index(RATIO_HEAD) + 2, lines.index(MINUTE_HEAD) + 2
+    named = [_row(line) for line in lines[first : first + len(ratios)]]
+    timed = [_row(line) for line in lines[second : second + len(verbs)]]
+    return (
+        [row[0] for row in named] == ratios
+        and all(len(row) == 5 and row[2].endswith("x") and float(row[2][:-1]) > 0 for row in named)
+        and [row[0] for row in timed] == verbs
+        and all(len(row) == 3 and float(row[1]) > 0 for row in timed)
+        and not any(line.startswith("|") for line in (lines[first + len(ratios)], lines[second + len(verbs)]))
+    )
+
+
+def _row(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
