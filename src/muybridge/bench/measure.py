@@ -6,7 +6,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from muybridge.media.video_reader import VideoReader
 from muybridge.recognize.files import RecognizeJob, recognize_file
 from muybridge.recognize.options import WindowConfig
 from muybridge.recognize.recognizer import Recognizer
-from muybridge.stylize.files import PaintJob, paint_file
+from muybridge.stylize.files import PaintJob, StylesAtSize, paint_file
 from muybridge.stylize.options import StylizeConfig, TemporalConfig
 from muybridge.stylize.stylizer import Stylizer
 
@@ -124,7 +124,7 @@ def _difference(reference: Tensor | None, ours: Tensor | None) -> float | None:
 
 
 @contextmanager
-def time_of_modules(clock: Callable[[], float]) -> Iterator[Mapping[str, float]]:
+def time_of_modules(clock: Callable[[], float]) -> Generator[Mapping[str, float]]:
     """Seconds in each kind of outermost module while the body runs, by the name of its class."""
     spent: defaultdict[str, float] = defaultdict(float)
     here = threading.local()
@@ -180,7 +180,8 @@ def _localize(path: Path) -> Callable[[], object]:
 
 def _stylize(path: Path) -> Callable[[], object]:
     stylizer = Stylizer.from_pretrained(device="cpu")
-    job = PaintJob(stylizer, [stylizer.encode_style("ember")], [1.0], [], StylizeConfig(), TemporalConfig())
+    styles = StylesAtSize(stylizer, ["ember"], StylizeConfig())
+    job = PaintJob(stylizer, styles, [1.0], [], StylizeConfig(), TemporalConfig())
     target = Path(tempfile.mkdtemp(dir=path.parent)) / "out.mp4"
     return lambda: paint_file(job, Source(str(path), "video", Path(path.name)), target, quiet=True)
 

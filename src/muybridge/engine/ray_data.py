@@ -57,7 +57,7 @@ def run_ray(
         device = str(getattr(task, "device", ""))
         rows = ray.data.from_items(blocks, override_num_blocks=len(blocks)).map(
             cast(Any, _Actor),
-            fn_constructor_args=(ray.cloudpickle.dumps(task), folder, workers, tries),
+            fn_constructor_args=(cast(Any, ray).cloudpickle.dumps(task), folder, workers, tries),
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),
             num_gpus=1 if device.startswith("cuda") else None,
         )

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import av
 import av.error
@@ -149,7 +149,7 @@ class VideoWriter:
         """Add to `notes`."""
         self._notes.append(sentence)
 
-    def __enter__(self) -> "VideoWriter":
+    def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._beside = stack.enter_context(atomic_output(self.path))
             options = gif_options(self._loops) if self.is_gif else self._muxing_options()
