@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from muybridge.apps.batch import check_apart
 from muybridge.errors import OutputError
 from muybridge.media.outputs import atomic_output, check_writable, name_beside
+from muybridge.media.sources import Source, output_paths
 
 
 def test_the_file_has_the_rights_of_any_new_file(tmp_path: Path) -> None:
@@ -83,3 +85,22 @@ def test_a_device_is_no_result(tmp_path: Path) -> None:
     for path in (tmp_path / "pipe", Path("/dev/null")):
         with pytest.raises(OutputError, match="device"):
             check_writable(path)
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".png", "y" * 5000 + "/out.mp4", "loop/out.csv", "loop"])
+def test_a_name_that_leads_nowhere_is_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "film.mp4").write_bytes(b"film")
+    out = tmp_path / name
+    check_apart(out, [tmp_path / "film.mp4"])
+    source = Source(str(tmp_path / "film.mp4"), "video", Path("film.mp4"))
+    (place,) = output_paths([source], out, suffix_of_stem="new")
+    if name == "loop":  # a link is replaced
+        place = out
+        with atomic_output(place) as beside:
+            beside.write_bytes(b"new")
+        assert place.read_bytes() == b"new" and not place.is_symlink()
+    else:
+        with pytest.raises(OutputError) as caught, atomic_output(place):
+            pytest.fail("nothing can be written there")
+        assert "\n" not in str(caught.value)

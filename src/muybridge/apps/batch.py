@@ -6,6 +6,7 @@ from pathlib import Path
 
 from muybridge.errors import InputError, OptionError
 from muybridge.escapes import printable
+from muybridge.media.outputs import same_place
 from muybridge.media.sources import Source
 
 FAILED = 2
@@ -55,7 +56,7 @@ def check_apart(out: Path, others: Iterable[str | Path]) -> None:
     Raises:
         OptionError: `out` is one of `others`.
     """
-    if any(out.resolve() == Path(other).resolve() for other in others):
+    if any(same_place(out) == same_place(other) for other in others):
         raise OptionError(f"{out} would be replaced, but is another file of this command. Write elsewhere with -o")
 
 

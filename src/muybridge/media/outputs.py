@@ -67,17 +67,27 @@ def check_writable(path: Path) -> None:
     Raises:
         OutputError: `path` is a folder or a device, or its folder cannot be made or written.
     """
-    if path.is_dir():
+    if is_folder(path):
         raise OutputError(f"cannot write {path}: it is a folder. Name a file in it")
-    if path.exists() and not path.is_file():
-        raise OutputError(f"cannot write {path}: it is a device, not a file. Name a file")
     probe = name_beside(path)
     try:
+        if path.exists() and not path.is_file():
+            raise OutputError(f"cannot write {path}: it is a device, not a file. Name a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         _create(probe)
         probe.unlink()
     except OSError as error:
         raise output_error(path, error) from error
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; of a name that no system takes, as being too long, nothing is."""
+    return os.path.isdir(path)  # noqa: PTH112 - pathlib's raises for such names
+
+
+def same_place(path: str | Path) -> str:
+    """The same text for all names of one place; a link that leads to itself is its own place."""
+    return os.path.realpath(path)
 
 
 def output_error(path: Path, error: OSError) -> OutputError:

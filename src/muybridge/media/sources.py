@@ -11,6 +11,7 @@ from urllib.request import url2pathname
 
 from muybridge.errors import MissingInput, OptionError
 from muybridge.media.images import IMAGE_SUFFIXES, READABLE_SUFFIXES, count_pictures
+from muybridge.media.outputs import is_folder, same_place
 
 _VIDEO_FORMATS = "mp4 m4v mov mkv webm avi mpg mpeg ts mts m2ts wmv flv 3gp ogv gif y4m"
 VIDEO_SUFFIXES = frozenset(f".{name}" for name in _VIDEO_FORMATS.split())
@@ -148,10 +149,10 @@ def output_paths(
     Raises:
         OptionError: several inputs for one file, or a result that would replace its input.
     """
-    single_file = out is not None and out.suffix != "" and not out.is_dir()
+    single_file = out is not None and out.suffix != "" and not is_folder(out)
     if single_file and len(sources) > 1:
         raise OptionError(f"{len(sources)} inputs cannot go into one file {out}: name a folder with -o")
-    inputs = {source.path.resolve() for source in sources if source.kind != "stream"}
+    inputs = {same_place(source.path) for source in sources if source.kind != "stream"}
     used, results = set(taken), list[Path]()
     for source in sources:
         if single_file and out is not None:
@@ -165,7 +166,7 @@ def output_paths(
         while result in used:
             number += 1
             result = result.with_stem(f"{stem}-{number}")
-        if result.resolve() in inputs:
+        if same_place(result) in inputs:
             raise OptionError(f"the result would replace the input {result}: choose another place with -o")
         used.add(result)
         results.append(result)

@@ -152,6 +152,25 @@ def test_round_trip_and_a_second_reader(tmp_path):
     assert seen == [["0", "25", "75"], ["50"], ["25"]]
 
 
+@pytest.mark.parametrize(
+    "name", ["none", "__undefined__", "walk; run", ";", "a\nb", " blanks ", "x\x1b[2J", "tab\tbed"]
+)
+def test_every_name_comes_back(tmp_path, name):
+    labels = LabelMap((name, "sit"), (0, 1))
+    rows = AnnotationRows("pixel", {"v.mp4": (64, 48)})
+    rows.add("v.mp4", 0.0, (1, 2, 3, 4), label=0, person=0)
+    path = tmp_path / "out.xml"
+    write_cvat(path, rows.annotations(), rate_fps=25, labels=labels)
+    assert read_cvat(path, rate_fps=25, labels=labels).label.tolist() == [0]
+    rows.add("v.mp4", 0.0, (1, 2, 3, 4), label=1, person=0)
+    if ";" in name:
+        with pytest.raises(AnnotationError, match=r"out\.xml: '.*;.*' cannot stand beside"):
+            write_cvat(path, rows.annotations(), rate_fps=25, labels=labels)
+    else:
+        write_cvat(path, rows.annotations(), rate_fps=25, labels=labels)
+        assert sorted(read_cvat(path, rate_fps=25, labels=labels).label.tolist()) == [0, 1]
+
+
 def test_labels_and_names_with_control_characters_are_still_xml(tmp_path):
     rows = AnnotationRows("pixel", {"v\x1b[2J": (64, 48)})
     rows.add("v\x1b[2J", 0.0, (1, 2, 3, 4), label=0, person=0)

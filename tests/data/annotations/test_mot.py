@@ -21,6 +21,13 @@ def test_rows_and_round_trip(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("text", ["3 6 10 20 30 40 .5", "3\t6\t10\t20\t30\t40\t.5", "3, 6,10 ,20,30,40,.5,"])
+def test_cells_are_parted_by_commas_or_by_blanks(tmp_path, text):
+    (tmp_path / "clip.txt").write_text(text + "\n")
+    rows = read_mot(tmp_path / "clip.txt", rate_fps=25)
+    assert (rows.person.tolist(), rows.boxes_xyxy.tolist(), rows.score.tolist()) == ([6], [[10, 20, 40, 60]], [0.5])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -29,6 +36,10 @@ def test_rows_and_round_trip(tmp_path):
         ("0,1,2,3,4,5\n", "frames count from 1"),
         ("1,1,2,3,-4,5\n", "sizes are not negative"),
         ("1,1,2,3,nan,5\n", "line 1: NaN"),
+        ("1,,6,13,32,45,0.9\n", "line 1: '1,,6,13,32,45,0.9'"),
+        ("1,2,,3,4,5,6\n", "line 1"),
+        ("1,2,3,4,5,\n", "line 1: 5 columns"),
+        ("1 2,3,4,5,6,7\n", "line 1"),
     ],
 )
 def test_errors(tmp_path, text, message):

@@ -7,6 +7,7 @@ there; occluded ones are. A turned box, a polygon, an ellipse or a mask counts a
 A file is of one task, or of a project of several, whose tracks then name their task.
 """
 
+from collections.abc import Container
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -140,7 +141,8 @@ def write_cvat(path: str | Path, annotations: Annotations, *, rate_fps: float | 
     ElementTree.SubElement(root, "version").text = "1.1"
     root.append(_meta(printable(name), int(frames.max(initial=-1)) + 1, annotations.frame_sizes.get(name)))
     for number, boxes in _tracks(path, annotations, frames, labels):
-        _write_track(ElementTree.SubElement(root, "track", id=str(number), label="person", source="auto"), boxes)
+        track = ElementTree.SubElement(root, "track", id=str(number), label="person", source="auto")
+        _write_track(path, track, boxes)
     ElementTree.indent(root)
     with atomic_output(path) as beside:
         ElementTree.ElementTree(root).write(beside, encoding="utf-8", xml_declaration=True)
@@ -181,13 +183,20 @@ def _labels_of(root: ElementTree.Element, action_attribute: str | None) -> Label
     return LabelMap(tuple(ordered), tuple(range(len(ordered))))
 
 
-def _action_names(track: ElementTree.Element, box: ElementTree.Element, action_attribute: str | None) -> list[str]:
+def _action_names(
+    track: ElementTree.Element,
+    box: ElementTree.Element,
+    action_attribute: str | None,
+    known: Container[str] = (),
+) -> list[str]:
+    """Names of a box; a text that is a known one is not taken apart."""
     wanted = action_attribute or ACTIONS_ATTRIBUTE
     texts = [found.text or "" for found in box.iter("attribute") if found.get("name") == wanted]
     if not texts and action_attribute is None:
         return [track.get("label", "")]
-    names = [name.strip() for text in texts for name in text.split(_SEPARATOR)]
-    return [name for name in names if name not in ("", "none", "__undefined__")]
+    parts = [[text] if text in known else text.split(_SEPARATOR) for text in texts]
+    names = [name if name in known else name.strip() for part in parts for name in part]
+    return [name for name in names if name in known or name not in ("", "none", "__undefined__")]
 
 
 def _actions(
@@ -198,7 +207,8 @@ def _actions(
     labels: LabelMap,
     action_attribute: str | None,
 ) -> list[int]:
-    names = _action_names(track, box, action_attribute)
+    known = {printable(name): name for name in labels.names}
+    names = [known.get(name, name) for name in _action_names(track, box, action_attribute, known)]
     unknown = [name for name in names if name not in labels.id_of]
     if unknown:
         raise AnnotationError(
@@ -331,7 +341,7 @@ def _tracks(
     return [(person, list(boxes.values())) for person, boxes in sorted(tracks.items())]
 
 
-def _write_track(track: ElementTree.Element, boxes: list[WrittenBox]) -> None:
+def _write_track(path: Path, track: ElementTree.Element, boxes: list[WrittenBox]) -> None:
     def write(frame: int, box: list[float], actions: list[str], outside: Literal["0", "1"]) -> None:
         edges = dict(zip(_EDGES, (repr(float(edge)) for edge in box), strict=True))
         state = {"frame": str(frame), "outside": outside, "occluded": "0", "keyframe": "1", "z_order": "0"}
@@ -341,6 +351,12 @@ def _write_track(track: ElementTree.Element, boxes: list[WrittenBox]) -> None:
         )
 
     for number, (frame, box, actions) in enumerate(boxes):
+        joined = next((name for name in actions if _SEPARATOR in name), None)
+        if joined is not None and len(actions) > 1:
+            raise AnnotationError(
+                f"{path}: {shown(joined)} cannot stand beside other actions, which CVAT files separate by "
+                f"{_SEPARATOR!r}. Rename the class."
+            )
         write(frame, box, actions, "0")
         following = boxes[number + 1][0] if number + 1 < len(boxes) else None
         if following is None or following > frame + 1:

@@ -41,7 +41,7 @@ def read_mot(path: str | Path, *, rate_fps: float | FrameClock, video: str | Non
     for line, text in enumerate(read_text(path).splitlines(), start=1):
         if not text.strip():
             continue
-        cells = text.replace(",", " ").split()
+        cells = [cell.strip() for cell in text.strip().rstrip(",").split(",")] if "," in text else text.split()
         if len(cells) < 6:
             raise AnnotationError(f"{path}, line {line}: {len(cells)} columns. Expected {','.join(_COLUMNS)}.")
         try:
