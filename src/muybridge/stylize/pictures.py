@@ -20,7 +20,7 @@ from muybridge.models.avatar_net.config import MIN_SIDE, STRIDE
 
 RGB = NDArray[np.uint8]
 # Measured with pictures of 4 to 9 million pixels; smaller ones take more each, and less in all.
-_BYTES_A_PIXEL, _BYTES_AT_REST = 260, 1_200_000_000
+_BYTES_A_PIXEL, _BYTES_AT_REST = 370, 1_200_000_000
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as in JPEG and PNG viewers
 
 

@@ -318,6 +318,7 @@ class Stylizer:
         targets = fusion_targets(content.statistics, styles, how)
         z = torch.stack(parts).sum(0)
         skips = transfer_skips(content.skips, styles, how, matches, self.network.joints)
+        del content  # its levels are as large as all that the decoder makes
         painted = self.network.decode(z, targets, skips, tile=tile)
         if carry:
             painted = carry.carry_picture(painted)
