@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ FORMAT = 1
 RATIO_HEAD = "| what | work | times as fast | difference | share of the peak |"
 MINUTE_HEAD = "| command | seconds for a minute of film | where they go |"
 _MOST_BYTES = 1 << 20
+_RATIO, _SECONDS = re.compile(r"\d+\.\d\dx"), re.compile(r"\d+\.\d")
 
 
 @dataclass(frozen=True)
@@ -205,9 +207,9 @@ def is_page(text: str, ratios: list[str], verbs: list[str]) -> bool:
     timed = [_row(line) for line in lines[second : second + len(verbs)]]
     return (
         [row[0] for row in named] == ratios
-        and all(len(row) == 5 and row[2].endswith("x") and float(row[2][:-1]) > 0 for row in named)
+        and all(len(row) == 5 and _RATIO.fullmatch(row[2]) for row in named)
         and [row[0] for row in timed] == verbs
-        and all(len(row) == 3 and float(row[1]) > 0 for row in timed)
+        and all(len(row) == 3 and _SECONDS.fullmatch(row[1]) for row in timed)
         and not any(line.startswith("|") for line in (lines[first + len(ratios)], lines[second + len(verbs)]))
     )
 
