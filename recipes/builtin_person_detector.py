@@ -35,7 +35,7 @@ CANVAS = (256, 320)
 MOST_PEOPLE = 48
 FROZEN_STAGES = 2
 # Added to the logits of the shipped file: the score at which precision and recall balance becomes about 0.5.
-LOGIT_SHIFT = 0.0
+LOGIT_SHIFT = -0.15
 _SCOPE = "PartitionedCall/"
 _BINS = range(80, 124)  # of a head's outputs, after those of COCO's classes, the first of which is person
 
@@ -329,7 +329,7 @@ def main() -> None:
     parser.add_argument("what", choices=["train", "export"])
     parser.add_argument("--start", type=Path, required=True, help="the folder models of the package")
     parser.add_argument("--out", type=Path, default=Path("runs/person"))
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=1700)
     parser.add_argument("--artifact", type=Path, default=WEIGHTS / "person_detector.safetensors")
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()

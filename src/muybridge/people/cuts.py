@@ -9,7 +9,7 @@ _SIZE = 32, 18
 # At a cut, correlation and twice the share of colours of a picture and the one before it come to less than this, the
 # share alone to less than that, and the correlation to less by this than of late: a camera carried about makes all
 # pictures differ.
-_ALIKE, _SAME_COLOURS, _LESS_THAN_OF_LATE = 2.1, 0.85, 0.25
+_ALIKE, _SAME_COLOURS, _LESS_THAN_OF_LATE = 2.2, 0.85, 0.25
 _NEWEST = 0.3  # share of the newest picture in what was of late
 
 
