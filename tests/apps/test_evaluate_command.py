@@ -95,10 +95,11 @@ def test_mistakes_are_one_line(here, capsys, arguments, says):
     assert says in error and "Traceback" not in error
 
 
-def test_too_little_memory_says_which_flag_helps(here, capsys, monkeypatch):
+@pytest.mark.parametrize("method", ["forward_prefix", "forward_from_prefix"])
+def test_too_little_memory_says_which_flag_helps(here, capsys, monkeypatch, method):
     def full(self, *arguments, **options):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(VideoViT, "forward", full)
+    monkeypatch.setattr(VideoViT, method, full)
     assert run("clips", "-m", "m.safetensors") == 2
     assert "--batch-size" in capsys.readouterr().err
