@@ -69,7 +69,7 @@ def far(one: Film) -> Film:
             rows = one.people[moment] * ([1] + [256 / frame.image.shape[1]] * 4) + ([0, *corner, *corner])
             rows[:, 0] += 1000 * place + 100 * turn
             here.append(rows)
-        frames.append(Frame(np.asarray(sheet), frame.pts_seconds, frame.duration_seconds))
+        frames.append(Frame(np.asarray(sheet), frame.pts_seconds, number))
         people.append(np.concatenate(here))
     return Film(f"far {one.name}", frames, people)
 

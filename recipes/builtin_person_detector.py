@@ -51,9 +51,16 @@ def start(models: Path) -> PersonDetector:
     graph, network = nanodet(models), PersonDetector()
     order: list[nn.Module] = [network.stem[0]]
     for stage in network.stages:
-        inner = [getattr(block, name)[0] for block in stage.get_submodule("blocks") for name in ("first", "second")]
+        inner = [
+            block.get_submodule(f"{name}.0")
+            for block in stage.get_submodule("blocks").children()
+            for name in ("first", "second")
+        ]
         order += [stage.get_submodule("enter.0"), *inner, stage.get_submodule("leave.0")]
-    order += [*network.lateral, *(part for head in network.heads for part in (head.get_submodule("0.0"), head[1]))]
+    order += [
+        *network.lateral,
+        *(part for head in network.heads for part in (head.get_submodule("0.0"), head.get_submodule("1"))),
+    ]
     for number, convolution in enumerate(order):
         assert isinstance(convolution, nn.Conv2d) and convolution.bias is not None
         name = f"{_SCOPE}convolution" + (f"_{number}" if number else "")
@@ -319,7 +326,9 @@ def export(models: Path, out: Path, artifact: Path, *, steps: int) -> None:
             "seed": 0,
         }
     for head in network.heads:
-        head[1].bias.data[0] += LOGIT_SHIFT
+        last = head.get_submodule("1")
+        assert isinstance(last, nn.Conv2d) and last.bias is not None
+        last.bias.data[0] += LOGIT_SHIFT
     BuiltInDetector(network, short_side=SHORT_SIDE, device="cpu", provenance=provenance).save(artifact)
     print(f"{artifact}: {artifact.stat().st_size / 1e6:.2f} MB after {provenance['steps']} steps")
 

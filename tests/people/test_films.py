@@ -27,7 +27,7 @@ def detector():
 
 
 def film(images, *, rate: int = 10):
-    return [Frame(image, Fraction(number, rate), Fraction(1, rate)) for number, image in enumerate(images)]
+    return [Frame(image, Fraction(number, rate), number) for number, image in enumerate(images)]
 
 
 def told(detector, frames, **options):
