@@ -3,9 +3,10 @@
 Five sets of clips, their classes merged by meaning (action_labels.tsv), one head for all. Five folds by group (film,
 person, sequence) give every clip an answer of a head that has not seen its group. By these answers the head is
 calibrated: a temperature that makes its probabilities right on average, and the least probability at which it speaks,
-so that it is right in at least four of five of what it says. Then the head is fitted to all clips.
+so that it is right in at least four of five of what it says, also of the hardest set. Then the head is fitted to all
+clips. A whole run takes minutes where the frozen model's part is there, else about half an hour of one core.
 
-    python recipes/builtin_actions.py --artifact src/muybridge/weights/actions.safetensors
+    python recipes/builtin_actions.py --drawn 0 --artifact src/muybridge/weights/actions.safetensors
 
 Reads what the frozen model makes of each clip from --out, where recipes/action_sets.py has kept it, or works it out.
 """
@@ -34,7 +35,8 @@ from muybridge.recognize.recognizer import Recognizer
 
 FOLDS = 5
 VIEWS = views_for(SamplingOptions())
-RIGHT = 0.82  # a little more than is promised, since the threshold is chosen by the same answers
+RIGHT = 0.81  # a little more than is promised, since the threshold is chosen by the same answers
+MANY = 50  # clips of a set that the promise must hold for by itself
 
 
 def merged(args: argparse.Namespace) -> tuple[ClipList, KeptPrefixes]:
@@ -102,13 +104,11 @@ def temperature_of(logits: Tensor, labels: Tensor) -> float:
     return float(tried[losses.index(min(losses))])
 
 
-def threshold_of(probabilities: Tensor, labels: Tensor) -> float:
-    """The least probability from which on answers are right in a share of RIGHT."""
-    score, answer = probabilities.max(dim=1)
-    right = (answer == labels).float()
+def threshold_of(clips: ClipList, probabilities: Tensor, labels: Tensor) -> float:
+    """The least probability from which on answers are right in a share of RIGHT, in every set of many clips."""
     for threshold in torch.arange(0.1, 1, 0.01):
-        said = score >= threshold
-        if said.any() and right[said].mean() >= RIGHT:
+        found = figures(clips, probabilities, labels, float(threshold))
+        if all(row["right of what it says"] >= RIGHT for row in found.values() if row["clips"] >= MANY):
             return round(float(threshold), 2)
     raise SystemExit("no threshold makes it right that often")
 
@@ -144,7 +144,7 @@ def main() -> None:
     logits = answers_to_unseen_groups(clips, kept)
     temperature = temperature_of(logits, labels)
     probabilities = probabilities_of(logits, temperature)
-    threshold = threshold_of(probabilities, labels)
+    threshold = threshold_of(clips, probabilities, labels)
     scores = figures(clips, probabilities, labels, threshold)
     print(f"temperature {temperature:.3f}, threshold {threshold}")
     for name, row in scores.items():
