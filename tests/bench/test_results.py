@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -66,6 +67,11 @@ def test_another_file_is_refused_before_anything_is_measured(tmp_path, text, cap
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(MissingInput, match="there is no"):
         read_results(tmp_path / "none.json")
+
+
+def test_the_page_of_the_documentation_is_of_its_form():
+    page = Path(__file__).parents[2] / "docs" / "performance.md"
+    assert is_page(page.read_text(encoding="utf-8"), list(COMPARISONS), list(VERBS))
 
 
 def test_a_page_is_known_by_its_form():

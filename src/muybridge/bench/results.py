@@ -159,7 +159,11 @@ def compare(before: Results, now: Results) -> Iterator[str]:
 def page_of(results: Results) -> str:
     """docs/performance.md."""
     machine = ", ".join(f"{name} {value}" for name, value in results.machine.items())
-    kind = "a quick run, whose work is smaller" if results.quick else "a whole run"
+    kind = (
+        "a quick run, of work so small that overheads decide:\nwhat pays at full size may lose here"
+        if results.quick
+        else "a whole run"
+    )
     option = " --quick" if results.quick else ""
     rows = ["| " + " | ".join(_cells(name, ratio)) + " |" for name, ratio in results.ratios.items()]
     minutes = [f"| {verb} | {m.seconds:.1f} | {_stages(m)} |" for verb, m in results.minutes.items()]
