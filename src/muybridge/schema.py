@@ -4,6 +4,7 @@ A field's type says what it may be: int, float, bool, str, Literal, X | None, tu
 or Mapping[str, Any] for what is kept but not looked at. A number must have limits:
 
     depth: Annotated[int, Within(1, 256)]
+    place: Annotated[str, Letters(1 << 16, halves=True)]                              a text of another length
     adapters: Annotated[AdapterConfig, Fields(width=Within(1, 16384), ...)] | None     the numbers of another's class
 """
 
@@ -12,6 +13,7 @@ import json
 import math
 import types
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from muybridge.errors import ModelError, MuybridgeError
@@ -35,6 +37,18 @@ class Within:
     items: int = _MOST_ITEMS
 
 
+@dataclasses.dataclass(frozen=True)
+class Letters:
+    """The most letters of a text, or of each text of a tuple.
+
+    Attributes:
+        halves: whether there may be halves of letters, as in names of files that are no UTF-8.
+    """
+
+    most: int = _LONGEST_TEXT
+    halves: bool = False
+
+
 class Fields:
     """Limits for the numbers of a dataclass that is used elsewhere too, by the field's name.
 
@@ -44,6 +58,9 @@ class Fields:
 
     def __init__(self, *, later: tuple[str, ...] = (), **limits: Within) -> None:
         self.later, self.limits = later, limits
+
+
+_Rules = Within | Letters | Fields
 
 
 def parse_json(text: str | bytes, *, source: str) -> Any:
@@ -95,7 +112,7 @@ def build(kind: type[T], values: Any, *, source: str, at: str = "header", fields
         raise _refused(source, at, values, "an object with keys")
     given = cast("dict[str, Any]", values)
     wanted = [field.name for field in dataclasses.fields(cast(Any, kind))]
-    hints = get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
     unknown = sorted(given.keys() - set(wanted))
     missing = [name for name in wanted if name not in given and name not in fields.later]
     if unknown or missing:
@@ -112,7 +129,12 @@ def build(kind: type[T], values: Any, *, source: str, at: str = "header", fields
         raise ModelError(f"{source}: its {at} breaks a rule: {str(error)[:300]}") from error
 
 
-def _checked(hint: Any, value: Any, source: str, at: str, limits: Within | Fields | None) -> Any:
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
+def _checked(hint: Any, value: Any, source: str, at: str, limits: _Rules | None) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _checked(arguments[0], value, source, at, arguments[1])
@@ -131,10 +153,10 @@ def _checked(hint: Any, value: Any, source: str, at: str, limits: Within | Field
         return build(hint, value, source=source, at=at, fields=fields)
     if hint in (int, float):
         return _number(hint, value, source, at, limits)
-    return _plain(hint, value, source, at)
+    return _plain(hint, value, source, at, limits)
 
 
-def _one_of(kinds: tuple[Any, ...], value: Any, source: str, at: str, limits: Within | Fields | None) -> Any:
+def _one_of(kinds: tuple[Any, ...], value: Any, source: str, at: str, limits: _Rules | None) -> Any:
     """The first kind of several that fits; where none does, the last one's complaint."""
     kinds = tuple(kind for kind in kinds if kind is not types.NoneType)
     for kind in kinds[:-1]:
@@ -145,7 +167,7 @@ def _one_of(kinds: tuple[Any, ...], value: Any, source: str, at: str, limits: Wi
     return _checked(kinds[-1], value, source, at, limits)
 
 
-def _tuple(kinds: tuple[Any, ...], value: Any, source: str, at: str, limits: Within | Fields | None) -> Any:
+def _tuple(kinds: tuple[Any, ...], value: Any, source: str, at: str, limits: _Rules | None) -> Any:
     if not isinstance(value, (list, tuple)):
         raise _refused(source, at, value, "a list")
     items = cast("list[Any]", value)
@@ -161,7 +183,7 @@ def _tuple(kinds: tuple[Any, ...], value: Any, source: str, at: str, limits: Wit
     )
 
 
-def _number(kind: type, value: Any, source: str, at: str, limits: Within | Fields | None) -> int | float:
+def _number(kind: type, value: Any, source: str, at: str, limits: _Rules | None) -> int | float:
     assert isinstance(limits, Within), f"{at} has no limits"
     what = "whole number" if kind is int else "number"
     is_number = type(value) is int or (kind is float and type(value) is float and math.isfinite(value))
@@ -170,13 +192,14 @@ def _number(kind: type, value: Any, source: str, at: str, limits: Within | Field
     return kind(value)
 
 
-def _plain(hint: Any, value: Any, source: str, at: str) -> Any:
+def _plain(hint: Any, value: Any, source: str, at: str, limits: _Rules | None) -> Any:
+    letters = limits if isinstance(limits, Letters) else Letters()
     if hint is bool and type(value) is not bool:
         raise _refused(source, at, value, "true or false")
     if hint is str:
-        if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
-            raise _refused(source, at, value, f"a text of at most {_LONGEST_TEXT} letters")
-        if any("\ud800" <= letter <= "\udfff" for letter in value):
+        if not isinstance(value, str) or len(value) > letters.most:
+            raise _refused(source, at, value, f"a text of at most {letters.most} letters")
+        if not letters.halves and any("\ud800" <= letter <= "\udfff" for letter in value):
             raise _refused(source, at, value, "text: it holds half of a letter")
     if get_origin(hint) is Mapping:
         if not isinstance(value, dict):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -158,7 +159,7 @@ def test_the_folder_of_another_run_is_refused(tmp_path, task, results):
         run_many(task, [str(files)], ManyFiles(results=files))
     with pytest.raises(OptionError, match="is a file"):
         run_many(task, [str(files)], ManyFiles(results=files / "0.mp4"))
-    for text in ("[]", "{", '{"verb": "scripted", "options": 3}'):
+    for text in ("[]", "{", "[" * 200_000, '{"verb": "scripted", "options": 3}'):
         (results / "run.json").write_text(text)
         with pytest.raises(OptionError, match="does not tell which run"):
             run_many(task, [str(files)], ManyFiles(results=results))
@@ -196,10 +197,58 @@ def test_a_line_that_was_half_written_is_cut_off_and_its_file_done_again(tmp_pat
     ]  # fmt: skip
     assert len(rows_of(results)) == 2
     sound = journal.read_text().splitlines()[0]
-    for line in ("no row", "{}", "[]", "7", '{"died": 1}', "é", "[" * 10_000, sound.replace('"done"', '"undone"')):
-        journal.write_text(f"{line}\n")
-        with pytest.raises(OutputError, match=r"rows\.jsonl, line 1 is damaged"):
+    values = json.loads(sound)
+    label = values["labels"][0]
+    altered = [
+        b"no row", b"{}", b"[]", b"null", b'{"died": 1}', b'{"died": [1]}', "é".encode(), b"\xff", b"[" * 10_000,
+        *(
+            json.dumps(values | {name: value}).encode()
+            for name, wrong in {
+                "input": [None, 3, ["x"]], "status": ["undone", []], "error": [7, []], "target": [None, 1],
+                "seconds": ["1", True, float("nan"), 1e300, {}], "outputs": ["x", [1]], "notes": [3, {}],
+                "labels": ["x", {}, [7], [[]], [{}], [label | {"extra": 1}], [label | {"person": 2**70}],
+                           [label | {"start": "0"}], [label | {"label": 3}], [label | {"score": 10**400}]],
+                "extra": [1],
+            }.items()
+            for value in wrong
+        ),
+    ]  # fmt: skip
+    diary, table = task.diary.read_text(), (results / "results.parquet").read_bytes()
+    write_files(files, ["fine", "fine", "fine"])
+    for line in altered:
+        journal.write_bytes(sound.encode() + b"\n" + line + b"\n")
+        with pytest.raises(OutputError, match=r"rows\.jsonl, line 2 is damaged"):
             run_many(task, [str(files)], ManyFiles(results=results))
+    assert task.diary.read_text() == diary  # before any work
+    assert (results / "results.parquet").read_bytes() == table
+
+
+def test_names_of_files_that_are_no_text_are_kept(tmp_path, task, results):
+    files = write_files(tmp_path / os.fsdecode(b"\xff"), ["fine"])
+    for _ in range(2):
+        assert run_many(task, [str(files)], ManyFiles(results=results)) == 0
+    assert len(task.diary.read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", [".lock", "run.json", "rows.jsonl", "results.parquet", "files", "files/0.mp4"])
+def test_a_folder_that_leads_out_of_itself_is_refused(tmp_path, task, results, name):
+    files = write_files(tmp_path / "in", ["fine"])
+    run_many(task, [str(files)], ManyFiles(results=results))
+    write_files(files, ["fine", "fine"])
+    for text in ("a line\nanother without an end", ""):
+        path, victim = results / name, tmp_path / "victim"
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+        victim.write_text(text)
+        path.symlink_to(tmp_path if name == "files" else victim)
+        with pytest.raises(OptionError, match=f"{name} is a link"):
+            run_many(task, [str(files)], ManyFiles(results=results))
+        assert victim.read_text() == text and not (tmp_path / "1.mp4").exists()
+    path.unlink()
+    os.mkfifo(path)  # who opens one waits until somebody writes to it
+    with pytest.raises(OptionError, match=f"{name} is a link or a device"):
+        run_many(task, [str(files)], ManyFiles(results=results))
 
 
 def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path, task, results):

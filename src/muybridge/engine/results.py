@@ -13,15 +13,17 @@ import json
 import os
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from muybridge import __version__
-from muybridge.engine.rows import Row, write_table
-from muybridge.errors import OptionError, OutputError
+from muybridge.engine.rows import Name, Row, write_table
+from muybridge.errors import ModelError, OptionError, OutputError
 from muybridge.media.folder_lock import LOCK, held
 from muybridge.media.outputs import atomic_output, output_error
 from muybridge.media.sources import natural_order
+from muybridge.schema import build, parse_json
 
 TABLE, IDENTITY, JOURNAL, FILES = "results.parquet", "run.json", "rows.jsonl", "files"
 # A run on another machine is the same run.
@@ -42,12 +44,18 @@ class ResultsFolder:
         self.folder, self._about = folder, dict(about)
         self.done: dict[str, bool] = {}
         self.deaths: dict[str, int] = {}
+        self._targets = set[str]()
         self._journal = _whole_lines(folder / JOURNAL)
-        for line in self._lines():
-            if "died" in line:
-                self.deaths[line["died"]] = self.deaths.get(line["died"], 0) + 1
-            else:
-                self.done[line["input"]] = line["status"] == "failed"
+        try:
+            for line in self._lines():
+                if isinstance(line, _Death):
+                    self.deaths[line.died] = self.deaths.get(line.died, 0) + 1
+                else:
+                    self.done[line.input] = line.status == "failed"
+                    self._targets.add(line.target)
+        except BaseException:
+            self.close()
+            raise
 
     def add(self, row: Row, target: Path) -> None:
         """Keep a row; when this returns, no end of this process loses it.
@@ -60,6 +68,7 @@ class ResultsFolder:
         """
         self._append(json.dumps(row.to_json() | {"target": str(target)}))
         self.done[row.input] = row.status == "failed"
+        self._targets.add(str(target))
 
     def add_death(self, input: str) -> int:
         """Keep that an input's worker died; returns how often."""
@@ -74,13 +83,13 @@ class ResultsFolder:
 
     def rows(self) -> Iterator[Row]:
         """All rows, by their inputs in natural order; of an input done again, the later one."""
-        latest = {line["input"]: line for line in self._lines() if "died" not in line}
+        latest = {line.input: line for line in self._lines() if isinstance(line, _Done)}
         for name in sorted(latest, key=lambda name: natural_order(Path(name))):
-            yield Row.from_json(latest[name])
+            yield latest[name]
 
     def targets(self) -> set[Path]:
         """Where the results of inputs are."""
-        return {Path(line["target"]) for line in self._lines() if "target" in line}
+        return set(map(Path, self._targets))
 
     def write_table(self) -> Path:
         """Write the table of what is done so far; returns its path.
@@ -101,29 +110,42 @@ class ResultsFolder:
         except OSError as error:
             raise output_error(self.folder / JOURNAL, error) from error
 
-    def _lines(self) -> Iterator[dict[str, Any]]:
-        path = self.folder / JOURNAL
-        with path.open(encoding="ascii", errors="replace") as file:
+    def _lines(self) -> "Iterator[_Done | _Death]":
+        with open(self._journal, "rb", closefd=False) as file:  # by its name it might be another file by now
+            file.seek(0)
             for number, text in enumerate(file, 1):
+                source = f"{self.folder / JOURNAL}, line {number}"
                 try:
-                    line = json.loads(text)
-                    sound = isinstance(line["died"], str) if "died" in line else bool(Row.from_json(line))
-                    if sound and ("died" in line or isinstance(line["target"], str)):
-                        yield line
-                        continue
-                except (ValueError, TypeError, KeyError, RecursionError):
-                    pass
-                raise OutputError(f"{path}, line {number} is damaged. Name a new folder with --results")
+                    values = parse_json(text, source=source)
+                    kind = _Death if isinstance(values, dict) and "died" in values else _Done
+                    line = build(kind, values, source=source)
+                except ModelError as error:
+                    raise OutputError(f"{source} is damaged. Name a new folder with --results") from error
+                yield line
 
     def close(self) -> None:
         """Close the journal."""
         os.close(self._journal)
 
 
+@dataclass(frozen=True)
+class _Done(Row):
+    """A row as a line keeps it."""
+
+    target: Name = ""
+
+
+@dataclass(frozen=True)
+class _Death:
+    """A line that tells that an input's worker died."""
+
+    died: Name
+
+
 def _whole_lines(path: Path) -> int:
     """The journal, opened to append; a line that a killed process left half-written is cut off."""
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o666)
         size = os.fstat(handle).st_size
         end = size
         while end:
@@ -153,6 +175,8 @@ def opened(folder: Path, verb: str, options: Mapping[str, Any]) -> Generator[Res
     busy = OptionError(f"another run is at work in {folder}. Wait for it, or name another folder with --results")
     if folder.exists() and not folder.is_dir():
         raise OptionError(f"--results {folder} is a file. Name a folder")
+    for name in (LOCK, IDENTITY, JOURNAL, TABLE):
+        _check_own(folder / name)
     with held(folder, busy=busy):
         identity = {
             "verb": verb,
@@ -190,24 +214,36 @@ def _check_identity(folder: Path, identity: dict[str, Any]) -> None:
             beside.write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
         return
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = parse_json(path.read_bytes(), source=str(path))
         verb, options = before["verb"], before["options"]
         now = identity["options"]
         changed = [name for name in now.keys() | options.keys() if now.get(name) != options.get(name)]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, TypeError, KeyError, AttributeError, ModelError) as error:
         raise OptionError(f"{path} does not tell which run it is of. Name a new folder with --results") from error
     if verb != identity["verb"]:
-        raise OptionError(f"{folder} holds the results of another run, of {verb!r}. Name a new folder with --results")
+        raise OptionError(
+            f"{folder} holds the results of another run, of {verb!r:.60}. Name a new folder with --results"
+        )
     if changed:
-        options_changed = ", ".join("--" + name.replace("_", "-") for name in sorted(changed))
+        options_changed = ", ".join("--" + name.replace("_", "-") for name in sorted(changed))[:300]
         raise OptionError(
             f"{folder} holds the results of another run: it differs in {options_changed}. Name a new folder with "
             "--results"
         )
 
 
+def _check_own(path: Path) -> None:
+    """A folder that came from elsewhere may lead out of itself, or hold what blocks who opens it."""
+    if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):
+        raise OptionError(
+            f"{path} is a link or a device, and a run writes to its own files alone. Name a new folder with --results"
+        )
+
+
 def _remove_partial_files(folder: Path) -> None:
     """What a killed process was writing; nobody else writes while the folder is held."""
-    for path in folder.rglob(_PARTIAL):
-        with contextlib.suppress(OSError):
-            path.unlink()
+    for path in folder.rglob("*"):
+        _check_own(path)
+        if path.match(_PARTIAL):
+            with contextlib.suppress(OSError):
+                path.unlink()

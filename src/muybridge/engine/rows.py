@@ -1,18 +1,21 @@
 """What is known of a file that was done, and how that becomes a table."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from muybridge.errors import MissingExtra
 from muybridge.escapes import printable
 from muybridge.media.outputs import atomic_output
+from muybridge.schema import Letters, Within, build
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _ROWS_A_GROUP = 10_000
+_Number = Annotated[float, Within(-1e15, 1e15)]
+Name = Annotated[str, Letters(1 << 20, halves=True)]
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,11 @@ class Label:
         person: who does it, where that is known.
     """
 
-    start: float
-    end: float
-    label: str
-    score: float
-    person: int | None = None
+    start: _Number
+    end: _Number
+    label: Name
+    score: _Number
+    person: Annotated[int, Within(-(1 << 53), 1 << 53)] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,13 @@ class Row:
         notes: what was lost or guessed, in sentences.
     """
 
-    input: str
+    input: Name
     status: Literal["done", "failed"]
-    error: str | None
-    seconds: float
-    labels: Sequence[Label] = ()
-    outputs: Sequence[str] = ()
-    notes: Sequence[str] = ()
+    error: Name | None
+    seconds: _Number
+    labels: tuple[Label, ...] = ()
+    outputs: tuple[Name, ...] = ()
+    notes: tuple[Name, ...] = ()
 
     @classmethod
     def failed(cls, input: str, error: str, seconds: float = 0.0) -> "Row":
@@ -68,15 +71,9 @@ class Row:
         """What `to_json` wrote, read by json.
 
         Raises:
-            TypeError, KeyError, ValueError: it is something else.
+            ModelError: it is something else.
         """
-        texts = [fields["input"], fields["error"] or "", *fields["outputs"], *fields["notes"]]
-        if not all(isinstance(text, str) for text in texts) or fields["status"] not in ("done", "failed"):
-            raise ValueError("no row")
-        values: dict[str, Any] = {name: fields[name] for name in cls.__dataclass_fields__}
-        values["seconds"] = float(fields["seconds"])
-        values["labels"] = [Label(**label) for label in fields["labels"]]
-        return cls(**values)
+        return build(cls, fields, source="a row", at="file")
 
 
 def require_parquet() -> None:

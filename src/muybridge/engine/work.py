@@ -63,9 +63,9 @@ def do_file(work: Work, item: Item, folder: Path) -> Row | Ended:
             isinstance(error, OutputError) and not is_full(error)
         )
         return Row.failed(location, str(error), seconds()) if is_its_own else Ended(str(error))
-    notes = [printable(note) for note in outcome.notes]
-    outputs = [_shown(path, folder) for path in outcome.outputs]
-    return Row(location, "done", None, seconds(), outcome.labels, outputs, notes)
+    notes = tuple(printable(note) for note in outcome.notes)
+    outputs = tuple(_shown(path, folder) for path in outcome.outputs)
+    return Row(location, "done", None, seconds(), tuple(outcome.labels), outputs, notes)
 
 
 def _shown(path: Path, folder: Path) -> str:
