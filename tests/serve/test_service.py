@@ -11,17 +11,17 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
 
 from muybridge.apps.cli import main
 from muybridge.errors import MissingInput, OptionError
+from muybridge.escapes import printable
 from muybridge.media.sources import Source
 from muybridge.media.video_reader import VideoReader
 from muybridge.recognize.files import RecognizeJob, recognize_file
@@ -31,6 +31,7 @@ from muybridge.serve.app import Metrics, create_app
 from muybridge.serve.batching import SharedRecognizer
 from muybridge.serve.models import Models, verb_of
 from muybridge.serve.options import Limits, ServeConfig
+from muybridge.serve.server import http_server
 from muybridge.stylize.stylizer import Stylizer
 from tests.apps.test_recognize_command import write_model, write_noise
 from tests.localize.localized_videos import noise_frames, small_localizer, write_frames
@@ -60,12 +61,12 @@ def recognizer(folder) -> Recognizer:
 
 
 @contextmanager
-def serving(models: Models, **options):
+def serving(models: Models, app=None, **options):
     """A running service; gives its port and metrics."""
     metrics = Metrics()
-    app = create_app(models, ServeConfig(limits=models.limits, **options), metrics)
+    app = app or create_app(models, ServeConfig(limits=models.limits, **options), metrics)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off"))
+        server = http_server(app, models.limits)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
@@ -268,6 +269,67 @@ def test_half_a_file_takes_no_place_for_long(folder, recognizer, uploads):
     assert not list(uploads.iterdir())
 
 
+HEALTH = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+
+
+@pytest.mark.parametrize(
+    "owed", [b"", b"GET /hea", HEALTH + b"\r\n" + b"GET /hea", HEALTH + b"Content-Length: 1000\r\n\r\nhalf"]
+)
+@pytest.mark.parametrize("dripping", [False, True])
+def test_half_a_request_is_not_waited_for_for_ever(monkeypatch, owed, dripping):
+    monkeypatch.setattr("muybridge.serve.server._PATIENCE_SECONDS", 0.5)
+    with serving(Models(Limits(), {})) as service, socket.create_connection(("127.0.0.1", service.port)) as client:
+        client.sendall(owed)
+        client.settimeout(0.1 if dripping else 30)
+        answer = b""
+        for _ in range(300):
+            try:
+                piece = client.recv(1 << 16)
+                if not piece:
+                    break
+                answer += piece
+            except TimeoutError:
+                assert dripping
+                client.sendall(b"x" if owed else b"")  # a letter at a time is no more of a request
+            except ConnectionError:
+                break
+        else:
+            pytest.fail("the connection is still there")
+        assert answer.count(b"200 OK") == owed.count(b"Host")
+
+
+def test_who_takes_nothing_of_an_answer_is_not_waited_for_for_ever(monkeypatch):
+    monkeypatch.setattr("muybridge.serve.server._PATIENCE_SECONDS", 0.5)
+    ended = threading.Event()
+
+    async def large(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(1000):
+            await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        ended.set()
+
+    models = Models(Limits(), {})
+    with serving(models, large) as service, socket.create_connection(("127.0.0.1", service.port)) as client:
+        client.sendall(HEALTH + b"\r\n")
+        assert ended.wait(60)
+
+
+def test_many_connections_that_say_nothing_keep_nobody_out(monkeypatch):
+    monkeypatch.setattr("muybridge.serve.server._MORE_CONNECTIONS", 7)
+    with serving(Models(Limits(at_once=1, queue=0), {})) as service, ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", service.port))) for _ in range(50)]
+        for client in clients:
+            with suppress(ConnectionError):
+                client.sendall(b"GET /hea")
+        for _ in range(3):
+            assert ask(service.port, "/health")[0] == 200
+        for client in clients[:42]:
+            client.settimeout(60)
+            with suppress(ConnectionError):
+                assert client.recv(1) == b""
+
+
 def test_only_who_knows_the_secret_is_let_in(folder, models, tmp_path):
     token = tmp_path / "token"
     token.write_text("a-secret-of-some-length\n")
@@ -297,9 +359,46 @@ def test_addresses_are_fetched_where_it_is_allowed(folder, models):
             (f"http://127.0.0.1:{files.port}/nothing", 422, "cannot be fetched: HTTP Error 404"),
             ("http://127.0.0.1:1/x", 422, "cannot be fetched"),
             (f"http://127.0.0.1:{files.port}/health", 422, "cannot be opened as a video"),
+            ("http://127.0.0.1:a/", 422, "cannot be fetched"),
+            ("http://127.0.0.1:99999999/", 422, "cannot be fetched"),
+            ("http://127.0.0.1/a%20b", 422, "cannot be fetched"),
+            ("http://127.0.0.1/%0D%0AX:1", 422, "cannot be fetched"),
+            ("http://[::1/", 422, "cannot be fetched"),
+            ("http://%C3%A9..x/%C3%A9", 422, "cannot be fetched"),
         ):
             status, error = error_of(ask(service.port, f"/recognize?address={address}", b""))
-            assert status == code and why in error
+            assert status == code and why in error and printable(error) == error
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"garbage \x00\x1b\r\n\r\n" + b"g" * 100_000,
+        b"HTTP/1.1 200 OK\r\nLong: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nshort",
+        b"HTTP/1.1 404 " + b"a" * 60_000 + b"\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:a/\r\n\r\n",
+    ],
+)
+def test_an_address_that_answers_nonsense_is_told_in_one_line(models, answer):
+    with serving(models, addresses=True) as service, socket.create_server(("127.0.0.1", 0)) as other:
+
+        def answer_once() -> None:
+            client, _ = other.accept()
+            with client, suppress(ConnectionError):
+                client.recv(1 << 16)
+                client.sendall(answer)
+
+        thread = threading.Thread(target=answer_once)
+        thread.start()
+        address = f"http://127.0.0.1:{other.getsockname()[1]}/x"
+        status, error = error_of(ask(service.port, f"/recognize?address={address}", b""))
+        thread.join()
+        assert status == 422 and "cannot be fetched" in error and len(error) < 1000 and printable(error) == error
 
 
 def test_options_that_are_refused(tmp_path):

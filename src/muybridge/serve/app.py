@@ -9,6 +9,7 @@ What goes wrong is JSON too: {"error": "one line"}.
 """
 
 import asyncio
+import http.client
 import secrets
 import shutil
 import urllib.error
@@ -46,6 +47,7 @@ T = TypeVar("T")
 _PIECE = 1 << 20
 _AWAY = 499  # as proxies count a client that went away; nobody is there to read it
 _RETRY_SECONDS = "1"
+_LONGEST_ERROR = 500
 
 Optional = Annotated[str | None, Query(max_length=200)]
 
@@ -200,8 +202,8 @@ def _fetch(address: str, path: Path, most: int, seconds: float) -> None:
                 file.write(piece)
                 if file.tell() > most:
                     raise _too_much(most)
-    except (urllib.error.URLError, ValueError, ConnectionError) as error:
-        raise HTTPException(422, f"{printable(address)} cannot be fetched: {error}") from error
+    except (urllib.error.URLError, http.client.HTTPException, ValueError, ConnectionError) as error:
+        raise HTTPException(422, printable(f"{address} cannot be fetched: {error}"[:_LONGEST_ERROR])) from error
 
 
 def _told(work: Callable[[Path, Path], T], path: Path, folder: Path) -> T:
