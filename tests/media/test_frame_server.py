@@ -1,7 +1,10 @@
 """The page on this machine: what a browser is given, who is refused, how it ends."""
 
+import contextlib
 import http.client
 import io
+import socket
+import struct
 import threading
 import urllib.error
 import urllib.request
@@ -96,6 +99,25 @@ def test_a_browser_that_leaves_disturbs_nobody(server):
         server.show(grey(tone))
     with urllib.request.urlopen(server.address + "stream", timeout=PATIENCE) as answer:
         assert abs(int(next_picture(answer)[0, 0, 0]) - 49) <= 3
+
+
+@pytest.mark.parametrize(
+    "asked", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 2000, b"x" * 70_000]
+)
+def test_a_browser_that_resets_is_told_of_nowhere(asked, capfd):
+    with FrameServer("film", 0) as server:
+        port = int(server.address.rstrip("/").rpartition(":")[2])
+        for _ in range(10):
+            with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # no goodbye
+                with contextlib.suppress(ConnectionError):
+                    client.sendall(asked)
+        with urllib.request.urlopen(server.address, timeout=PATIENCE) as answer:
+            assert b"/stream" in answer.read()
+        for thread in threading.enumerate():
+            if "process_request_thread" in thread.name:
+                thread.join()
+    assert capfd.readouterr().err == ""
 
 
 def test_ports_that_cannot_be_had_are_refused(server):

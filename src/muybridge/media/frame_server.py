@@ -6,6 +6,7 @@ answered: the server listens on 127.0.0.1, and refuses requests that name anothe
 does that had its own name point here. From another machine: `ssh -L PORT:127.0.0.1:PORT machine`.
 """
 
+import contextlib
 import html
 import io
 import threading
@@ -95,6 +96,10 @@ class _Handler(BaseHTTPRequestHandler):
     newest: Newest[RGB]
     timeout = _PATIENCE_SECONDS
 
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError, TimeoutError):  # the browser went away
+            super().handle()
+
     def do_GET(self) -> None:
         if self.headers.get("Host", "").partition(":")[0] not in (_HOST, "localhost"):  # no port where it is 80
             self.send_error(HTTPStatus.FORBIDDEN)
@@ -115,14 +120,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
         number = 0
-        try:
-            while (arrival := self.newest.wait(number)) is not None:
-                number = arrival.number
-                picture = _jpeg(arrival.value)
-                head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
-                self.wfile.write(head.encode() + picture + b"\r\n")
-        except (ConnectionError, TimeoutError):  # the browser went away
-            self.close_connection = True
+        while (arrival := self.newest.wait(number)) is not None:
+            number = arrival.number
+            picture = _jpeg(arrival.value)
+            head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+            self.wfile.write(head.encode() + picture + b"\r\n")
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: requests are nobody's concern."""
