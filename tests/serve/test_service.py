@@ -401,6 +401,30 @@ def test_an_address_that_answers_nonsense_is_told_in_one_line(models, answer):
         assert status == 422 and "cannot be fetched" in error and len(error) < 1000 and printable(error) == error
 
 
+def test_an_address_that_drips_is_left(recognizer):
+    models = Models(Limits(upload=0.5), {"verbs": recognizer})
+    left = threading.Event()
+    with serving(models, addresses=True) as service, socket.create_server(("127.0.0.1", 0)) as other:
+
+        def drip() -> None:
+            client, _ = other.accept()
+            with client:
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+                try:
+                    for _ in range(200):
+                        client.sendall(b"x")
+                        time.sleep(0.1)
+                except ConnectionError:
+                    left.set()
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        address = f"http://127.0.0.1:{other.getsockname()[1]}/x"
+        assert error_of(ask(service.port, f"/recognize?address={address}", b""))[0] == 408
+        thread.join()
+    assert left.is_set()
+
+
 def test_options_that_are_refused(tmp_path):
     for host in ("0.0.0.0", "192.168.1.2", "::", "example.org"):
         with pytest.raises(OptionError, match="--token FILE"):

@@ -12,6 +12,7 @@ import asyncio
 import http.client
 import secrets
 import shutil
+import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator, Callable
@@ -196,9 +197,12 @@ def _fetch(address: str, path: Path, most: int, seconds: float) -> None:
     """The file at an http or https address."""
     if not address.startswith(("http://", "https://")):
         raise HTTPException(422, "an address begins with http:// or https://")
+    until = time.monotonic() + seconds
     try:
         with urllib.request.urlopen(address, timeout=seconds) as answer, path.open("wb") as file:
-            while piece := answer.read(_PIECE):
+            while piece := answer.read1(_PIECE):
+                if time.monotonic() > until:  # a server that sends a byte now and then, for a client that was told so
+                    raise TimeoutError
                 file.write(piece)
                 if file.tell() > most:
                     raise _too_much(most)
