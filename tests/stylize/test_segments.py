@@ -1,5 +1,6 @@
 """Films painted in segments: an interruption is not seen, times and sound are the film's, parts are copied."""
 
+import json
 import shutil
 from dataclasses import replace
 from fractions import Fraction
@@ -168,6 +169,15 @@ def test_parts_that_are_damaged_are_told(film, job, tmp_path):
         with pytest.raises(OptionError, match=f"{name} is damaged"):
             paint_in_segments(job, film, target, seconds=TWO_FIFTHS, quiet=True)
         (parts / name).write_bytes(whole)
+    note = json.loads((parts / "00000.json").read_text())
+    altered = [note | change for change in (
+        {"start": "1e9"}, {"start": 1}, {"following": "1/0"}, {"following": [1]}, {"frames": "1"}, {"frames": 2**70},
+        {"frames": None}, {"extra": 1},
+    )]  # fmt: skip
+    for text in ("[" * 100_000, "[]", "null", *map(json.dumps, altered)):
+        (parts / "00000.json").write_text(text)
+        with pytest.raises(OptionError, match=r"00000\.json is damaged"):
+            paint_in_segments(job, film, target, seconds=TWO_FIFTHS, quiet=True)
     (parts / "00000.mp4").unlink()
     paint_in_segments(job, film, target, seconds=TWO_FIFTHS, quiet=True)  # painted again
     assert target.exists() and not parts.exists()

@@ -17,18 +17,19 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from muybridge.errors import OptionError
+from muybridge.errors import ModelError, OptionError
 from muybridge.media.folder_lock import held
 from muybridge.media.outputs import atomic_output, check_writable
 from muybridge.media.pipeline import BackgroundWriter
 from muybridge.media.sources import Source
 from muybridge.media.video_reader import Frame
 from muybridge.media.video_writer import JoinedVideo, check_video_suffix, rewriting
+from muybridge.schema import Within, build, parse_json
 from muybridge.stylize.files import OpenFilm, PaintJob, open_film
 from muybridge.stylize.temporal import TemporalCarry
 
@@ -179,6 +180,15 @@ def _keep(folder: Path, number: int, segment: Segment, carries: Sequence[Tempora
         _memory(folder, number - 1).unlink(missing_ok=True)
 
 
+@dataclass(frozen=True)
+class _Note:
+    """A segment as its note tells of it; times as fractions."""
+
+    start: str
+    following: str | None
+    frames: Annotated[int, Within(1, 10**9)]
+
+
 def _segments(folder: Path) -> Iterator[Segment]:
     """Those that are whole, in their order; what was begun after them is painted again."""
     for number in range(10**5):
@@ -187,11 +197,18 @@ def _segments(folder: Path) -> Iterator[Segment]:
         if not (path.exists() and note.exists()):
             return
         try:
-            told = json.loads(note.read_text(encoding="utf-8"))
-            following = None if told["following"] is None else Fraction(told["following"])
-            yield Segment(path, Fraction(told["start"]), following, int(told["frames"]))
-        except (ValueError, KeyError, TypeError, ZeroDivisionError, OSError) as error:
+            told = build(_Note, parse_json(note.read_bytes(), source=str(note)), source=str(note))
+            following = None if told.following is None else _fraction(told.following)
+            segment = Segment(path, _fraction(told.start), following, told.frames)
+        except (ModelError, ValueError, ZeroDivisionError, OSError) as error:
             raise OptionError(f"{note} is damaged. Remove {folder}, and paint again") from error
+        yield segment
+
+
+def _fraction(text: str) -> Fraction:
+    """What str makes of one; others, such as 1e999999999, could take all memory."""
+    numerator, _, denominator = text.partition("/")
+    return Fraction(int(numerator), int(denominator or 1))
 
 
 def _restore(carries: Sequence[TemporalCarry], path: Path) -> None:
