@@ -18,6 +18,8 @@ PLAIN = Parameter(negative=())  # no --no-x
 HIDDEN = Parameter(parse=False)  # for callers of the library alone
 LIST = Parameter(consume_multiple=True)  # --x 1 2 3
 
+MOST_AT_ONCE = 1 << 16  # items of a batch
+MOST_READERS = 256  # processes that read data
 LEAST_SECONDS = 0.001  # no film has more frames than one in so many
 
 # Groups of a training's help, in their order: what a first-time user needs comes first.

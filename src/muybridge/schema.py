@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from muybridge.errors import ModelError, MuybridgeError
+from muybridge.errors import ModelError, MuybridgeError, OptionError
 
 T = TypeVar("T")
 _LONGEST_TEXT = 4096
@@ -61,6 +61,21 @@ class Fields:
 
 
 _Rules = Within | Letters | Fields
+
+
+def require_within(options: Any, limits: Mapping[str, Within]) -> None:
+    """The same limits for what is not read from a file: the numbers of a dataclass of options; None passes.
+
+    Raises:
+        OptionError: a number, or one of a tuple, is out of its range, or a tuple is too long.
+    """
+    for name, limit in limits.items():
+        value = getattr(options, name)
+        each = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,)
+        if len(each) > limit.items:
+            raise OptionError(f"{name} has {len(each)} numbers. Choose at most {limit.items}.")
+        if not all(number is None or limit.least <= number <= limit.most for number in each):
+            raise OptionError(f"{name}={value} is out of range. Choose {limit.least:g} to {limit.most:g}.")
 
 
 def parse_json(text: str | bytes, *, source: str) -> Any:

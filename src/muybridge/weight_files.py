@@ -7,7 +7,7 @@ import pickle
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from muybridge.errors import MissingInput, ModelError, UnsafeModelFile
+from muybridge.errors import MissingInput, ModelError, ModelMismatch, UnsafeModelFile
 from muybridge.pickles import rehearse
 from muybridge.schema import parse_json
 from muybridge.torchscript import is_torchscript, read_torchscript
@@ -197,8 +197,28 @@ def describe_differences(wanted: Mapping[str, Tensor], given: Mapping[str, Tenso
             problems.append(f"{name} is {tuple(given[name].shape)} instead of {tuple(wanted[name].shape)}")
         elif wanted[name].is_floating_point() != given[name].is_floating_point():
             problems.append(f"{name} is of type {given[name].dtype} instead of {wanted[name].dtype}")
-    more = len(problems) - _MOST_PROBLEMS
-    return "; ".join([*problems[:_MOST_PROBLEMS], *([f"and {more} more"] if more > 0 else [])])
+    return first_few(problems, "; ")
+
+
+def first_few(texts: Sequence[str], separator: str = ", ") -> str:
+    """The first of many in one line, and how many more there are."""
+    more = len(texts) - _MOST_PROBLEMS
+    return separator.join([*texts[:_MOST_PROBLEMS], *([f"and {more} more"] if more > 0 else [])])
+
+
+def require_ranks(tensors: Mapping[str, Any], ranks: Mapping[str, int]) -> None:
+    """Whether what numbers are read off has as many axes as are looked at, each longer than 0.
+
+    Raises:
+        ModelMismatch: something is no tensor, or of another shape.
+    """
+    for name, rank in ranks.items():
+        value = tensors[name]
+        if not isinstance(value, Tensor) or value.ndim != rank or not value.numel():
+            what = f"of the shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise ModelMismatch(
+                f"The checkpoint's {name} is {what}, not a tensor of {rank} axes. Give the whole file."
+            )
 
 
 def printable(name: str) -> str:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from muybridge.apps.cli import main
@@ -152,7 +153,8 @@ def test_evaluations_take_a_file_too(here, capsys):
 
 
 SMALL = ["--backbone", "test_vit", "--backbone-weights", "tiny.safetensors", "--frames", "3", "--size", "32",
-         "--batch-size", "4", "--workers", "0", "--device", "cpu", "--width", "8", "--steps", "2"]  # fmt: skip
+         "--batch-size", "4", "--width", "8", "--steps", "2"]  # fmt: skip
+ON_THIS_MACHINE = ["--workers", "0", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +164,7 @@ def trained(tmp_path_factory):
     write_folders(folder / "clips", {"red": 4, "blue": 4})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert run("train", "recognizer", "clips", "-o", "mine.safetensors", *SMALL) == 0
+        assert run("train", "recognizer", "clips", "-o", "mine.safetensors", *SMALL, *ON_THIS_MACHINE) == 0
     return folder
 
 
@@ -170,7 +172,7 @@ def test_a_training_is_repeated_from_its_model_file(trained, tmp_path, monkeypat
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     assert (
-        run("train", "recognizer", "--config", "mine.safetensors", "-o", "again.safetensors", "--device", "cpu") == 0
+        run("train", "recognizer", "--config", "mine.safetensors", "-o", "again.safetensors", *ON_THIS_MACHINE) == 0
     )
     first, second = (load_artifact(f"{name}.safetensors", task="recognize") for name in ("mine", "again"))
     assert first.provenance["configuration"] == second.provenance["configuration"]
@@ -190,6 +192,16 @@ def test_a_training_is_repeated_from_its_model_file(trained, tmp_path, monkeypat
         ({"root": "../../secrets"}, "Give --root yourself"),
         ({"backbone-weights": "~/weights.pth"}, "Give --backbone-weights yourself"),
         ({"augment": ["stylize=/etc/picture.png"]}, "Give --augment yourself"),
+        ({"group-pattern": "([a-z]+)+!"}, "Give --group-pattern yourself"),
+        ({"batch-size": 10**9}, "batch_size=1000000000 is out of range"),
+        ({"frames": 10**9}, "frames=1000000000 is out of range"),
+        ({"frames": 4096, "size": 4096}, "pixels are too large"),
+        ({"size": 10**7}, "size=10000000 is out of range"),
+        ({"width": 10**9}, "width=1000000000 is out of range"),
+        ({"blocks": 10**9}, "blocks=1000000000 is out of range"),
+        ({"kernel": [10**9 + 1, 1, 1]}, "is out of range"),
+        ({"frequency-scales": [1] * 1000}, "frequency_scales has 1000 numbers"),
+        ({"rand-augment": 10**9}, "rand_augment=1000000000 is out of range"),
         ({"epohcs": 3}, "Did you mean epochs"),
         ({"out": {"a": 3}}, "no option with a plain value"),
         (None, "holds no options"),
@@ -204,6 +216,55 @@ def test_a_stranger_s_model_file_chooses_nothing_far_away(trained, tmp_path, mon
     assert run("train", "recognizer", "clips", "-o", "x.safetensors", "--config", "theirs.safetensors") == 2
     shown = capsys.readouterr().err
     assert says in shown and shown.count("\n") == 1
+
+
+def test_a_model_file_s_machine_is_not_taken_for_this_one(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(trained / "tiny.safetensors", tmp_path)
+    artifact = load_artifact(trained / "mine.safetensors", task="recognize")
+    theirs = {"workers": 100_000, "device": "cuda:99", "save-every": 1, "tensorboard": True, "compile": True}
+    artifact.provenance["configuration"] = {**artifact.provenance["configuration"], **theirs}
+    artifact.save("theirs.safetensors")
+    plan = planned(monkeypatch, "clips", "--config", "theirs.safetensors")
+    assert plan.config.batch_size == 4
+    ours = RecognizerFitConfig()
+    for name in ("workers", "save_every", "tensorboard", "compile"):
+        assert getattr(plan.config, name) == getattr(ours, name)
+    assert planned(monkeypatch, "clips", "--config", "theirs.safetensors", "--workers", "1").config.workers == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "flags", "says"),
+    [
+        ("recognizer", ["--workers", "100000"], "workers=100000 is out of range"),
+        ("recognizer", ["--batch-size", "1000000000"], "batch_size=1000000000 is out of range"),
+        ("localizer", ["--frames", "1000000000"], "frames=1000000000 is out of range"),
+        ("localizer", ["--short-side", "10000000"], "short_side=10000000 is out of range"),
+        ("localizer", ["--frames", "4096", "--short-side", "4096"], "pixels are too large"),
+        ("localizer", ["--hidden", "1000000000"], "hidden=1000000000 is out of range"),
+        ("localizer", ["--depth", "1000000000"], "depth=1000000000 is out of range"),
+        ("localizer", ["--adapter-width", "1000000000", "--trunk", "muybridge_vit"], "is out of range"),
+        ("stylizer", ["--short-side", "100000000"], "short_side=100000000 is out of range"),
+    ],
+)
+def test_absurd_sizes_are_one_line(here, capsys, verb, flags, says):
+    source = ["clips"] if verb != "localizer" else ["--annotations", "a.csv", "--videos", "v", "--labels", "l.txt"]
+    assert run("train", verb, *source, "-o", "x.safetensors", *flags) == 2
+    shown = capsys.readouterr().err
+    assert says in shown and shown.count("\n") == 1
+
+
+def test_readers_and_batches_of_an_evaluation_have_limits(here, capsys):
+    for name in ("workers", "batch-size"):
+        assert run("evaluate", "recognizer", "clips", "-m", "m.safetensors", f"--{name}", "1000000000") == 2
+        assert "is out of range" in capsys.readouterr().err
+
+
+def test_memory_that_is_not_there_is_one_line(here, monkeypatch, capsys):
+    monkeypatch.setattr(recognizer, "train", lambda *_, **__: torch.empty(1 << 60))
+    assert run("train", "recognizer", "clips", "-o", "x.safetensors") == 2
+    shown = capsys.readouterr().err
+    assert "out of memory" in shown and shown.count("\n") == 1
 
 
 def test_files_that_are_no_model_of_this_kind_are_refused(trained, tmp_path, monkeypatch, capsys):

@@ -121,6 +121,7 @@ def test_a_folder_of_photographs_may_hold_films_too(capsys):
         (["--every", "nan"], "ava_every_seconds=nan"),
         (["--min-visible", "2"], "min_visible=2"),
         (["--seconds", "inf"], "duration_seconds=inf"),
+        (["--seconds", "1e300"], "86400 at most"),
         (["--scenario", "action", "--siblings", "-n", "1", "--only", "clap"], "more --scenes"),
         (["--scenario", "comedy"], "comedy"),
     ],

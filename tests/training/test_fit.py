@@ -189,7 +189,14 @@ def test_a_damaged_checkpoint_is_one_line_or_none_of_it_matters(tmp_path):
         {"optimizer": {"state": {}, "param_groups": []}},
         {"rng": torch.zeros(3)},
         {"step": -1},
+        {"step": 10**9},
+        {"step": True},
+        {"validations_since_best": -1},
+        {"state": {"linear.weight": torch.full((1, 1), torch.nan), "linear.bias": torch.zeros(1)}},
+        {"state": {"linear.weight": torch.zeros(1, 1).double(), "linear.bias": torch.zeros(1)}},
+        {"state": {"linear.weight": "a text", "linear.bias": torch.zeros(1)}},
         {"best": {}},
+        {"best": {"step": 1, "metrics": 3, "state": {}}},
         {"config": 3},
     ],
     ids=str,
@@ -202,13 +209,37 @@ def test_a_checkpoint_of_another_form_is_refused(tmp_path, change):
         run(tmp_path, resume=True)
 
 
-def test_moments_of_another_shape_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("of", "change"),
+    [
+        *(("state", {"exp_avg": value}) for value in (torch.zeros(5), None, "a text", torch.full((1, 1), torch.nan))),
+        ("state", {"exp_avg_sq": -torch.ones(1, 1)}),
+        *(("state", {"step": value}) for value in (torch.zeros(2, 2), torch.tensor(-1.0), torch.tensor(9.0), "x")),
+        *(("param_groups", {"betas": value}) for value in (("a", "b"), [5.0, 7.0], None, torch.zeros(2))),
+        ("param_groups", {"weight_decay": -1e9}),
+        ("param_groups", {"params": [7]}),
+    ],
+    ids=str,
+)
+def test_an_altered_optimizer_is_refused(tmp_path, of, change):
     run(tmp_path, steps=4)
     checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    checkpoint["optimizer"]["state"][0]["exp_avg"] = torch.zeros(5)
+    checkpoint["optimizer"][of][0].update(change)
     torch.save(checkpoint, tmp_path / "checkpoint.pt")
     with pytest.raises(TrainingError, match="is damaged or no checkpoint"):
         run(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_an_optimizer_without_its_moments_is_refused(tmp_path, optimizer):
+    run(tmp_path, steps=4, optimizer=optimizer)
+    checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    first = next(iter(checkpoint["optimizer"]["state"].values()))
+    for change in (lambda: first.popitem(), lambda: checkpoint["optimizer"].update(state={})):
+        change()
+        torch.save(checkpoint, tmp_path / "checkpoint.pt")
+        with pytest.raises(TrainingError, match="is damaged or no checkpoint"):
+            run(tmp_path, resume=True, optimizer=optimizer)
 
 
 def test_two_trainings_of_one_folder_are_refused(tmp_path):

@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
     try:
-        result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        result = _run(tokens)
     except (CycloptsError, MuybridgeError) as error:
         if debug:
             traceback.print_exc()
@@ -96,6 +96,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("muybridge: interrupted, nothing half-written is left", file=sys.stderr)  # noqa: T201
         sys.exit(INTERRUPTED)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _run(tokens: list[str]) -> Any:
+    try:
+        return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except (RuntimeError, MemoryError) as error:
+        from muybridge.devices import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        raise MuybridgeError(
+            "out of memory. Choose fewer or smaller frames at a time, or a smaller network"
+        ) from error
 
 
 if __name__ == "__main__":

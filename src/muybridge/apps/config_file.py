@@ -1,7 +1,8 @@
 """`--config`: options from a YAML file, or those that a model file was trained with.
 
-Such files come from strangers. They hold plain values alone, and a model file may not name what would be fetched, or
-what lies elsewhere on this machine.
+Such files come from strangers. They hold plain values alone, and a model file may not name what would be fetched,
+what lies elsewhere on this machine, or a pattern that could be searched for ever. What depends on the machine is not
+taken out of it.
 """
 
 import re
@@ -23,6 +24,8 @@ _FETCHED = ("backbone", "trunk", "encoder")  # by a name that is none of these, 
 _SHIPPED = ("efficientnet_lite0", "muybridge_vit", "slowfast", "slowfast_r50", "slowfast_r101", "builtin")
 _MODELS = (*_FETCHED, "initialize")
 _NAMES = (*_MODELS, "augment")
+_PATTERNS = ("group-pattern",)
+_OF_THE_MACHINE = ("compile", "device", "resume", "save-every", "spread", "tensorboard", "workers")
 
 
 def take_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -44,8 +47,11 @@ def take_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollect
             hint = f" Did you mean {meant[0]}?" if meant else ""
             raise OptionError(f"{path}: there is no option {name!r} of muybridge {' '.join(commands)}.{hint}")
         asked_for, is_path = by_name[name].tokens, by_name[name].resolved_hint is Path
-        if trained and not asked_for and _is_elsewhere(name, value, options, is_path=is_path):
-            raise OptionError(f"{path} was trained with {name} {value!r}, which is not here. Give --{name} yourself")
+        if not trained or asked_for:
+            continue
+        if name in _PATTERNS or _is_elsewhere(name, value, options, is_path=is_path):
+            why = "a pattern that a file may not choose" if name in _PATTERNS else "which is not here"
+            raise OptionError(f"{path} was trained with {name} {value!r}, {why}. Give --{name} yourself")
     Dict(options, source=str(path), use_commands_as_keys=False)(app, commands, arguments)
 
 
@@ -67,7 +73,8 @@ def _is_elsewhere(name: str, value: Any, options: Mapping[str, Any], *, is_path:
 def _of_model(path: Path, task: str) -> dict[str, Any]:
     from muybridge.artifacts import load_artifact
 
-    return _checked(path, load_artifact(path, task=task).provenance.get("configuration"))
+    options = _checked(path, load_artifact(path, task=task).provenance.get("configuration"))
+    return {name: value for name, value in options.items() if name not in _OF_THE_MACHINE}
 
 
 def _of_yaml(path: Path) -> dict[str, Any]:

@@ -8,9 +8,22 @@ from cyclopts import Parameter
 
 from muybridge.errors import OptionError
 from muybridge.options import HIDDEN, PLAIN, Seconds
+from muybridge.schema import Within, require_within
 
 Range = tuple[float, float]
 Preprocessing = Literal["own", "authors"]
+MOST_FRAMES, LARGEST_SIDE = 4096, 4096
+# Pixels of all frames of a clip as a model sees them. Nothing published comes near.
+LARGEST_CLIP = 1 << 24
+
+
+def check_clip_size(frames: int, height: int, width: int) -> None:
+    """Raises: OptionError: clips of such frames are larger than any model takes."""
+    if frames * height * width > LARGEST_CLIP:
+        raise OptionError(
+            f"clips of frames={frames} of {width} x {height} pixels are too large: they may have {LARGEST_CLIP} "
+            "pixels together. Choose fewer frames, or a smaller size"
+        )
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,7 @@ class FrameChoice:
     def __post_init__(self) -> None:
         if self.frames < 1:
             raise OptionError(f"frames={self.frames} shows nothing. Choose 1 or more, such as 8.")
+        require_within(self, {"frames": Within(1, MOST_FRAMES)})
         if self.mode not in ("dense", "segments"):
             raise OptionError(f"mode={self.mode!r} is unknown. Choose one of: dense, segments.")
         if not self.rate > 0:
@@ -69,6 +83,7 @@ class SamplingConfig(FrameChoice):
         super().__post_init__()
         if min(self.size) < 1:
             raise OptionError(f"size={self.size} is no (height, width) in pixels. Choose such as (224, 224).")
+        check_clip_size(self.frames, *self.size)
         if self.resize_short_side is not None and self.resize_short_side < min(self.size):
             raise OptionError(
                 f"resize_short_side={self.resize_short_side} is smaller than the crop of {self.size}. "
@@ -144,6 +159,7 @@ class AugmentationConfig:
                 f"rand_augment={self.rand_augment} with magnitude={self.magnitude}: choose 0 or more operations of a "
                 "magnitude between 0 and 10."
             )
+        require_within(self, {"rand_augment": Within(0, 100)})
         _ = self.mirrored_labels, self.reversed_labels
 
     @cached_property

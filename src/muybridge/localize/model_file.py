@@ -11,7 +11,8 @@ from torch import nn
 from muybridge.artifacts import ModelFile, find_model, open_model
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.localization import BankSpan, KeyFrameSampling
-from muybridge.errors import ModelError, MuybridgeError, OptionError
+from muybridge.data.options import LARGEST_SIDE, MOST_FRAMES, check_clip_size
+from muybridge.errors import ModelError, MuybridgeError
 from muybridge.localize.objective import NetworkConfig, localizer_state
 from muybridge.models.acar.head import ACARNet
 from muybridge.models.backbones import checked_options
@@ -23,15 +24,14 @@ BUILT_IN = {"people_actions": "localizer.safetensors"}
 
 _SAMPLING_LIMITS = Fields(
     later=("preprocessing",),
-    frames=Within(1, 4096),
+    frames=Within(1, MOST_FRAMES),
     rate=Within(0.001, 1000),
-    short_side=Within(8, 4096),
+    short_side=Within(8, LARGEST_SIDE),
     multiple=Within(1, 1024),
     mean=Within(-1000, 1000),
     std=Within(1e-4, 1000),
 )
 # Pixels of one clip, were it square. Nothing published comes near.
-_LARGEST_CLIP = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,7 @@ class _Contract:
     actor_score: Annotated[float, Within(0, 1)] = 0.0  # files from before there was a choice show everybody
 
     def __post_init__(self) -> None:
-        frames, side = self.sampling.frames, self.sampling.short_side
-        if frames * side * side > _LARGEST_CLIP:
-            raise OptionError(f"clips of {frames} frames of a short side of {side} pixels are too large")
+        check_clip_size(self.sampling.frames, self.sampling.short_side, self.sampling.short_side)
 
 
 @dataclass(frozen=True)

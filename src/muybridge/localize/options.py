@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from muybridge.data.options import BankSpan, BoxAugmentation
+from muybridge.data.options import LARGEST_SIDE, MOST_FRAMES, BankSpan, BoxAugmentation, check_clip_size
 from muybridge.errors import OptionError
 from muybridge.evaluation.options import DEFAULT_AVA_PROTOCOL, AvaProtocolName
 from muybridge.models.acar.slowfast_config import SLOWFAST_R50, SLOWFAST_R101, SLOWFAST_SMALL, SlowFastConfig
@@ -20,15 +20,25 @@ from muybridge.options import (
     HIDDEN,
     LEAST_SECONDS,
     LIST,
+    MOST_AT_ONCE,
     NETWORK,
     PLAIN,
     TRAINING,
     Seconds,
 )
+from muybridge.schema import Within, require_within
 from muybridge.training.fit_config import ClipFitConfig
 
 ContextMaps = Literal["last", "change"]
 SLOWFAST_TRUNKS = {"slowfast": SLOWFAST_SMALL, "slowfast_r50": SLOWFAST_R50, "slowfast_r101": SLOWFAST_R101}
+# As far as a model file may go; 0 leaves the choice to the trunk.
+_LIMITS = {
+    "depth": Within(0, 64),
+    **dict.fromkeys(("reduced", "hidden"), Within(0, 1 << 16)),
+    "adapter_width": Within(0, 16384),
+    "frames": Within(0, MOST_FRAMES),
+    "short_side": Within(0, LARGEST_SIDE),
+}
 
 
 @dataclass(frozen=True)
@@ -118,6 +128,8 @@ class LocalizerConfig:
     freeze_norms: Annotated[bool, PLAIN] = False
 
     def __post_init__(self) -> None:
+        require_within(self, _LIMITS)
+        check_clip_size(self.frames, self.short_side, self.short_side)
         if self.head not in ("acar", "baseline"):
             raise OptionError(f"head={self.head!r} is unknown. Choose one of: acar, baseline.")
         if self.slowfast is not None and self.trunk not in SLOWFAST_TRUNKS:
@@ -274,3 +286,6 @@ class EvaluateConfig:
     backbone_weights: Path | None = None
     report: Path | None = None
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        require_within(self, {"batch_size": Within(1, MOST_AT_ONCE)})

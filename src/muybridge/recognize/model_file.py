@@ -11,6 +11,7 @@ from torch import nn
 from muybridge.artifacts import ModelFile, find_model, open_model
 from muybridge.data.clips.sampling import SamplingConfig, ViewConfig
 from muybridge.data.label_maps import LabelMap
+from muybridge.data.options import LARGEST_SIDE, MOST_FRAMES
 from muybridge.errors import ModelError, MuybridgeError, OptionError
 from muybridge.models.backbones import checked_options
 from muybridge.models.st_adapter.config import AdapterConfig, OverTime
@@ -28,10 +29,10 @@ BUILT_IN = {
 
 _SAMPLING_LIMITS = Fields(
     later=("preprocessing",),
-    frames=Within(1, 4096),
+    frames=Within(1, MOST_FRAMES),
     rate=Within(0.001, 1000),
     stride=Within(1, 10_000),
-    size=Within(8, 4096),
+    size=Within(8, LARGEST_SIDE),
     resize_short_side=Within(8, 8192),
     mean=Within(-1000, 1000),
     std=Within(1e-4, 1000),
@@ -39,8 +40,8 @@ _SAMPLING_LIMITS = Fields(
 _VIEW_LIMITS = Fields(
     later=("focus", "dense_rate"), temporal=Within(1, 100), spatial=Within(1, 3), dense_rate=Within(0, 1000)
 )
-# Pixels: of one clip as the model sees it, and of all views of a clip. Nothing published comes near.
-_LARGEST_CLIP, _LARGEST_VIEWS = 1 << 24, 1 << 27
+# Pixels of all views of a clip. Nothing published comes near.
+_LARGEST_VIEWS = 1 << 27
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Contract:
     def __post_init__(self) -> None:
         height, width = self.sampling.size
         clip = self.sampling.frames * height * width
-        if clip > _LARGEST_CLIP or clip * self.views.count > _LARGEST_VIEWS:
+        if clip * self.views.count > _LARGEST_VIEWS:
             raise OptionError(f"clips of {self.sampling.frames} frames of {width} x {height} pixels are too large")
 
 

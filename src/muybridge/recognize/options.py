@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from muybridge.data.options import AugmentationConfig, FrameChoice, SamplingConfig
+from muybridge.data.options import LARGEST_SIDE, AugmentationConfig, FrameChoice, SamplingConfig, check_clip_size
 from muybridge.errors import OptionError
 from muybridge.models.st_adapter.config import AdapterConfig, OverTime, Readout
 from muybridge.options import (
@@ -18,12 +18,15 @@ from muybridge.options import (
     FLAT,
     LEAST_SECONDS,
     LIST,
+    MOST_AT_ONCE,
+    MOST_READERS,
     NETWORK,
     PLAIN,
     RUN,
     TIME,
     TRAINING,
 )
+from muybridge.schema import Within, require_within
 from muybridge.training.fit_config import ClipFitConfig, learning_rate_of_batch
 
 Method = Literal["adapters", "head", "full"]
@@ -80,6 +83,8 @@ class SamplingOptions(FrameChoice):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_within(self, {"size": Within(0, LARGEST_SIDE)})
+        check_clip_size(self.frames, self.size, self.size)
         if not 0 <= self.dense_rate < inf:
             raise OptionError(
                 f"dense_rate={self.dense_rate} is no number of frames a second. Choose 12, or 0 for none"
@@ -283,3 +288,4 @@ class EvaluateConfig:
         for name, least in (("batch_size", 1), ("workers", 0)):
             if getattr(self, name) < least:
                 raise OptionError(f"{name}={getattr(self, name)} is too small. Choose {least} or more.")
+        require_within(self, {"batch_size": Within(1, MOST_AT_ONCE), "workers": Within(0, MOST_READERS)})

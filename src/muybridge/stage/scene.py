@@ -37,6 +37,7 @@ EYE_HEIGHT = 1.4  # metres above the floor that the camera stands
 NEAR_DISTANCE = 5.0  # metres at which a figure has the height that figure_share says
 GROUND = 0.88  # share of the picture's height at which the floor lies at that distance
 WALL_DISTANCE = 9.5  # metres at which the background's floor ends
+LONGEST_SECONDS = 86_400  # of a scene: a day
 _CHUNK = 32  # frames whose geometry is worked out together
 
 
@@ -104,8 +105,8 @@ class SceneSpec:
             (min(self.width, self.height) >= 16, f"width={self.width}, height={self.height} is too small: both must "
              "be 16 or more"),
             (0 < self.rate <= 1000, f"rate={self.rate} is no frame rate: choose a number above 0, 1000 at most"),
-            (self.duration_seconds < float("inf"), f"duration_seconds={self.duration_seconds} is no length: choose a "
-             "number of seconds"),
+            (self.duration_seconds <= LONGEST_SECONDS, f"duration_seconds={self.duration_seconds} is no "
+             f"length: choose a number of seconds, {LONGEST_SECONDS} at most"),
             (self.duration_seconds * self.rate >= 1, f"duration_seconds={self.duration_seconds} is shorter than one "
              f"frame at {self.rate} frames per second"),
             (0.05 <= self.figure_share <= 1, f"figure_share={self.figure_share} must be in [0.05, 1]"),

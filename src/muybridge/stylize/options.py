@@ -4,9 +4,11 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from muybridge.data.options import LARGEST_SIDE
 from muybridge.errors import OptionError
 from muybridge.models.avatar_net.config import MIN_SIDE, Interpolation, Projection
 from muybridge.options import BASIC, DATA, FLAT, HIDDEN, PLAIN, RUN, TRAINING
+from muybridge.schema import Within, require_within
 from muybridge.training.fit_config import FitConfig
 
 # Below, strokes are lost; above, they cost time, and pieces of style are small against the picture.
@@ -151,6 +153,7 @@ class StylizerPlan:
     config: Annotated[StylizerFitConfig, FLAT, TRAINING] = field(default_factory=StylizerFitConfig)
 
     def __post_init__(self) -> None:
+        require_within(self, {"short_side": Within(1, LARGEST_SIDE)})
         if not 0 < self.crop <= self.short_side or self.crop % 8:
             raise OptionError(
                 f"crop={self.crop} must be a multiple of 8 and at most the short side, {self.short_side}"

@@ -68,6 +68,46 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     return cast(Checkpoint, found)
 
 
+def is_same_state(found: Any, ours: Mapping[str, Tensor]) -> bool:
+    """Whether trained tensors are those of this network by name, shape and kind, and hold numbers."""
+    return (
+        isinstance(found, dict)
+        and found.keys() == ours.keys()
+        and all(
+            isinstance(value, Tensor)
+            and (value.shape, value.dtype) == (ours[name].shape, ours[name].dtype)
+            and bool(value.isfinite().all())
+            for name, value in cast("dict[str, Any]", found).items()
+        )
+    )
+
+
+def are_same_groups(found: Any, ours: list[dict[str, Any]]) -> bool:
+    """Whether an optimizer's groups of parameters are ours, apart from the learning rate, which each step sets."""
+    return len(found) == len(ours) and all(
+        theirs.get(name, value) == value
+        for theirs, group in zip(found, ours, strict=True)
+        for name, value in group.items()
+        if name != "lr"
+    )
+
+
+def are_moments(found: Any, parameter: Tensor, names: set[str], *, step: int) -> bool:
+    """Whether what an optimizer keeps of a parameter is what its next step needs, after so many."""
+    return (
+        isinstance(found, dict)
+        and found.keys() == names
+        and all(
+            isinstance(value, Tensor)
+            and value.shape == (torch.Size([]) if name == "step" else parameter.shape)
+            and bool(value.isfinite().all())
+            and (name not in ("step", "exp_avg_sq") or not bool((value < 0).any()))
+            and (name != "step" or bool(value <= step))
+            for name, value in cast("dict[str, Any]", found).items()
+        )
+    )
+
+
 def damaged(folder: Path) -> TrainingError:
     """What is said of a checkpoint that no run has written so."""
     return TrainingError(
@@ -85,9 +125,17 @@ def _is_checkpoint(found: Any) -> bool:
         "rng": Tensor,
         "validations_since_best": int,
     }
-    if not isinstance(found, dict) or not all(isinstance(found.get(name), kind) for name, kind in kinds.items()):
+    if not isinstance(found, dict) or not _are(cast("dict[str, Any]", found), kinds):
         return False
     best = found.get("best", "absent")
-    if best is not None and not (isinstance(best, dict) and {"step", "metrics", "state"} <= best.keys()):
+    if best is not None and not (
+        isinstance(best, dict) and _are(best, {"step": int, "metrics": dict, "state": dict})
+    ):
         return False
-    return found["step"] >= 0
+    last = found["config"].get("steps")
+    return type(last) is int and 0 <= found["step"] <= last and found["validations_since_best"] >= 0
+
+
+def _are(found: Mapping[str, Any], kinds: Mapping[str, type]) -> bool:
+    # A bool is an int to isinstance, but no count.
+    return all(isinstance(found.get(name), kind) and type(found[name]) is not bool for name, kind in kinds.items())

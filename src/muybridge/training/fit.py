@@ -24,7 +24,17 @@ from muybridge.data.sampling import Draw, StepBatches
 from muybridge.devices import is_out_of_memory, peak_memory_bytes
 from muybridge.errors import TrainingError
 from muybridge.progress import ProgressLine, progress_line
-from muybridge.training.checkpoint import CHECKPOINT, Best, Checkpoint, damaged, read_checkpoint, write_checkpoint
+from muybridge.training.checkpoint import (
+    CHECKPOINT,
+    Best,
+    Checkpoint,
+    are_moments,
+    are_same_groups,
+    damaged,
+    is_same_state,
+    read_checkpoint,
+    write_checkpoint,
+)
 from muybridge.training.fit_config import FitConfig, learning_rate_at, learning_rate_of_batch, steps_of_epochs
 from muybridge.training.history import HISTORY, History
 from muybridge.training.lock import only_training_in
@@ -244,6 +254,10 @@ def _shard(objective: nn.Module, parts: Sequence[nn.Module], fabric: Fabric) -> 
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(objective, names)  # pyright: ignore[reportPrivateUsage]
 
 
+# What torch's optimizers keep of each parameter.
+_MOMENTS = {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "sgd": {"momentum_buffer"}}
+
+
 class _Run:
     """The state of one run: what a checkpoint holds, and how a step changes it."""
 
@@ -405,24 +419,25 @@ class _Run:
 
     def _take(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of this configuration."""
-        shapes = {name: value.shape for name, value in self._trained_state().items()}
-        best = checkpoint["best"]
+        ours, best = self._trained_state(), checkpoint["best"]
         for state in (checkpoint["state"], *([] if best is None else [best["state"]])):
-            if {name: getattr(value, "shape", None) for name, value in state.items()} != shapes:
+            if not is_same_state(state, ours):
                 raise damaged(self.folder)
         if best is not None and self.validation is not None and self.validation.key not in best["metrics"]:
             raise damaged(self.folder)
+        groups: list[dict[str, Any]] = self.optimizer.state_dict()["param_groups"]
         try:
+            if not are_same_groups(checkpoint["optimizer"]["param_groups"], groups):
+                raise damaged(self.folder)
             self.module.load_state_dict(checkpoint["state"], strict=False)
-            self.optimizer.load_state_dict(checkpoint["optimizer"])
+            self.optimizer.load_state_dict(checkpoint["optimizer"] | {"param_groups": groups})
             torch.set_rng_state(checkpoint["rng"])
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise damaged(self.folder) from error
-        if not all(
-            value.shape in (torch.Size([]), parameter.shape)
-            for parameter, state in self.optimizer.state.items()
-            for value in state.values()
-            if isinstance(value, Tensor)
+        moments: Mapping[Any, Any] = self.optimizer.state
+        if bool(checkpoint["step"]) != bool(moments) or not all(
+            are_moments(found, parameter, _MOMENTS[self.config.optimizer], step=checkpoint["step"])
+            for parameter, found in moments.items()
         ):
             raise damaged(self.folder)
         self.step, self.best = checkpoint["step"], best

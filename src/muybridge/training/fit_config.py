@@ -5,11 +5,16 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from muybridge.errors import OptionError
-from muybridge.options import BASIC, HIDDEN, PLAIN, RUN
+from muybridge.options import BASIC, HIDDEN, MOST_AT_ONCE, MOST_READERS, PLAIN, RUN
+from muybridge.schema import Within, require_within
 
 _LEAST = {
     **dict.fromkeys(("batch_size", "accumulate", "save_every"), 1),
     **dict.fromkeys(("learning_rate", "workers", "validations", "validate_every", "patience", "clip_norm"), 0),
+}
+_LIMITS = {
+    **dict.fromkeys(("batch_size", "accumulate"), Within(1, MOST_AT_ONCE)),
+    "workers": Within(0, MOST_READERS),
 }
 
 
@@ -76,6 +81,7 @@ class FitConfig:
         for name, least in _LEAST.items():
             if not getattr(self, name) >= least:
                 raise OptionError(f"{name}={getattr(self, name)} is too small. Choose {least} or more.")
+        require_within(self, _LIMITS)
         if not 0 < self.momentum < 1:
             raise OptionError(f"momentum={self.momentum} is out of range. Choose a number between 0 and 1, as 0.9.")
         if not 0 <= self.warmup <= 1:

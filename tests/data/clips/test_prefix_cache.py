@@ -1,7 +1,10 @@
 """Cached prefixes: exact, found again, and never mistaken for another clip's, sampling's or backbone's."""
 
+import io
+import zlib
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -132,6 +135,60 @@ def test_damaged_entries_are_made_anew(clips, model, tmp_path, damage):
     assert str(path) in str(caught.value)
     assert PrefixCache(tmp_path, identity_of(model)).fill(clips, prefix_of(model)) == 1
     assert path.read_bytes() == sound
+
+
+def npy(array, **changes) -> bytes:
+    """A file of numpy's; changes are told in its header in place of the truth."""
+    content = io.BytesIO()
+    np.lib.format.write_array_header_1_0(content, np.lib.format.header_data_from_array_1_0(array) | changes)
+    return content.getvalue() + array.tobytes()
+
+
+def zipped() -> bytes:
+    content = io.BytesIO()
+    np.savez(content, a=np.zeros((3, 2, 2), np.float32))
+    return content.getvalue()
+
+
+SMALL = np.zeros((3, 2, 2), np.float32)
+FORGED = {
+    "nothing": b"",
+    "junk": b"junk",
+    "a cut header": npy(SMALL)[:40],
+    "more numbers than there are": npy(SMALL, shape=(100_000_000_000,)),
+    "sides below 0": npy(SMALL, shape=(-3, -4, 1)),
+    "other numbers": npy(SMALL.astype(np.float64)),
+    "objects": npy(np.zeros(4, np.int64), descr="|O"),
+    "a header that does not end": b"\x93NUMPY\x01\x00\x04\x00((((",
+    "a zip": zipped(),
+}
+
+
+@pytest.mark.parametrize("content", FORGED.values(), ids=FORGED)
+def test_forged_entries_are_made_anew(clips, model, tmp_path, content):
+    cache = PrefixCache(tmp_path, identity_of(model))
+    cache.fill(clips, prefix_of(model))
+    path = cache.path(clips.entries[1], 0)
+    sound = path.read_bytes()
+    # Of what was written the checksum is that of the name, then of all before: so is this one.
+    assert zlib.crc32(path.name.encode() + sound[:-4]).to_bytes(4, "little") == sound[-4:]
+    path.write_bytes(content + zlib.crc32(path.name.encode() + content).to_bytes(4, "little"))
+    with pytest.raises(InputError, match="is damaged or gone"):
+        cache.read(clips.entries[1], 0)
+    assert cache.fill(clips, prefix_of(model)) == 1
+    assert path.read_bytes() == sound
+
+
+def test_four_zero_bytes_and_another_clips_file_are_made_anew(clips, model, tmp_path):
+    cache = PrefixCache(tmp_path, identity_of(model))
+    cache.fill(clips, prefix_of(model))
+    first, second, third = (cache.path(entry, 0) for entry in clips.entries[:3])
+    sound = [path.read_bytes() for path in (first, second, third)]
+    first.write_bytes(sound[1])
+    second.write_bytes(sound[0])
+    third.write_bytes(b"\0\0\0\0")
+    assert cache.fill(clips, prefix_of(model)) == 3
+    assert [path.read_bytes() for path in (first, second, third)] == sound
 
 
 def test_settings_out_of_range(model, tmp_path):

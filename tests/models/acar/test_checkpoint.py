@@ -192,3 +192,53 @@ def test_a_truncated_head_is_refused():
     del head["conv_reduce.weight"]
     with pytest.raises(ModelMismatch, match="conv_reduce"):
         infer_configs(saved(authors_backbone(**FIRST), head, parallel="no"))
+
+
+def altered(names, value):
+    file = saved(authors_backbone(**FIRST), authors_head(1, 1), parallel="no")
+    return {"state_dict": file["state_dict"] | dict.fromkeys(names, value)}
+
+
+SCALAR = torch.tensor(1.0)
+
+
+@pytest.mark.parametrize(
+    ("names", "value"),
+    [
+        (["backbone.fast_conv1.weight"], torch.zeros(0, 3, 5, 7, 7)),
+        (["backbone.slow_conv1.weight"], SCALAR),
+        (["backbone.Tconv1.0.weight"], torch.zeros(4)),
+        (["backbone.slow_res2.0.conv2.weight"], SCALAR),
+        (["backbone.slow_res2.0.conv2.weight"], torch.zeros(32, 32, 1, 3, 3, dtype=torch.complex64)),
+        ([f"backbone.slow_res{n}.{i}.conv1.weight" for n in (1, 2, 3, 4) for i in range(150)], torch.zeros(1)),
+        ([f"head.hr2o.{i}.x" for i in range(150)], torch.zeros(1)),
+        (["head.fc.weight"], torch.zeros(3)),
+        (["head.conv_reduce.weight"], SCALAR),
+        (["head.conv2.weight"], SCALAR),
+        (["head.fc2.weight"], torch.zeros(5)),
+        (["head.hr2o.0.conv.weight"], SCALAR),
+        (["head.conv1.weight"], SCALAR),
+        (["head.conv1.weight"], torch.zeros(HIDDEN, 1, 1, 1)),
+        (["head.hr2o.0.conv_q.weight"], SCALAR),
+        (["head.hr2o.0.conv_q.weight"], torch.zeros(HIDDEN, HIDDEN + 1, 3, 3)),
+        ([f"backbone.{'x' * 5000}\n"], torch.zeros(1)),
+        ([3], torch.zeros(1)),
+    ],
+)
+def test_a_tensor_of_another_rank_or_name_is_named_in_one_line(names, value):
+    file = altered(names, value)
+    with pytest.raises(ModelMismatch) as refusal:
+        convert_checkpoint(file, *infer_configs(file)).report.require_complete()
+    assert len(str(refusal.value)) < 1500
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_stage_without_layers_is_refused():
+    backbone = {name: tensor for name, tensor in authors_backbone(**FIRST).items() if "slow_res3" not in name}
+    with pytest.raises(ModelMismatch, match="0 layers"):
+        infer_configs(backbone)
+
+
+def test_many_layers_are_refused_before_a_network_is_made_of_them():
+    with pytest.raises(ModelMismatch, match="150 layers"):
+        infer_configs(altered([f"backbone.slow_res1.{i}.conv1.weight" for i in range(150)], torch.zeros(1)))

@@ -168,3 +168,45 @@ def test_a_model_that_does_not_fit_is_left_as_it_was() -> None:
     with pytest.raises(ModelMismatch, match=r"missing blocks\.2\.mlp\.fc1\.bias"):
         load_imported(model, broken)
     assert all(torch.equal(tensor, before[name]) for name, tensor in trained_state(model).items())
+
+
+ADAPTER = "transformer.resblocks.2.adapter_pre_mlp."
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("transformer.resblocks.99999.adapter_pre_mlp.fc1.bias", torch.zeros(8)),
+        (f"transformer.resblocks.{'9' * 5000}.adapter_pre_mlp.fc1.bias", torch.zeros(8)),
+        ("transformer.resblocks.999.adapter_pre_mlp.fc1.bias", torch.zeros(8)),
+        (f"{ADAPTER}fc1.bias", torch.tensor(1.0)),
+        (f"{ADAPTER}fc1.weight", torch.zeros(8)),
+        (f"{ADAPTER}conv.weight", torch.zeros(8, 1)),
+        (f"{ADAPTER}conv.weight", "a text"),
+        ("fc.weight", torch.tensor(1.0)),
+        ("fc.weight", torch.zeros(0, WIDTH)),
+        ("fc.bias", 3),
+        ("conv1.weight", "a text"),
+    ],
+)
+def test_a_tensor_of_another_rank_or_name_is_named_in_one_line(name: str, value: object) -> None:
+    state = PlainModel(blocks=3, attention=False, kernel=(3, 1, 1)).state_dict()
+    with pytest.raises(ModelMismatch) as refusal:
+        import_authors_checkpoint({**state, name: value})
+    assert len(str(refusal.value)) < 1000
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("model", [[1], torch.zeros(3), "a text"])
+def test_a_model_that_is_no_mapping_is_refused(model: object) -> None:
+    with pytest.raises(ModelMismatch, match="not names with tensors"):
+        import_authors_checkpoint({"model": model})
+
+
+def test_what_is_no_tensor_in_a_file_of_clip_is_passed_over() -> None:
+    state = PlainModel(blocks=3, attention=False, kernel=(3, 1, 1)).state_dict()
+    trained = {n: t for n, t in state.items() if "adapter" in n or n.startswith("fc.")}
+    tower = {f"visual.{n}": t for n, t in state.items() if n not in trained}
+    imported = import_authors_checkpoint(trained, clip={**tower, "visual.positional_embedding": "a text", "epoch": 3})
+    assert "pos_embed" not in imported.backbone
+    assert len(imported.backbone) == len(tower) - 1

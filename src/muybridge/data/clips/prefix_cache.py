@@ -1,6 +1,6 @@
 """What the frozen blocks before the first adapted one make of each clip, kept on disk: later epochs skip them.
 
-    FOLDER/3f/3f0c...e1.npy    one clip seen once: (T, L, D), and behind it a checksum of the file before
+    FOLDER/3f/3f0c...e1.npy    one clip seen once: (T, L, D), and behind it a checksum of its name and of all before
 
 A file's name is a hash of all that its numbers follow from: the clip's bytes and bounds, the sampling, the view, the
 backbone's weights and how many of its blocks ran. So one folder may serve any number of runs, and nothing in it is
@@ -11,6 +11,8 @@ draws one of them.
 import hashlib
 import io
 import json
+import math
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -35,6 +37,8 @@ from muybridge.progress import ProgressLine
 # numpy has no bfloat16: its bits are stored as int16, and the folder they lie in says so.
 _STORED = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
 _CHECKSUM_BYTES = 4
+_HEADER_BYTES = 128
+_SHAPE = re.compile(rb"'shape': \((\d{1,9}(?:, \d{1,9})*),?\)")
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ class PrefixCache:
             InputError: its file is damaged or gone since the cache was filled.
         """
         path = self.path(entry, view)
-        stored = _read_sound(path)
+        stored = self._read_sound(path)
         if stored is None:
             raise InputError(f"the cached clip {path} is damaged or gone. Start again with --resume: it is made anew")
         tensor = torch.from_numpy(stored)
@@ -138,7 +142,7 @@ class PrefixCache:
         waiting: list[tuple[Path, Tensor]] = []
         for entry in clips.entries:
             paths = {view: self.path(entry, view) for view in range(self.views.count)}
-            missing = {view: path for view, path in paths.items() if _read_sound(path) is None}
+            missing = {view: path for view, path in paths.items() if self._read_sound(path) is None}
             if missing:
                 start, end = entry.start_seconds, entry.end_seconds
                 seen = load_views(entry.path, self.identity.sampling, self.views, start=start, end=end)
@@ -167,19 +171,34 @@ class PrefixCache:
             np.save(content, numbers.numpy(), allow_pickle=False)
             data = content.getvalue()
             with atomic_output(path) as beside:
-                beside.write_bytes(data + zlib.crc32(data).to_bytes(_CHECKSUM_BYTES, "little"))
+                beside.write_bytes(data + _checksum(path, data))
+
+    def _read_sound(self, path: Path) -> NDArray[Any] | None:
+        """The numbers of a cached file; None where it is missing or not as it was written."""
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return None
+        content, checksum = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
+        if _checksum(path, content) != checksum:
+            return None
+        # A checksum can be forged, and numpy's own reader fails in many ways: the header must be as we write it.
+        told = _SHAPE.search(content[:_HEADER_BYTES])
+        if told is None:
+            return None
+        shape = tuple(int(side) for side in told[1].split(b", "))
+        kind = np.dtype("int16" if self.identity.dtype == torch.bfloat16 else _STORED[self.identity.dtype])
+        file = io.BytesIO()
+        np.lib.format.write_array_header_1_0(file, {"descr": kind.str, "fortran_order": False, "shape": shape})
+        header, numbers = file.getvalue(), bytearray(content[file.tell() :])
+        if not content.startswith(header) or math.prod(shape) * kind.itemsize != len(numbers) or not numbers:
+            return None
+        return np.frombuffer(numbers, kind).reshape(shape)
 
 
-def _read_sound(path: Path) -> NDArray[Any] | None:
-    """The numbers of a cached file; None where it is missing or not as it was written."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
-    content, checksum = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
-    if zlib.crc32(content).to_bytes(_CHECKSUM_BYTES, "little") != checksum:
-        return None
-    return np.load(io.BytesIO(content), allow_pickle=False)
+def _checksum(path: Path, content: bytes) -> bytes:
+    """Of a file's bytes under its own name, so that no other clip's file passes for it."""
+    return zlib.crc32(content, zlib.crc32(path.name.encode())).to_bytes(_CHECKSUM_BYTES, "little")
 
 
 class CachedClips(Dataset[dict[str, Tensor]]):

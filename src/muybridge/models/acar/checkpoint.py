@@ -20,10 +20,11 @@ from muybridge.errors import ModelMismatch
 from muybridge.models.acar.head import ACARConfig, ACARHead, BaselineConfig, BaselineHead
 from muybridge.models.acar.slowfast import SlowFast
 from muybridge.models.acar.slowfast_config import SLOWFAST_R50, SLOWFAST_R101, SlowFastConfig
+from muybridge.weight_files import first_few, printable, require_ranks
 
 HeadConfig = ACARConfig | BaselineConfig
 _PREFIX = re.compile(r"^(?:module\.)?(?:(backbone|head)\.)?(?:module\.)?")
-_SHOWN = 8
+_MOST_LAYERS = 100  # of a stage; the deepest of the family has 36
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,7 @@ class ImportReport:
         if self.is_complete:
             return
         parts = [
-            f"{what}: {', '.join(names[:_SHOWN])}"
-            + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+            f"{what}: {first_few([printable(name) for name in names])}"
             for what, names in (("missing", self.missing), ("unused", self.unused), ("shape", self.mismatched))
             if names
         ]
@@ -90,14 +90,17 @@ def checkpoint_tensors(loaded: Mapping[str, object]) -> dict[str, Tensor]:
     if not isinstance(inner, Mapping):
         raise ModelMismatch(f"The checkpoint's state_dict is a {type(inner).__name__}, not names with tensors.")
     tensors: dict[str, Tensor] = {}
-    for name, value in cast(Mapping[str, object], inner).items():
+    for key, value in cast(Mapping[object, object], inner).items():
         if not isinstance(value, Tensor):
             continue
+        name = str(key)
         prefix = _PREFIX.match(name)
         part = (prefix and prefix[1]) or "backbone"
         plain = f"{part}.{name[prefix.end() if prefix else 0 :]}"
         if plain in tensors:
-            raise ModelMismatch(f"The checkpoint holds '{plain}' twice, once with a prefix. Keep one of them.")
+            raise ModelMismatch(
+                f"The checkpoint holds '{printable(plain)}' twice, once with a prefix. Keep one of them."
+            )
         tensors[plain] = value
     if not tensors:
         raise ModelMismatch("The checkpoint holds no tensors. Give the file that training wrote.")
@@ -114,17 +117,20 @@ def infer_configs(loaded: Mapping[str, object]) -> tuple[SlowFastConfig, HeadCon
         ModelMismatch: the file is not in the authors' layout.
     """
     tensors = checkpoint_tensors(loaded)
-    slow, fast = (tensors.get(f"backbone.{pathway}_conv1.weight") for pathway in ("slow", "fast"))
-    bare = tensors.get("backbone.Tconv1.weight")
-    lateral = bare if bare is not None else tensors.get("backbone.Tconv1.0.weight")
-    if slow is None or fast is None or lateral is None:
+    is_bare = "backbone.Tconv1.weight" in tensors
+    names = [
+        f"backbone.{layer}.weight" for layer in ("slow_conv1", "fast_conv1", "Tconv1" if is_bare else "Tconv1.0")
+    ]
+    if not tensors.keys() >= set(names):
         raise ModelMismatch(
             "The checkpoint has no backbone.slow_conv1, fast_conv1 and Tconv1, so it is not in the layout of "
             "ACAR-Net's authors. Give one of their files, or a model of muybridge's own."
         )
+    require_ranks(tensors, dict.fromkeys(names, 5))
+    slow, fast, lateral = (tensors[name] for name in names)
     width = slow.shape[0]
     trunk = replace(
-        SLOWFAST_R101 if bare is not None else SLOWFAST_R50,
+        SLOWFAST_R101 if is_bare else SLOWFAST_R50,
         blocks=cast(
             tuple[int, int, int, int], tuple(_depth(tensors, f"backbone.slow_res{n}.") for n in (1, 2, 3, 4))
         ),
@@ -151,9 +157,9 @@ def convert_checkpoint(
     filled: list[str] = []
     used: set[str] = set()
     states: list[dict[str, Tensor]] = []
-    for part, wanted in (("backbone", _shapes_of(trunk)), ("head", _shapes_of(head))):
+    for part, wanted in (("backbone", _wanted(trunk)), ("head", _wanted(head))):
         state: dict[str, Tensor] = {}
-        for ours, shape in wanted.items():
+        for ours, like in wanted.items():
             names = [f"{part}.{name}" for name in _published_names(ours, trunk)]
             absent = [name for name in names if name not in theirs]
             if absent and ours.endswith("num_batches_tracked"):
@@ -164,13 +170,15 @@ def convert_checkpoint(
             used.update(names)
             if absent:
                 continue
-            tensor = _rearranged(ours, [theirs[name] for name in names])
-            if tensor.shape != shape:
-                mismatched.append(
-                    f"{names[0]} is {tuple(theirs[names[0]].shape)}, which does not give {tuple(shape)}"
-                )
-                continue
-            state[ours] = tensor
+            shape = _published_shape(ours, like.shape)
+            wrong = [
+                f"{name} is {tuple(theirs[name].shape)} of {theirs[name].dtype} instead of {shape}"
+                for name in names
+                if theirs[name].shape != shape or theirs[name].is_floating_point() != like.is_floating_point()
+            ]
+            mismatched += wrong
+            if not wrong:
+                state[ours] = _rearranged(ours, [theirs[name] for name in names])
         states.append(state)
     report = ImportReport(
         missing=tuple(dict.fromkeys(missing)),
@@ -181,7 +189,7 @@ def convert_checkpoint(
     return ImportedCheckpoint(states[0], states[1], report)
 
 
-def _shapes_of(config: SlowFastConfig | HeadConfig | None) -> dict[str, torch.Size]:
+def _wanted(config: SlowFastConfig | HeadConfig | None) -> dict[str, Tensor]:
     with torch.device("meta"):
         match config:
             case None:
@@ -192,7 +200,7 @@ def _shapes_of(config: SlowFastConfig | HeadConfig | None) -> dict[str, torch.Si
                 module = ACARHead(config)
             case BaselineConfig():
                 module = BaselineHead(config)
-    return {name: tensor.shape for name, tensor in module.state_dict().items()}
+    return module.state_dict()
 
 
 _RENAMED = (
@@ -223,6 +231,15 @@ def _published_names(ours: str, trunk: SlowFastConfig) -> list[str]:
     return [name]
 
 
+def _published_shape(ours: str, shape: torch.Size) -> tuple[int, ...]:
+    """The shape of each tensor that `_rearranged` makes one of ours of."""
+    if ".qkv." in ours:
+        return (shape[0] // 3, *shape[1:])
+    if ours.startswith("relate_"):
+        return (shape[0], 2 * shape[1], 1, 1)
+    return tuple(shape)
+
+
 def _rearranged(ours: str, parts: list[Tensor]) -> Tensor:
     tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
     if ours.startswith("relate_"):
@@ -232,22 +249,32 @@ def _rearranged(ours: str, parts: list[Tensor]) -> Tensor:
 
 
 def _depth(tensors: Mapping[str, Tensor], prefix: str) -> int:
-    """How many numbered layers follow a prefix."""
-    return len({name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)})
+    """How many numbered layers follow a prefix.
+
+    Raises:
+        ModelMismatch: none, or more than any network of the family has.
+    """
+    depth = len({name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)})
+    if not 1 <= depth <= _MOST_LAYERS:
+        raise ModelMismatch(f"The checkpoint has {depth} layers of {prefix}*, not 1 to {_MOST_LAYERS}. Give another.")
+    return depth
 
 
 def _infer_head(tensors: Mapping[str, Tensor]) -> HeadConfig | None:
     if "head.fc.weight" in tensors:
+        require_ranks(tensors, {"head.fc.weight": 2})
         classes, channels = tensors["head.fc.weight"].shape
         return BaselineConfig(context_channels=channels, num_classes=classes)
-    wanted = ("head.conv_reduce.weight", "head.conv2.weight", "head.fc2.weight", "head.hr2o.0.conv.weight")
-    found = [tensors.get(name) for name in wanted]
-    if any(tensor is None for tensor in found):
+    ranks = {
+        "head.conv_reduce.weight": 4, "head.conv2.weight": 4, "head.fc2.weight": 2, "head.hr2o.0.conv.weight": 4
+    }  # fmt: skip
+    absent = [name for name in ranks if name not in tensors]
+    if absent:
         if any(name.startswith("head.") for name in tensors):
-            absent = [name for name, tensor in zip(wanted, found, strict=True) if tensor is None]
             raise ModelMismatch(f"The checkpoint's head lacks {', '.join(absent)}. Give a complete file.")
         return None
-    reduce, mix, classifier, out = cast(list[Tensor], found)
+    require_ranks(tensors, ranks)
+    reduce, mix, classifier, out = (tensors[name] for name in ranks)
     return ACARConfig(
         context_channels=reduce.shape[1],
         num_classes=classifier.shape[0],

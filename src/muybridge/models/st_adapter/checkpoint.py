@@ -22,9 +22,11 @@ from muybridge.models.st_adapter.config import AdapterConfig, Placement
 from muybridge.models.st_adapter.sets import load_trained_state
 from muybridge.models.st_adapter.temporal_conv import Kernel
 from muybridge.models.st_adapter.video_vit import VideoViT
-from muybridge.weight_files import describe_differences
+from muybridge.weight_files import describe_differences, first_few, printable, require_ranks
 
-_ADAPTER = re.compile(r"transformer\.resblocks\.(\d+)\.adapter_pre_(attn|mlp)\.(fc1|conv|fc2)\.(weight|bias)")
+_ADAPTER = re.compile(
+    r"transformer\.resblocks\.(0|[1-9]\d{0,2})\.adapter_pre_(attn|mlp)\.(fc1|conv|fc2)\.(weight|bias)", re.ASCII
+)
 _PLACES = {"attn": "attention", "mlp": "mlp"}
 _LAYERS = {"fc1": "down", "conv": "conv", "fc2": "up"}
 # Parts of OpenAI's CLIP model that the image tower does not need: the text tower and what joins the two.
@@ -57,7 +59,7 @@ class ImportedRecognizer:
 
 
 def import_authors_checkpoint(
-    checkpoint: Mapping[str, Any], *, clip: Mapping[str, Tensor] | None = None, keep_dead: bool = False
+    checkpoint: Mapping[str, Any], *, clip: Mapping[str, Any] | None = None, keep_dead: bool = False
 ) -> ImportedRecognizer:
     """Convert a checkpoint of the authors' code.
 
@@ -70,23 +72,27 @@ def import_authors_checkpoint(
         ModelMismatch: names every tensor that is missing or belongs to neither adapters, head nor CLIP.
     """
     inner: Any = checkpoint.get("model", checkpoint)
-    names = {str(name).removeprefix("module."): tensor for name, tensor in cast(Mapping[str, Tensor], inner).items()}
+    if not isinstance(inner, Mapping):
+        raise ModelMismatch(f"The checkpoint's model is a {type(inner).__name__}, not names with tensors.")
+    names = {str(name).removeprefix("module."): value for name, value in cast(Mapping[str, Any], inner).items()}
     adapters = {name: tensor for name, tensor in names.items() if _ADAPTER.fullmatch(name)}
     if not adapters:
         raise ModelMismatch("The checkpoint holds no adapter_pre_attn or adapter_pre_mlp. Give one of ST-Adapter's.")
     tower = {name: tensor for name, tensor in names.items() if name not in adapters and not name.startswith("fc.")}
     _reject_unknown(tower)
+    for name in ("fc.weight", "fc.bias"):
+        if name not in names:
+            raise ModelMismatch(f"The checkpoint lacks {name}. Give the whole checkpoint.")
+    require_ranks(names, {name: _rank(name) for name in (*adapters, "fc.weight", "fc.bias")})
     config = _read_config(adapters, keep_dead=keep_dead)
     last = max(int(cast(re.Match[str], _ADAPTER.fullmatch(name))[1]) for name in adapters)
     state = {_our_name(name): tensor for name, tensor in adapters.items()}
     dead = () if keep_dead else tuple(sorted(n for n in adapters if _our_name(n).startswith(f"adapters.{last}.mlp.")))
     for name in dead:
         del state[_our_name(name)]
-    for ours, theirs in (("head.weight", "fc.weight"), ("head.bias", "fc.bias")):
-        if theirs not in names:
-            raise ModelMismatch(f"The checkpoint lacks {theirs}. Give the whole checkpoint.")
-        state[ours] = names[theirs]
-    source = tower if is_openai_clip(tower) else (clip or {})
+    state |= {"head.weight": names["fc.weight"], "head.bias": names["fc.bias"]}
+    given = {name: value for name, value in (clip or {}).items() if isinstance(value, Tensor)}
+    source = tower if is_openai_clip(tower) else given
     converted = openai_clip_to_timm(source)
     leftover = converted.unused if source is tower else (*tower, *converted.unused)
     return ImportedRecognizer(
@@ -115,18 +121,24 @@ def load_imported(model: VideoViT, imported: ImportedRecognizer) -> None:
         model.backbone.load_state_dict(imported.backbone)
 
 
-def _reject_unknown(names: Mapping[str, Tensor]) -> None:
+def _reject_unknown(names: Mapping[str, Any]) -> None:
     """Every name must be the image tower's, under its own name or CLIP's, or a known part of the rest of CLIP."""
     unknown = [
-        name
-        for name in names
-        if openai_clip_name(name.removeprefix("visual.")) is None and not _CLIP_REST.fullmatch(name)
+        printable(name)
+        for name, value in names.items()
+        if not isinstance(value, Tensor)
+        or (openai_clip_name(name.removeprefix("visual.")) is None and not _CLIP_REST.fullmatch(name))
     ]
     if unknown:
         raise ModelMismatch(
-            f"The checkpoint holds tensors of neither adapters, head nor CLIP: {', '.join(sorted(unknown))}. "
+            f"The checkpoint holds tensors of neither adapters, head nor CLIP: {first_few(sorted(unknown))}. "
             "Give a checkpoint of the authors' code."
         )
+
+
+def _rank(name: str) -> int:
+    """How many axes a trained tensor has: a bias, a convolution over time, height and width, or a linear layer."""
+    return 1 if name.endswith("bias") else 5 if name.endswith("conv.weight") else 2
 
 
 def _our_name(name: str) -> str:
@@ -148,7 +160,7 @@ def _read_config(adapters: Mapping[str, Tensor], *, keep_dead: bool) -> AdapterC
     }
     missing = sorted(expected - adapters.keys())
     if missing:
-        raise ModelMismatch(f"The checkpoint lacks {', '.join(missing)}. Give the whole checkpoint.")
+        raise ModelMismatch(f"The checkpoint lacks {first_few(missing)}. Give the whole checkpoint.")
     kernels = {tuple(tensor.shape[2:]) for name, tensor in adapters.items() if name.endswith("conv.weight")}
     widths = {tensor.shape[0] for name, tensor in adapters.items() if name.endswith("fc1.bias")}
     if len(kernels) > 1 or len(widths) > 1:

@@ -4,12 +4,19 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from muybridge.errors import OptionError
+from muybridge.schema import Within, require_within
 
 Kernel = tuple[int, int, int]
 Placement = Literal["mlp", "attention+mlp"]
 Activation = Literal["gelu", "quick_gelu", "relu"]
 Readout = Literal["auto", "class_token", "patch_mean"]
 OverTime = Literal["mean", "change"]
+LIMITS = {
+    "width": Within(0, 16384),
+    "kernel": Within(1, 63),
+    "blocks": Within(1, 128),
+    "frequency_scales": Within(1, 1024, items=16),
+}
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ class AdapterConfig:
             )
         if self.frequency_scales and self.width == 1:
             raise OptionError(f"width={self.width} cannot be shared with a frequency branch. Choose 2 or more.")
+        require_within(self, LIMITS)
 
     def for_channels(self, channels: int) -> "AdapterConfig":
         """With the width that suits a backbone of so many channels, if none was chosen."""

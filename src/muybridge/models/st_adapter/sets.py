@@ -11,20 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from muybridge.errors import ModelMismatch, OptionError
+from muybridge.models.st_adapter.config import LIMITS
 from muybridge.models.st_adapter.insertion import SampleWeights
 from muybridge.models.st_adapter.video_vit import VideoViT, new_head
-from muybridge.schema import Fields, Within
+from muybridge.schema import Fields
 from muybridge.weight_files import describe_differences
 
 HeadPolicy = Literal["load", "keep"]
 # What `AdapterConfig` may hold in a file.
-ADAPTER_LIMITS = Fields(
-    width=Within(0, 16384),
-    kernel=Within(1, 63),
-    blocks=Within(1, 128),
-    frequency_scales=Within(1, 1024, items=16),
-    later=("causal", "frequency_scales", "keep_dead"),
-)
+ADAPTER_LIMITS = Fields(**LIMITS, later=("causal", "frequency_scales", "keep_dead"))
 
 
 def trained_state(model: VideoViT) -> dict[str, Tensor]:
