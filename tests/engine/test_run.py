@@ -223,6 +223,18 @@ def test_a_line_that_was_half_written_is_cut_off_and_its_file_done_again(tmp_pat
     assert (results / "results.parquet").read_bytes() == table
 
 
+def test_a_table_that_cannot_be_written_is_told_before_the_work(tmp_path, task, results):
+    files = write_files(tmp_path / "in", ["fine"])
+    run_many(task, [str(files)], ManyFiles(results=results))
+    diary = task.diary.read_text()
+    (results / "results.parquet").unlink()
+    (results / "results.parquet").mkdir()
+    write_files(files, ["fine", "fine"])
+    with pytest.raises(OutputError, match="it is a folder"):
+        run_many(task, [str(files)], ManyFiles(results=results))
+    assert task.diary.read_text() == diary
+
+
 def test_names_of_files_that_are_no_text_are_kept(tmp_path, task, results):
     files = write_files(tmp_path / os.fsdecode(b"\xff"), ["fine"])
     for _ in range(2):

@@ -21,7 +21,7 @@ from muybridge import __version__
 from muybridge.engine.rows import Name, Row, write_table
 from muybridge.errors import ModelError, OptionError, OutputError
 from muybridge.media.folder_lock import LOCK, held
-from muybridge.media.outputs import atomic_output, output_error
+from muybridge.media.outputs import atomic_output, check_writable, output_error
 from muybridge.media.sources import natural_order
 from muybridge.schema import build, parse_json
 
@@ -184,6 +184,7 @@ def opened(folder: Path, verb: str, options: Mapping[str, Any]) -> Generator[Res
         }
         _check_identity(folder, identity)
         _remove_partial_files(folder)
+        check_writable(folder / TABLE)  # before hours of work
         results = ResultsFolder(folder, {"muybridge": __version__, "run": json.dumps(identity)})
         try:
             yield results
