@@ -217,7 +217,7 @@ def require_ranks(tensors: Mapping[str, Any], ranks: Mapping[str, int]) -> None:
         if not isinstance(value, Tensor) or value.ndim != rank or not value.numel():
             what = f"of the shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise ModelMismatch(
-                f"The checkpoint's {name} is {what}, not a tensor of {rank} axes. Give the whole file."
+                f"The checkpoint's {name} is {what}, not numbers along {rank} axes. Give the whole file."
             )
 
 

@@ -199,6 +199,8 @@ def test_a_training_is_repeated_from_its_model_file(trained, tmp_path, monkeypat
         ({"size": 10**7}, "size=10000000 is out of range"),
         ({"width": 10**9}, "width=1000000000 is out of range"),
         ({"blocks": 10**9}, "blocks=1000000000 is out of range"),
+        ({"cache-views": 10**12}, "is out of range"),
+        ({"keep-views": 10**12}, "is out of range"),
         ({"kernel": [10**9 + 1, 1, 1]}, "is out of range"),
         ({"frequency-scales": [1] * 1000}, "frequency_scales has 1000 numbers"),
         ({"rand-augment": 10**9}, "rand_augment=1000000000 is out of range"),

@@ -203,6 +203,7 @@ class TrainingPlan:
     spread: Annotated[bool, RUN, PLAIN] = False
 
     def __post_init__(self) -> None:
+        require_within(self, {"cache_views": Within(0, 100), "keep_views": Within(0, 1000)})
         varied = replace(self.augmentation, crop=None) != AugmentationConfig() or self.augment
         if self.cache is not None and (varied or self.augmentation.crop not in (None, "center")):
             raise OptionError("cache keeps clips as they are, which cannot be varied. Choose --crop center alone")
