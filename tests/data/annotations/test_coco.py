@@ -79,6 +79,13 @@ def test_errors(tmp_path, changes, message):
         read_coco(write(tmp_path / "coco.json", minimal(**changes)))
 
 
+def test_a_time_before_the_film_is_refused(tmp_path):
+    content = minimal()
+    content["images"] = [{"id": image["id"], "video": "v.mp4", "time_seconds": -5} for image in content["images"]]
+    with pytest.raises(AnnotationError, match=r"image number 0: time_seconds is -5\. Count from"):
+        read_coco(write(tmp_path / "coco.json", content))
+
+
 def test_a_results_list_alone_is_explained(tmp_path):
     with pytest.raises(AnnotationError, match="list as results"):
         read_coco(write(tmp_path / "r.json", []))

@@ -170,6 +170,10 @@ def _frames(
         if image["id"] in frames:
             raise AnnotationError(f"{where}: the id {shown(image['id'])} stands twice. Make each one different.")
         if "video" in image and is_number(image.get("time_seconds")):
+            if image["time_seconds"] < 0:
+                raise AnnotationError(
+                    f"{where}: time_seconds is {image['time_seconds']}. Count from the film's start."
+                )
             frames[image["id"]] = (str(image["video"]), float(image["time_seconds"]))
         elif "video_id" in image and is_number(image.get("frame_id")):
             frames[image["id"]] = _counted_frame(where, image, videos, clock)
