@@ -85,3 +85,22 @@ def test_answers_of_a_strange_shape(tmp_path: Path, answers: dict[str, list[int]
         detector = load_detector(constant_detector(tmp_path / "d.onnx", answers=answers), device="cpu")
         detector(np.zeros((1, 64, 48, 3), np.uint8))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", [b"images", b"output0", b"names", b"['person']"])
+def test_names_that_are_no_text(tmp_path: Path, place: bytes) -> None:
+    path = constant_detector(tmp_path / "d.onnx")
+    path.write_bytes(path.read_bytes().replace(place, b"\x8c" + place[1:]))
+    with pytest.raises(MuybridgeError, match=r"d\.onnx") as caught:
+        detector = load_detector(path, device="cpu")
+        detector(np.zeros((1, 64, 48, 3), np.uint8))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_takes_nothing(tmp_path: Path) -> None:
+    path = constant_detector(tmp_path / "d.onnx")
+    model = onnx.load(path)
+    del model.graph.input[:]
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match=r"d\.onnx takes nothing"):
+        load_detector(path, device="cpu")

@@ -72,10 +72,12 @@ class OnnxDetector:
         self._session = _session(Path(path), device)
         self._source = str(path)
         self._min_score = min_score
-        self._layout = self._choose_layout(layout)
-        self._input = self._session.get_inputs()[0]
-        self._size = self._input_size()
-        known = tuple(names) if names is not None else self._names()
+        try:
+            self._layout = self._choose_layout(layout)
+            self._input, self._size = self._choose_input()
+            known = tuple(names) if names is not None else self._names()
+        except UnicodeDecodeError as error:  # onnxruntime's strings are whatever bytes the file has
+            raise ModelError(f"{path} is not a readable ONNX file: its names are no text") from error
         self._keep = kept_classes(known, classes, detector=self._source)
         self.classes = known if classes is None else tuple(classes)
 
@@ -88,7 +90,7 @@ class OnnxDetector:
         height, width = frame.shape[:2]
         picture, scale = self._prepare(frame)
         try:
-            outputs = self._session.run(None, {self._input.name: picture})
+            outputs = self._session.run(None, {self._input: picture})
         except _onnx_errors() as error:
             reason = str(error).strip().splitlines()[0]
             raise DetectionFailed(f"{self._source} failed on a frame of {width} x {height}: {reason}") from error
@@ -134,15 +136,18 @@ class OnnxDetector:
         by_name = dict(zip([output.name for output in self._session.get_outputs()], outputs, strict=True))
         return box_convert(by_name["pred_boxes"][0], "cxcywh", "xyxy"), by_name["logits"][0].sigmoid()
 
-    def _input_size(self) -> tuple[int, int]:
-        """(height, width) that pictures are brought to."""
-        shape = self._input.shape
+    def _choose_input(self) -> tuple[str, tuple[int, int]]:
+        """The input's name, and (height, width) that pictures are brought to."""
+        taken = next(iter(self._session.get_inputs()), None)
+        if taken is None:
+            raise ModelError(f"{self._source} takes nothing, and not pictures (N, 3, height, width)")
+        shape = taken.shape
         sides = [side if isinstance(side, int) else _DEFAULT_SIDE for side in shape[2:]]
         if len(shape) != 4 or (shape[1] not in (3, None) and not isinstance(shape[1], str)):
             raise ModelError(f"{self._source} takes {shape}, and not pictures (N, 3, height, width)")
         if not all(1 <= side <= _LARGEST_SIDE for side in sides):
             raise ModelError(f"{self._source} takes pictures of {sides[1]} x {sides[0]}: 1 to {_LARGEST_SIDE} a side")
-        return sides[0], sides[1]
+        return str(taken.name), (sides[0], sides[1])
 
     def _choose_layout(self, stated: str | None) -> Layout:
         outputs = {output.name: output.shape for output in self._session.get_outputs()}
