@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from muybridge.errors import AnnotationError, MissingInput
+from muybridge.media.outputs import is_folder
 
 _LARGEST = 2**63 - 1
 
@@ -31,11 +32,6 @@ def exists(path: Path) -> bool:
 def is_file(path: Path) -> bool:
     """Whether this is a file."""
     return exists(path) and path.is_file()
-
-
-def is_folder(path: Path) -> bool:
-    """Whether this is a folder."""
-    return exists(path) and path.is_dir()
 
 
 def is_possible(path: Path) -> bool:

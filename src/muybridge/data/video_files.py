@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from muybridge.data.text_files import is_folder, shown
+from muybridge.data.text_files import shown
 from muybridge.errors import AnnotationError, MissingInput
+from muybridge.media.outputs import is_folder
 from muybridge.media.sources import VIDEO_SUFFIXES
 from muybridge.media.video_reader import DEFAULT_RATE, VideoReader
 

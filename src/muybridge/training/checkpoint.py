@@ -10,6 +10,7 @@ from torch import Tensor
 
 from muybridge.errors import TrainingError
 from muybridge.media.outputs import atomic_output
+from muybridge.weight_files import read_torch_file
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -60,7 +61,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     try:
         with zipfile.ZipFile(path) as archive:
             spoilt = archive.testzip()
-        found: Any = None if spoilt else torch.load(path, map_location="cpu", weights_only=True)
+        found: Any = None if spoilt else read_torch_file(path)
     except Exception as error:  # broken bytes make these readers raise whatever they like
         raise damaged(folder) from error
     if not _is_checkpoint(found):

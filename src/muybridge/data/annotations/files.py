@@ -17,10 +17,11 @@ from muybridge.data.annotations.table import NO_LABEL, NO_PERSON, Annotations, l
 from muybridge.data.annotations.tubes import read_tubes
 from muybridge.data.annotations.via import read_via
 from muybridge.data.label_maps import LabelMap
-from muybridge.data.text_files import csv_rows, exists, is_folder, parse_json, read_text, shown
+from muybridge.data.text_files import csv_rows, exists, parse_json, read_text, shown
 from muybridge.data.video_files import VideoFile, VideoFolder, find_videos, video_file
 from muybridge.errors import AnnotationError, InputError, MissingInput
 from muybridge.media.frame_times import FrameTimes
+from muybridge.media.outputs import is_folder
 
 
 def read_annotated_videos(path: Path, labels: LabelMap, videos: Path) -> tuple[Annotations, dict[str, VideoFile]]:

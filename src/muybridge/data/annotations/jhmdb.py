@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from muybridge.data.annotations.table import AnnotationRows
 from muybridge.data.annotations.tubes import TubeSet, read_tubes
 from muybridge.data.label_maps import LabelMap
-from muybridge.data.text_files import is_folder, read_text, shown
+from muybridge.data.text_files import read_text, shown
 from muybridge.errors import AnnotationError, MissingExtra, MissingInput, OptionError
+from muybridge.media.outputs import is_folder
 
 # The clips' nominal rate; they were cut frame by frame.
 RATE_FPS = 25.0

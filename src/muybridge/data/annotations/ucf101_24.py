@@ -13,8 +13,9 @@ from muybridge.data.annotations.safe_xml import read_xml
 from muybridge.data.annotations.table import AnnotationRows
 from muybridge.data.annotations.tubes import TubeSet, read_tubes
 from muybridge.data.label_maps import LabelMap
-from muybridge.data.text_files import is_folder, parse_whole, shown
+from muybridge.data.text_files import parse_whole, shown
 from muybridge.errors import AnnotationError, MissingInput
+from muybridge.media.outputs import is_folder
 
 RATE_FPS = 25.0
 _MOST_FRAMES = 100_000
