@@ -7,6 +7,7 @@ over all sets together, so that the table flatters them a little; only clips tha
 
     python recipes/action_sets.py --method head
     python recipes/action_sets.py --method adapters --seed 0 1 2
+    python recipes/action_sets.py --method full --learning-rate 1e-4
     python recipes/action_sets.py --table
 
 What the frozen blocks make of each clip is worked out once a set, and kept in --out for later runs; a fold then takes
@@ -24,24 +25,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from muybridge.data.clips.dataset import ClipDataset
 from muybridge.data.clips.lists import ClipEntry, ClipList, read_clip_list
+from muybridge.data.clips.sampling import normalize
 from muybridge.data.clips.splits import k_folds
+from muybridge.data.sampling import Draw
 from muybridge.evaluation.classification import frame_orders
 from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 from muybridge.pretrained import load_backbone
 from muybridge.progress import progress_line
 from muybridge.recognize.evaluate import indicator
 from muybridge.recognize.objective import RecognizerObjective, balance_classes, sampling_for, views_for
-from muybridge.recognize.options import RecognizerFitConfig, SamplingOptions
-from muybridge.recognize.prefixes import KeptPrefixes, drawn_views, fit_head, keep_prefixes
+from muybridge.recognize.options import Method, RecognizerFitConfig, SamplingOptions
+from muybridge.recognize.prefixes import KeptPrefixes, ViewsOfClips, drawn_views, fit_head, keep_prefixes
 from muybridge.training.fit import fit
 
 FOLDS = 5
+METHODS: tuple[Method, ...] = ("head", "adapters", "full")
 ORDERS = ("own", "shuffled", "reversed", "single_frame")
 
 
@@ -129,13 +135,57 @@ def folds_of(name: str, clips: ClipList) -> list[tuple[list[int], list[int]]]:
     ]
 
 
-def build(backbone: torch.nn.Module, method: str, classes: int, over_time: Any) -> VideoViT:
+def build(backbone: torch.nn.Module, method: Method, classes: int, over_time: Any) -> VideoViT:
     return VideoViT(
-        backbone, classes, adapters=AdapterConfig() if method == "adapters" else None, over_time=over_time
+        backbone,
+        classes,
+        adapters=AdapterConfig() if method == "adapters" else None,
+        over_time=over_time,
+        train_backbone=method == "full",
     )
 
 
-def prefixes_of(name: str, clips: ClipList, method: str, args: argparse.Namespace) -> KeptPrefixes:
+class KeptFrames(Dataset[dict[str, Tensor]]):
+    """Views of clips where nothing is frozen: (V, N, T, 3, height, width) uint8, and labels as of `KeptPrefixes`."""
+
+    def __init__(self, frames: Tensor, labels: list[list[Tensor]]) -> None:
+        self.frames, self.labels = frames, labels
+
+    def __len__(self) -> int:
+        return self.frames.shape[1]
+
+    def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
+        view = int(np.random.default_rng(draw.seed).integers(len(self.frames)))
+        return {"frames": self.frames[view, draw.index], "labels": self.labels[view][draw.index]}
+
+    def part(self, indices: list[int]) -> "KeptFrames":
+        return KeptFrames(self.frames[:, indices], [[view[i] for i in indices] for view in self.labels])
+
+
+def frames_of(name: str, clips: ClipList, args: argparse.Namespace) -> KeptFrames:
+    """The frames of which `prefixes_of` has the features, from --out or read."""
+    drawn = drawn_views(args.drawn, len(clips))
+    path = args.out / f"{name}-frames-{drawn}.safetensors"
+    if not path.is_file():
+        backbone, _ = load_backbone()
+        sampling = sampling_for(backbone, SamplingOptions())
+        views = ViewsOfClips(ClipDataset(clips, sampling, views=views_for(SamplingOptions())), drawn, seed=0)
+        first = views[0]["frames"]
+        frames = torch.empty(len(first), len(clips), *first.shape[1:], dtype=torch.uint8)
+        labels: list[Tensor] = []
+        with progress_line(f"{name}: reading frames", total=len(clips), unit="clips") as line:
+            for index in range(len(views)):
+                item = views[index]
+                frames[:, index] = item["frames"]
+                labels.append(item["labels"])
+                line.advance()
+        args.out.mkdir(parents=True, exist_ok=True)
+        save_file({"frames": frames, "labels": torch.stack(labels, dim=1)}, path)
+    stored = load_file(path)
+    return KeptFrames(stored["frames"], [list(view.unbind()) for view in stored["labels"]])
+
+
+def prefixes_of(name: str, clips: ClipList, method: Method, args: argparse.Namespace) -> KeptPrefixes:
     """From --out, or worked out: the maps that adapters start from, or the features that a head reads."""
     drawn = drawn_views(args.drawn, len(clips))
     path = args.out / f"{name}-{method}-{drawn}.safetensors"
@@ -172,9 +222,20 @@ def part_of(kept: KeptPrefixes, indices: list[int]) -> KeptPrefixes:
 
 
 def run_fold(
-    clips: ClipList, kept: KeptPrefixes, train: list[int], test: list[int], method: str, seed: int, args: Any
+    clips: ClipList,
+    kept: KeptPrefixes,
+    frames: KeptFrames | None,
+    train: list[int],
+    test: list[int],
+    method: Method,
+    seed: int,
+    args: Any,
 ) -> dict[str, Any]:
-    """Train and measure: counts of right answers by order of frames."""
+    """Train and measure: counts of right answers by order of frames.
+
+    Args:
+        frames: where the whole network is trained.
+    """
     torch.manual_seed(seed)
     backbone, _ = load_backbone()
     sampling = sampling_for(backbone, SamplingOptions())
@@ -188,23 +249,29 @@ def run_fold(
     )
     training = part_of(kept, train)
     fit_head(model, training, sampling, objective.loss)
-    if method == "adapters":
+    if method != "head":
         config = RecognizerFitConfig(
             epochs=args.epochs, learning_rate=args.learning_rate, seed=seed, workers=0, validations=0, patience=0
         )
+        moving = training if frames is None else frames.part(train)
         with tempfile.TemporaryDirectory() as folder:
-            fit(objective, training, config.for_method("adapters").of(len(train)), folder=Path(folder), title="fold")
+            fit(objective, moving, config.for_method(method).of(len(train)), folder=Path(folder), title="fold")
     model.eval()
+
+    def logits_of(index: int, order: Tensor) -> Tensor:
+        ways = views_for(SamplingOptions()).count
+        if frames is None:
+            return model.forward_from_prefix(kept.prefixes[:ways, index][:, order].float(), sampling.size)
+        return model(normalize(frames.frames[:ways, index][:, order], sampling))
+
     truth = torch.tensor([clips.entries[i].labels[0] for i in test])
     right = dict.fromkeys(ORDERS, 0)
     answers: list[Tensor] = []
     with torch.no_grad():
         for index, label in zip(test, truth.tolist(), strict=True):
-            views = kept.prefixes[: views_for(SamplingOptions()).count, index].float()
-            orders = {"own": torch.arange(views.shape[1]), **frame_orders(views.shape[1], seed=index)}
+            orders = {"own": torch.arange(sampling.frames), **frame_orders(sampling.frames, seed=index)}
             for order in ORDERS:
-                logits = model.forward_from_prefix(views[:, orders[order]], sampling.size)
-                mean = logits.softmax(dim=-1).mean(dim=0)
+                mean = logits_of(index, orders[order]).softmax(dim=-1).mean(dim=0)
                 right[order] += int(mean.argmax() == label)
                 if order == "own":
                     answers.append(mean)
@@ -216,7 +283,7 @@ def known(args: argparse.Namespace) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
-def settings_of(args: argparse.Namespace, method: str, clips: ClipList) -> str:
+def settings_of(args: argparse.Namespace, method: Method, clips: ClipList) -> str:
     about = f"{args.over_time}, {drawn_views(args.drawn, len(clips))} further views"
     return about if method == "head" else f"{about}, {args.epochs:g} epochs at {args.learning_rate:g}"
 
@@ -226,13 +293,14 @@ def run_all(args: argparse.Namespace) -> None:
     for name in args.set:
         clips = read_set(name, args.data)
         for method in args.method:
-            kept = prefixes_of(name, clips, method, args)
+            kept = prefixes_of(name, clips, "adapters" if method == "adapters" else "head", args)
+            frames = frames_of(name, clips, args) if method == "full" else None
             for seed in args.seed:
                 for fold, (train, test) in enumerate(folds_of(name, clips)):
                     key = {"set": name, "method": method, "settings": settings_of(args, method, clips), "seed": seed}
                     if (*key.values(), fold) in done or (args.fold and fold not in args.fold):
                         continue
-                    row = {**key, "fold": fold, **run_fold(clips, kept, train, test, method, seed, args)}
+                    row = {**key, "fold": fold, **run_fold(clips, kept, frames, train, test, method, seed, args)}
                     with (args.out / "results.jsonl").open("a", encoding="utf-8") as file:
                         file.write(json.dumps(row) + "\n")
                     print(name, method, f"seed {seed} fold {fold}:", row["right"], "of", row["clips"], flush=True)
@@ -270,7 +338,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/clips"))
     parser.add_argument("--out", type=Path, default=Path("runs/action_sets"))
     parser.add_argument("--set", nargs="+", choices=SETS, default=list(SETS))
-    parser.add_argument("--method", nargs="+", choices=("head", "adapters"), default=["head", "adapters"])
+    parser.add_argument("--method", nargs="+", choices=METHODS, default=["head", "adapters"])
     parser.add_argument("--seed", nargs="+", type=int, default=[0])
     parser.add_argument("--fold", nargs="+", type=int, default=[])
     parser.add_argument("--over-time", choices=("mean", "change"), default="change")

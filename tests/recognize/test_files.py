@@ -28,7 +28,10 @@ class Brightness:
     multi_label = False
     views = ViewConfig()
 
-    def probabilities(self, clips: torch.Tensor) -> torch.Tensor:
+    def each_frame(self, clips: torch.Tensor) -> torch.Tensor:
+        return clips
+
+    def probabilities_of(self, clips: torch.Tensor) -> torch.Tensor:
         light = clips.float().mean(dim=(1, 2, 3, 4)) / 255
         return torch.stack([light, 1 - light], dim=1)
 

@@ -283,7 +283,10 @@ class Numbers:
     multi_label = False
     views = ViewConfig()
 
-    def probabilities(self, clips: torch.Tensor) -> torch.Tensor:
+    def each_frame(self, clips: torch.Tensor) -> torch.Tensor:
+        return clips
+
+    def probabilities_of(self, clips: torch.Tensor) -> torch.Tensor:
         shown = [[number_in(frame.permute(1, 2, 0).numpy()) for frame in clip] for clip in clips]
         return torch.tensor(shown, dtype=torch.float32)
 
@@ -292,6 +295,28 @@ def windows_of(film: Path, config: WindowConfig | None = None, **options):
     with VideoReader(film) as reader:
         found = list(window_predictions(Numbers(), reader, config, **options))
     return [(round(w.start, 3), round(w.end, 3), [int(n) for n in w.prediction.probabilities]) for w in found]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 100])
+def test_overlapping_windows_answer_as_clips_do_and_look_at_no_frame_twice(recognizer, film, batch_size, monkeypatch):
+    config = WindowConfig(0.8, 0.4)
+    looked_at: list[int] = []
+    each_frame = Recognizer.each_frame
+
+    def counted(self: Recognizer, clips: torch.Tensor) -> torch.Tensor:
+        looked_at.append(clips.shape[0] * clips.shape[1])
+        return each_frame(self, clips)
+
+    monkeypatch.setattr(Recognizer, "each_frame", counted)
+    with VideoReader(film) as reader:
+        found = list(window_predictions(recognizer, reader, config, batch_size=batch_size))
+    # Windows of four frames, 0.2 s apart, each two frames further on than the one before.
+    assert len(found) == 9
+    assert sum(looked_at) == 2 * 8 + 4
+    for window in found:
+        clip = load_views(film, SAMPLING, start=window.start, end=window.end)
+        wanted = recognizer.probabilities(clip).mean(0)
+        torch.testing.assert_close(window.prediction.probabilities, wanted, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])

@@ -73,8 +73,8 @@ class SeenClips(Protocol):
         ...
 
 
-class _Views(Dataset[dict[str, Tensor]]):
-    """Of each clip (V, T, 3, height, width): the views of a test, and behind them others, drawn."""
+class ViewsOfClips(Dataset[dict[str, Tensor]]):
+    """Of each clip "frames", (V, T, 3, height, width) uint8: the views of a test, and behind them others, drawn."""
 
     def __init__(self, clips: ClipDataset, drawn: int, seed: int) -> None:
         self.clips, self.drawn, self.seed = clips, drawn, seed
@@ -130,7 +130,7 @@ def keep_prefixes(
         InputError: a clip cannot be read.
     """
     network.to(device).eval()
-    loader = DataLoader(_Views(clips, drawn, seed), batch_size=None, num_workers=workers)
+    loader = DataLoader(ViewsOfClips(clips, drawn, seed), batch_size=None, num_workers=workers)
     kept = torch.empty(0)
     labels: list[list[Tensor]] = []
     with torch.inference_mode():

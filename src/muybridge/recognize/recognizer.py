@@ -435,6 +435,10 @@ class Recognizer:
         """(B, K) float32 on the CPU, of clips as `logits` takes them."""
         return torch.cat([self._to_probabilities(self.logits(part)) for part in frames.split(batch_size)])
 
+    def probabilities_of(self, seen: Tensor, *, batch_size: int = 16) -> Tensor:
+        """`probabilities` from what `each_frame` gave."""
+        return torch.cat([self._to_probabilities(self.logits_of(part)) for part in seen.split(batch_size)])
+
     def _to_probabilities(self, logits: Tensor) -> Tensor:
         logits = logits.float().cpu()
         return logits.sigmoid() if self.multi_label else logits.softmax(dim=-1)

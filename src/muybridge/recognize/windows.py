@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count, pairwise
 from math import inf, isinf
+from typing import cast
 
 import numpy as np
 import torch
@@ -51,13 +52,24 @@ class Span:
 
 
 @dataclass(eq=False)
+class _Picture:
+    """A frame on its way into windows: its crops (V, 3, height, width), or what the frozen blocks make of them.
+
+    Windows that overlap share it, so that its work is done once.
+    """
+
+    crops: Tensor
+    seen: Tensor | None = None  # (V, ...)
+
+
+@dataclass(eq=False)
 class _Pending:
-    """A window whose frames are still coming; of each picture, its crops (V, 3, height, width)."""
+    """A window whose frames are still coming."""
 
     start: float
     end: float
     wanted: list[float]
-    pictures: list[Tensor] = field(default_factory=list[Tensor])
+    pictures: list[_Picture] = field(default_factory=list[_Picture])
 
 
 def window_predictions(
@@ -105,10 +117,21 @@ def _from_starts(frames: Iterable[Frame]) -> Iterator[tuple[float, Iterator[Fram
 def _answers(recognizer: Recognizer, windows: Sequence[_Pending]) -> Iterator[WindowPrediction]:
     if not windows:
         return
-    clips = torch.cat([torch.stack(w.pictures, dim=1) for w in windows])
-    rows = recognizer.probabilities(clips).unflatten(0, (len(windows), -1)).mean(dim=1)
+    _look_at({id(picture): picture for window in windows for picture in window.pictures}.values(), recognizer)
+    clips = torch.cat([torch.stack([cast(Tensor, p.seen) for p in w.pictures], dim=1) for w in windows])
+    rows = recognizer.probabilities_of(clips).unflatten(0, (len(windows), -1)).mean(dim=1)
     for window, row in zip(windows, rows, strict=True):
         yield WindowPrediction(window.start, window.end, Prediction(recognizer.labels.names, row))
+
+
+def _look_at(pictures: Iterable[_Picture], recognizer: Recognizer) -> None:
+    """Run the frozen blocks over the pictures that no earlier batch of windows had."""
+    new = [picture for picture in pictures if picture.seen is None]
+    if not new:
+        return
+    seen = recognizer.each_frame(torch.stack([picture.crops for picture in new], dim=1))
+    for number, picture in enumerate(new):
+        picture.seen, picture.crops = seen[:, number].clone(), picture.crops[:0]
 
 
 def steady_sampling(sampling: SamplingConfig, frame_rate: float | None) -> SamplingConfig:
@@ -136,11 +159,11 @@ def _plan(window: float, step: float, shots: Sequence[tuple[float, float]]) -> I
 def _filled(
     frames: Iterable[Frame], plan: Iterator[tuple[float, float]], sampling: SamplingConfig, crops: int
 ) -> Iterator[_Pending]:
-    """Windows with their T pictures (crops, 3, height, width), each as soon as it is over."""
+    """Windows with their T pictures, each as soon as it is over."""
     upcoming = next(plan, None)
     waiting: deque[_Pending] = deque()
     shown: Frame | None = None
-    views: Tensor | None = None  # of the frame on display, made once, when a window first needs it
+    picture: _Picture | None = None  # of the frame on display, made once, when a window first needs it
     spacing, covered = float(1 / DEFAULT_RATE), 0.0
     for frame in frames:
         seconds = float(frame.pts_seconds)
@@ -149,15 +172,15 @@ def _filled(
             upcoming = next(plan, None)
         if shown is not None:
             spacing = seconds - float(shown.pts_seconds) or spacing
-            views = _hand_out(waiting, shown, seconds, sampling, crops, views)
+            picture = _hand_out(waiting, shown, seconds, sampling, crops, picture)
         while waiting and waiting[0].end <= seconds + 1e-6:
             covered = waiting[0].end
             yield waiting.popleft()
-        shown, views = frame, None
+        shown, picture = frame, None
     if shown is None:
         return
     end = float(shown.pts_seconds) + spacing
-    _hand_out(waiting, shown, float("inf"), sampling, crops, views)
+    _hand_out(waiting, shown, float("inf"), sampling, crops, picture)
     for window in waiting:
         # A window that the end of the video cuts short counts where a good part of it was not looked at yet.
         rest = end - max(covered, window.start)
@@ -180,16 +203,16 @@ def _hand_out(
     until: float,
     sampling: SamplingConfig,
     crops: int,
-    views: Tensor | None,
-) -> Tensor | None:
+    picture: _Picture | None,
+) -> _Picture | None:
     """Give the frame on display until `until` to all windows that want it."""
     for window in waiting:
         while len(window.pictures) < sampling.frames and window.wanted[len(window.pictures)] < until - _TOUCHING:
-            if views is None:
-                picture = torch.from_numpy(shown.image).permute(2, 0, 1)[None]
-                views = torch.cat(crop_views(picture, sampling, crops))
-            window.pictures.append(views)
-    return views
+            if picture is None:
+                pixels = torch.from_numpy(shown.image).permute(2, 0, 1)[None]
+                picture = _Picture(torch.cat(crop_views(pixels, sampling, crops)))
+            window.pictures.append(picture)
+    return picture
 
 
 def join_spans(
