@@ -41,6 +41,7 @@ from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 from muybridge.pretrained import load_backbone
 from muybridge.progress import progress_line
 from muybridge.recognize.evaluate import indicator
+from muybridge.recognize.interpolation import move_towards, trained_weights
 from muybridge.recognize.objective import RecognizerObjective, balance_classes, sampling_for, views_for
 from muybridge.recognize.options import Method, RecognizerFitConfig, SamplingOptions
 from muybridge.recognize.prefixes import KeptPrefixes, ViewsOfClips, drawn_views, fit_head, keep_prefixes
@@ -59,11 +60,20 @@ class ActionSet:
         source: under --data, as `read_clip_list` takes it.
         group: of a clip's path; None for what the list says.
         leave_one_out: a fold for each group, in place of five.
+        tested: the one group that is tested, in place of folds.
+        reversals: two classes that are each other's reversal, told apart in the table.
     """
 
     source: str
     group: Callable[[Path], str] | None = None
     leave_one_out: bool = False
+    tested: str | None = None
+    reversals: tuple[str, str] | None = None
+
+    @property
+    def folder(self) -> str:
+        """Where its clips lie; sets of one folder share what is kept of the clips."""
+        return Path(self.source).parts[0]
 
 
 def _person(path: Path) -> str:
@@ -74,7 +84,10 @@ SETS = {
     "jhmdb": ActionSet("jhmdb/train.tsv"),
     "weizmann": ActionSet("weizmann", _person, leave_one_out=True),
     "ut_interaction": ActionSet("ut_interaction", lambda path: path.stem[:5], leave_one_out=True),
-    "dark_actions": ActionSet("dark_actions", str),
+    "dark_actions": ActionSet("dark_actions", str, reversals=("Sit", "Stand")),
+    "dark_scenes": ActionSet(
+        "dark_actions", lambda path: path.parent.parent.name, tested="val", reversals=("Sit", "Stand")
+    ),
     "falls": ActionSet("falls", lambda path: path.parent.parent.name, leave_one_out=True),
 }
 
@@ -121,10 +134,10 @@ def _falls(source: Path) -> ClipList:
 def folds_of(name: str, clips: ClipList) -> list[tuple[list[int], list[int]]]:
     """Places of training and test clips, for each fold."""
     place = {entry: index for index, entry in enumerate(clips.entries)}
-    if not SETS[name].leave_one_out:
+    if not SETS[name].leave_one_out and SETS[name].tested is None:
         halves = k_folds(clips, folds=FOLDS, seed=0)
         return [([place[e] for e in a.entries], [place[e] for e in b.entries]) for a, b in halves]
-    groups = sorted({entry.group for entry in clips.entries})
+    groups = sorted({entry.group for entry in clips.entries}) if SETS[name].tested is None else [SETS[name].tested]
     everything = range(len(clips))
     return [
         (
@@ -165,7 +178,7 @@ class KeptFrames(Dataset[dict[str, Tensor]]):
 def frames_of(name: str, clips: ClipList, args: argparse.Namespace) -> KeptFrames:
     """The frames of which `prefixes_of` has the features, from --out or read."""
     drawn = drawn_views(args.drawn, len(clips))
-    path = args.out / f"{name}-frames-{drawn}.safetensors"
+    path = args.out / f"{SETS[name].folder}-frames-{drawn}.safetensors"
     if not path.is_file():
         backbone, _ = load_backbone()
         sampling = sampling_for(backbone, SamplingOptions())
@@ -188,14 +201,14 @@ def frames_of(name: str, clips: ClipList, args: argparse.Namespace) -> KeptFrame
 def prefixes_of(name: str, clips: ClipList, method: Method, args: argparse.Namespace) -> KeptPrefixes:
     """From --out, or worked out: the maps that adapters start from, or the features that a head reads."""
     drawn = drawn_views(args.drawn, len(clips))
-    path = args.out / f"{name}-{method}-{drawn}.safetensors"
+    path = args.out / f"{SETS[name].folder}-{method}-{drawn}.safetensors"
     if path.is_file():
         stored = load_file(path)
         return KeptPrefixes(stored["prefixes"], [list(view.unbind()) for view in stored["labels"]])
     backbone, _ = load_backbone()
     model = build(backbone, method, 2, "mean").eval()
     sampling = sampling_for(backbone, SamplingOptions())
-    maps = args.out / f"{name}-adapters-{drawn}.safetensors"
+    maps = args.out / f"{SETS[name].folder}-adapters-{drawn}.safetensors"
     if method == "head" and maps.is_file():
         kept = _features(build(backbone, "adapters", 2, "mean").eval(), prefixes_of(name, clips, "adapters", args))
     else:
@@ -250,12 +263,15 @@ def run_fold(
     training = part_of(kept, train)
     fit_head(model, training, sampling, objective.loss)
     if method != "head":
+        start = trained_weights(model)
         config = RecognizerFitConfig(
             epochs=args.epochs, learning_rate=args.learning_rate, seed=seed, workers=0, validations=0, patience=0
         )
         moving = training if frames is None else frames.part(train)
         with tempfile.TemporaryDirectory() as folder:
             fit(objective, moving, config.for_method(method).of(len(train)), folder=Path(folder), title="fold")
+        if method == "adapters":
+            move_towards(model, start)
     model.eval()
 
     def logits_of(index: int, order: Tensor) -> Tensor:
@@ -275,7 +291,13 @@ def run_fold(
                 right[order] += int(mean.argmax() == label)
                 if order == "own":
                     answers.append(mean)
-    return {"clips": len(test), "right": right, "answers": torch.stack(answers).tolist(), "truth": truth.tolist()}
+    return {
+        "clips": len(test),
+        "right": right,
+        "answers": torch.stack(answers).tolist(),
+        "truth": truth.tolist(),
+        "classes": clips.classes.names,
+    }
 
 
 def known(args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -312,8 +334,8 @@ def table(args: argparse.Namespace) -> str:
     for row in known(args):
         groups[row["set"], row["method"], row["settings"]][row["seed"]].append(row)
     lines = [
-        "| set | method | folds | seeds | accuracy | shuffled | reversed | single frame | order gap |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| set | method | folds | seeds | accuracy | shuffled | reversed | single frame | order gap | reversals |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for (name, method, settings), seeds in sorted(groups.items()):
         shares = {
@@ -324,9 +346,26 @@ def table(args: argparse.Namespace) -> str:
         }
         gap = [own - shuffled for own, shuffled in zip(shares["own"], shares["shuffled"], strict=True)]
         numbers = " | ".join(_spread(values) for values in (*shares.values(), gap))
+        pair = SETS[name].reversals
+        told = "" if pair is None else _spread([reversals_told(rows, pair) for rows in seeds.values()])
         folds = max(len(rows) for rows in seeds.values())
-        lines.append(f"| {re.sub('_', ' ', name)} | {method}, {settings} | {folds} | {len(seeds)} | {numbers} |")
+        lines.append(
+            f"| {re.sub('_', ' ', name)} | {method}, {settings} | {folds} | {len(seeds)} | {numbers} | {told} |"
+        )
     return "\n".join(lines)
+
+
+def reversals_told(rows: list[dict[str, Any]], pair: tuple[str, str]) -> float:
+    """Of the clips of two classes, the percentage for which the right one of the two is the likelier."""
+    right = count = 0
+    for row in rows:
+        columns = [row["classes"].index(name) for name in pair]
+        for answer, label in zip(row["answers"], row["truth"], strict=True):
+            if label in columns:
+                other = columns[1 - columns.index(label)]
+                right += answer[label] > answer[other]
+                count += 1
+    return 100 * right / count
 
 
 def _spread(values: list[float]) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shutil import disk_usage
@@ -43,6 +43,7 @@ from muybridge.recognize.evaluate import (
     indicator,
     truth_of,
 )
+from muybridge.recognize.interpolation import halfway, move_towards, trained_weights
 from muybridge.recognize.model_file import RecognizerFile
 from muybridge.recognize.objective import (
     RecognizerObjective,
@@ -209,18 +210,19 @@ def _fit(
         multi_label=multi_label,
         label_smoothing=plan.config.label_smoothing,
     )
-    kept = isinstance(dataset, KeptPrefixes | CachedClips)
+    start = None
     if isinstance(dataset, KeptPrefixes | CachedClips):
         objective.to(choose_device(device))
         with _autocast(network, plan.config):
             fit_head(network, dataset, sampling, objective.loss)
-    return fit(
+        start = trained_weights(network)
+    result = fit(
         objective,
         dataset,
         plan.config,
         folder=folder,
-        validation=None if views is None else _validation(network, sampling, views, plan, kept=kept),
-        validate_first=kept,
+        validation=None if views is None else _validation(network, sampling, views, plan, start),
+        validate_first=start is not None,
         weights=balance_draws(labels) if balance == "draws" else None,
         resume=resume,
         accelerator=device if device == "auto" else str(choose_device(device)),
@@ -229,6 +231,9 @@ def _fit(
         memory_advice=_MEMORY_ADVICE,
         sharded=network.spread_blocks() if plan.spread else (),
     )
+    if start is not None:
+        move_towards(network, start)
+    return result
 
 
 _HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -444,23 +449,32 @@ def _how_sure(evaluation: Evaluation) -> str:
 
 
 def _validation(
-    network: VideoViT, sampling: SamplingConfig, views: ClipViews, plan: TrainingPlan, *, kept: bool
+    network: VideoViT,
+    sampling: SamplingConfig,
+    views: ClipViews,
+    plan: TrainingPlan,
+    start: Mapping[str, Tensor] | None,
 ) -> Validation:
+    """Measures on the held-out clips, where there is a fitted start the weights halfway to it, as they are kept."""
     config = plan.config
     key = "mAP" if views.clips.multi_label else "top1"
     device = network.head.weight.device
     held_out = ClipDataset(views.clips, sampling, plan.augmentation, views.views)
-    with _autocast(network, config):
-        # Of very many clips those held out are too much to keep beside the others.
-        kept = kept and views.views.count * bytes_a_view(network, held_out, device=device) <= _KEPT_PREFIX_BYTES // 4
-    if kept:
+
+    def is_small() -> bool:
+        """Of very many clips those held out are too much to keep beside the others."""
+        with _autocast(network, config):
+            a_view = bytes_a_view(network, held_out, device=device)
+        return views.views.count * a_view <= _KEPT_PREFIX_BYTES // 4
+
+    if start is not None and is_small():
         with _autocast(network, config):
             kept_views = keep_prefixes(network, held_out, drawn=0, seed=0, device=device, workers=config.workers)
         prefixes = kept_views.prefixes.flatten(0, 1)
         truth, names, multi_label = truth_of(views.clips), views.clips.classes.names, views.clips.multi_label
 
         def run_kept() -> Mapping[str, float]:
-            with torch.no_grad(), _autocast(network, config):
+            with torch.no_grad(), _autocast(network, config), _as_kept(network, start):
                 parts = [
                     network.forward_from_prefix(part.float().to(device), sampling.size) for part in prefixes.split(16)
                 ]
@@ -476,9 +490,14 @@ def _validation(
             return network(normalize(frames.to(device), sampling))
 
     def run() -> Mapping[str, float]:
-        return evaluate_views(logits, views, workers=_readers(views, config), quiet=True).report.numbers
+        with _as_kept(network, start):
+            return evaluate_views(logits, views, workers=_readers(views, config), quiet=True).report.numbers
 
     return Validation(run, key)
+
+
+def _as_kept(network: VideoViT, start: Mapping[str, Tensor] | None) -> AbstractContextManager[None]:
+    return nullcontext() if start is None else halfway(network, start)
 
 
 def _readers(views: ClipViews, config: FitConfig) -> int:

@@ -29,8 +29,8 @@ class AdapterConfig:
         kernel: Extent of an adapter's convolution over time, height and width. 1 1 1 cannot tell the order of frames.
         placement: Adapters before each MLP, or before each attention as well; in a convolutional model, which has
             neither, mlp is behind each block.
-        blocks: How many of the last blocks get adapters; by default all of a transformer's, half of a convolutional
-            model's.
+        blocks: How many of the last blocks get adapters; by default all of a transformer's, a quarter of a
+            convolutional model's.
         activation: Inside an adapter, after the convolution; by default none, as in the paper's code.
         causal: A frame is told about earlier frames only: for live streams.
         frequency_scales: Give half of an adapter's channels to a branch that filters frequencies of time, over

@@ -76,9 +76,9 @@ class StagedTower:
         self.readout: Readout = resolve_readout(backbone, readout)
         self._stem, self.blocks, self._last = _take_apart(backbone)
         self.depth = len(self.blocks)
-        # The earlier half sees edges and textures at a high resolution, and is most of the work: kept as it is, it
-        # need be run once a clip in training.
-        self.adapted_by_default = max(1, self.depth // 2)
+        # The earlier blocks see edges and textures at a high resolution, and are most of the work: kept as they
+        # are, they need be run once a clip in training.
+        self.adapted_by_default = max(1, self.depth // 4)
         self.widths, self.dim, self.stride, self._last_fine, last_width = _measure(backbone)
         self.scale_widths = self.widths[self._last_fine], last_width
         self._folded: tuple[Version, tuple[nn.Module, ...]] | None = None
