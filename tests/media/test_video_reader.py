@@ -95,6 +95,32 @@ def test_a_second_iteration_gives_the_same(plain: Path) -> None:
     assert again == list(range(200))
 
 
+def test_pictures_that_nobody_asks_for_are_not_turned_into_rgb(
+    clip: tuple[Path, Fraction], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = clip
+    with VideoReader(path) as reader:
+        wanted = list(reader)
+        converted: list[int] = []
+        convert = reader._converter.__call__
+
+        def counted(frame: VideoFrame, width: int, height: int) -> np.ndarray:
+            converted.append(1)
+            return convert(frame, width, height)
+
+        monkeypatch.setattr(reader, "_converter", counted)
+        found = list(reader.convertible())
+        assert not converted
+        # The reader has gone on to the end by now, and what it decoded is still there.
+        for place in (len(found) - 1, 3, 3):
+            np.testing.assert_array_equal(found[place].image, wanted[place].image)
+    assert len(converted) == 2
+    assert [(f.pts_seconds, f.index, f.duration_seconds) for f in found] == [
+        (f.pts_seconds, f.index, f.duration_seconds) for f in wanted
+    ]
+    assert repr(found[3]) == repr(wanted[3])
+
+
 def test_frames_by_index_in_any_order_and_repeated(clip: tuple[Path, Fraction]) -> None:
     path, rate = clip
     wanted = [COUNT - 1, 0, 11, 12, 13, 12, 25, 1, COUNT - 2, 39]

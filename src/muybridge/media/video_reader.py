@@ -9,9 +9,10 @@ frame rate comes out right, and sound stays in step.
 
 import bisect
 import contextlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -91,6 +92,24 @@ class Frame:
     def __repr__(self) -> str:
         height, width = self.image.shape[:2]
         return f"Frame({self.index}, {float(self.pts_seconds):.3f} s, {width}x{height})"
+
+
+class _FrameToConvert(Frame):
+    """A frame whose picture is turned into RGB when it is first asked for."""
+
+    def __init__(
+        self, convert: Callable[[], UInt8], pts_seconds: Fraction, index: int, duration_seconds: Fraction | None
+    ) -> None:
+        # Not through the parent's: the picture is not there yet, and a frozen dataclass takes nothing otherwise.
+        vars(self).update(convert=convert, pts_seconds=pts_seconds, index=index, duration_seconds=duration_seconds)
+
+    @cached_property
+    def image(self) -> UInt8:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return vars(self).pop("convert")()
+
+    def converted(self) -> Frame:
+        """As others are."""
+        return Frame(self.image, self.pts_seconds, self.index, self.duration_seconds)
 
 
 class FrameSource(Protocol):
@@ -175,6 +194,18 @@ class VideoReader:
 
     def __iter__(self) -> Generator[Frame, None, None]:
         """All frames from the start, in order of display."""
+        for frame in self._convertible():
+            yield frame.converted()
+
+    def convertible(self) -> Generator[Frame, None, None]:
+        """The same, but a picture is turned into RGB only when it is first asked for, which may be in another thread.
+
+        Whoever looks at few of the frames saves much of the time of reading. A picture that cannot be turned into
+        RGB raises BrokenMedia when it is asked for.
+        """
+        yield from self._convertible()
+
+    def _convertible(self) -> "Generator[_FrameToConvert, None, None]":
         self._rewind()
         self._undecodable = 0
         count, before, end = 0, Fraction(0), Fraction(0)
@@ -245,7 +276,7 @@ class VideoReader:
                 current, ahead = ahead, next(decoding, None)
             if current is None:
                 raise BrokenMedia(f"{self.source} holds no frame that can be decoded")
-            found[target] = self._frame(*current, -1)
+            found[target] = self._frame(*current, -1).converted()
         return [found[target] for target in exact]
 
     def frames_from(self, seconds: Fraction) -> Generator[Frame, None, None]:
@@ -253,7 +284,7 @@ class VideoReader:
         decoding, first = self._start_before(seconds, self._key_frame_times())
         for shown, decoded in chain([] if first is None else [first], decoding):
             if shown >= seconds:
-                yield self._frame(shown, decoded, -1)
+                yield self._frame(shown, decoded, -1).converted()
 
     # --- between FFmpeg and the above ---
 
@@ -407,7 +438,7 @@ class VideoReader:
             if first is None or first[0] <= target or place < 0:
                 return decoding, first
 
-    def _frame(self, seconds: Fraction, frame: VideoFrame, index: int) -> Frame:
+    def _frame(self, seconds: Fraction, frame: VideoFrame, index: int) -> _FrameToConvert:
         width, height = self._size
         if self._orientation.is_sideways:
             width, height = height, width
@@ -416,12 +447,16 @@ class VideoReader:
             self._note(
                 f"{self.source} changes its size on the way, from {first} to {now}: all is scaled to the first"
             )
-        try:
-            image = self._converter(frame, width, height)
-        except (av.error.FFmpegError, ValueError) as error:
-            raise BrokenMedia(f"the pictures of {self.source} cannot be turned into RGB: {error}") from error
         duration = frame.duration * frame.time_base if frame.duration and frame.time_base else None
-        return Frame(self._orientation.upright(image), seconds, index, duration)
+
+        def convert() -> UInt8:
+            try:
+                image = self._converter(frame, width, height)
+            except (av.error.FFmpegError, ValueError) as error:
+                raise BrokenMedia(f"the pictures of {self.source} cannot be turned into RGB: {error}") from error
+            return self._orientation.upright(image)
+
+        return _FrameToConvert(convert, seconds, index, duration)
 
     def _note_what_is_lost(self, first: VideoFrame) -> None:
         """What of the film a picture of 8-bit RGB cannot hold, or is not shown as it is stored."""

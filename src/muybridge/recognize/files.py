@@ -139,7 +139,9 @@ def recognize_stream(
         # Windows end with the video; where it goes on after the end that it states, so do they.
         shots = [(0.0, float(info.duration_seconds)), (float(info.duration_seconds), float("inf"))]
     line = stack.enter_context(progress_line(source.relative.name, total=total, unit="frames", quiet=quiet))
-    frames = prefetch(_counted(reader, line), depth=4)
+    # Of most films a few frames a second are looked at.
+    read = reader.convertible() if isinstance(reader, VideoReader) else reader
+    frames = prefetch(_counted(read, line), depth=4)
     stack.callback(frames.close)
     yield from window_predictions(
         job.recognizer,
