@@ -14,6 +14,7 @@ from muybridge.data.clips.augmentation import AugmentationConfig
 from muybridge.data.clips.sampling import ViewConfig
 from muybridge.errors import AnnotationError, MissingExtra, ModelError, ModelMismatch, OptionError, TrainingError
 from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
+from muybridge.recognize import train as train_module
 from muybridge.recognize.options import (
     ClipData,
     RecognizerConfig,
@@ -23,6 +24,7 @@ from muybridge.recognize.options import (
 )
 from muybridge.recognize.recognizer import Recognizer
 from muybridge.recognize.train import train
+from muybridge.training.fit import FitResult
 from tests.recognize.labelled_clips import COLORS, write_backbone, write_clip, write_folders, write_list
 
 
@@ -144,6 +146,39 @@ def test_what_is_kept_in_memory_trains_a_head_that_is_fitted_first(clips, weight
     assert outcome.evaluation.report.numbers["top1"] == 1.0  # after a single step
     right = len(outcome.evaluation.truth)
     assert any(line.startswith(f"right in {right} of {right} held-out clips, 100%: ") for line in lines)
+
+
+@pytest.mark.parametrize("held_out", [0.34, 0.0])
+def test_after_a_fitted_head_adapters_go_half_of_their_way(clips, weights, tmp_path, monkeypatch, held_out):
+    measured: list[float] = []
+
+    def far(objective, *args, validation, **options) -> FitResult:
+        with torch.no_grad():
+            for parameter in objective.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(3.0)
+        if validation is not None:
+            measured.append(validation.run()["top1"])
+        return FitResult(1, 1, {}, None)
+
+    plan = plan_for(clips, weights)
+    plan = replace(
+        plan,
+        data=replace(plan.data, held_out=held_out),
+        model=replace(plan.model, adapters=AdapterConfig(width=8, blocks=2)),
+    )
+    found: list[dict[str, torch.Tensor]] = []
+    for fitting in (lambda *_, **__: FitResult(0, 0, {}, None), far):
+        monkeypatch.setattr(train_module, "fit", fitting)
+        outcome, _ = run(plan, tmp_path / "m.safetensors")
+        found.append(load_artifact(tmp_path / "m.safetensors", task="recognize").tensors)
+    stayed, moved = found
+    adapters = [name for name in stayed if "adapters" in name]
+    assert adapters
+    for name in adapters:
+        torch.testing.assert_close(moved[name], stayed[name] + 1.5)
+    if outcome.evaluation is not None:  # what was measured on the way is what is kept
+        assert measured == [outcome.evaluation.report.numbers["top1"]]
 
 
 def test_in_mixed_precision_the_backbone_is_half_while_training_and_whole_afterwards(
