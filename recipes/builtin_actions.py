@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from action_sets import SETS, part_of, prefixes_of, read_set
+from action_sets import part_of, prefixes_of, read_set
 from torch import Tensor
 
 from muybridge.data.clips.lists import ClipEntry, ClipList
@@ -47,7 +47,7 @@ def merged(args: argparse.Namespace) -> tuple[ClipList, KeptPrefixes]:
     label_of = {(row["set"], row["class"]): names.index(row["label"]) for row in rows}
     entries: list[ClipEntry] = []
     prefixes: list[Tensor] = []
-    for name in SETS:
+    for name in dict.fromkeys(row["set"] for row in rows):
         clips = read_set(name, args.data)
         kept = prefixes_of(name, clips, "head", args)
         known = [i for i, e in enumerate(clips.entries) if (name, clips.classes.names[e.labels[0]]) in label_of]
@@ -119,7 +119,7 @@ def figures(clips: ClipList, probabilities: Tensor, labels: Tensor, threshold: f
     right, said = (answer == labels), score >= threshold
     sets = [entry.group.split()[0] for entry in clips.entries]
     found: dict[str, Any] = {}
-    for name in ("all", *SETS):
+    for name in ("all", *dict.fromkeys(sets)):
         chosen = torch.tensor([name in ("all", own) for own in sets])
         spoken = chosen & said
         found[name] = {
