@@ -114,13 +114,13 @@ class ResultsFolder:
         with open(self._journal, "rb", closefd=False) as file:  # by its name it might be another file by now
             file.seek(0)
             for number, text in enumerate(file, 1):
-                source = f"{self.folder / JOURNAL}, line {number}"
                 try:
-                    values = parse_json(text, source=source)
+                    values = json.loads(text)
                     kind = _Death if isinstance(values, dict) and "died" in values else _Done
-                    line = build(kind, values, source=source)
-                except ModelError as error:
-                    raise OutputError(f"{source} is damaged. Name a new folder with --results") from error
+                    line = build(kind, values, source=JOURNAL)
+                except (ModelError, ValueError, RecursionError) as error:
+                    where = f"{self.folder / JOURNAL}, line {number}"
+                    raise OutputError(f"{where} is damaged. Name a new folder with --results") from error
                 yield line
 
     def close(self) -> None:
