@@ -158,7 +158,7 @@ def main() -> None:
         windows = ["--window", "10s", "--step", "10s"]
         runs = [run(["recognize", str(film), *windows, "-o", str(options.folder / "spans.csv"), "--format", "csv"])]
     elif options.verb == "localize":
-        looks = ["--every", "20s", "--look-every", "10s"]
+        looks = ["--every", "60s", "--look-every", "20s"]
         runs = [run(["localize", str(film), *looks, "-o", str(options.folder / "localized.mp4")])]
     else:
         runs = stylize(film, options.folder / "painted.mp4", options.hours)
