@@ -25,7 +25,7 @@ from muybridge.media.video_writer import VideoWriter
 
 CLIP = Path("../shared/data/people/one-by-one-person-detection.mp4")
 PIECE_SECONDS = 60
-PARTS = 8
+PARTS = 4
 
 
 def write_film(folder: Path, clip: Path, hours: float, rate: int, size: tuple[int, int]) -> Path:
@@ -120,7 +120,7 @@ def used_by(process: int) -> tuple[float, float]:
 
 
 def tell(runs: list[list[Moment]], frames: int, hours: float, points: int = 12) -> None:
-    """Memory along the film, and what a minute of each eighth of it takes; loading is left out."""
+    """Memory along the film, and what a minute of each quarter of it takes; loading is left out."""
     moments = [moment for moments in runs for moment in moments]
     steps = max(1, len(moments) // points)
     curve = (f"{moment.frames / frames * hours:.2f} h {moment.megabytes:.0f} MB" for moment in moments[::steps])
@@ -158,7 +158,7 @@ def main() -> None:
         windows = ["--window", "10s", "--step", "10s"]
         runs = [run(["recognize", str(film), *windows, "-o", str(options.folder / "spans.csv"), "--format", "csv"])]
     elif options.verb == "localize":
-        looks = ["--every", "60s", "--look-every", "20s"]
+        looks = ["--every", "20s", "--look-every", "10s"]
         runs = [run(["localize", str(film), *looks, "-o", str(options.folder / "localized.mp4")])]
     else:
         runs = stylize(film, options.folder / "painted.mp4", options.hours)
