@@ -28,8 +28,8 @@ PIECE_SECONDS = 60
 PARTS = 4
 
 
-def write_film(folder: Path, clip: Path, hours: float, rate: int, size: tuple[int, int]) -> Path:
-    film = folder / f"film-{hours:g}h-{rate}fps-{size[0]}x{size[1]}.mp4"
+def write_film(folder: Path, clip: Path, hours: float, rate: Fraction, size: tuple[int, int]) -> Path:
+    film = folder / f"film-{hours:g}h-{float(rate):g}fps-{size[0]}x{size[1]}.mp4"
     if film.exists():
         return film
     folder.mkdir(parents=True, exist_ok=True)
@@ -37,12 +37,10 @@ def write_film(folder: Path, clip: Path, hours: float, rate: int, size: tuple[in
     write_tone(folder / "tone.mka")
     with (
         VideoReader(clip, size=size) as reader,
-        VideoWriter(
-            piece, width=size[0], height=size[1], rate=Fraction(rate), tracks_from=folder / "tone.mka"
-        ) as writer,
+        VideoWriter(piece, width=size[0], height=size[1], rate=rate, tracks_from=folder / "tone.mka") as writer,
     ):
         length = reader.info.duration_seconds
-        moments = [Fraction(number, rate) % length for number in range(PIECE_SECONDS * rate)]
+        moments = [number / rate % length for number in range(int(PIECE_SECONDS * rate))]
         for frame in reader.frames_at_seconds(moments):
             writer.write(frame.image)
     repeat(piece, film, round(hours * 3600 / PIECE_SECONDS))
@@ -148,7 +146,7 @@ def main() -> None:
     parser.add_argument("--clip", type=Path, default=CLIP)
     parser.add_argument("--folder", type=Path, default=Path("runs/hours-of-film"))
     parser.add_argument("--hours", type=float, default=2)
-    parser.add_argument("--rate", type=int, default=1)
+    parser.add_argument("--rate", type=Fraction, default=Fraction(1), help="frames a second, such as 1 or 1/4")
     parser.add_argument("--width", type=int, default=96)
     parser.add_argument("--height", type=int, default=64)
     options = parser.parse_args()
