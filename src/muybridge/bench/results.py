@@ -208,8 +208,8 @@ def _about_ratios(results: Results) -> Iterator[str]:
     repeats = QUICK_REPEATS if results.quick else REPEATS
     yield f"Times are medians of {repeats} runs, in which both take turns. The reference is the published form,"
     yield "written out plainly on the same weights (`muybridge.bench.references`), where the row says nothing else."
-    yield "The difference is that of the answers, as a share of the largest number. The share of the peak is that of the"
-    yield "products counted, or of the least that has to be read and written."
+    yield "The difference is that of the answers, as a share of the largest number. The share of the peak is that of"
+    yield "the products counted, or of the least that has to be read and written."
     below = {name: ratio for name, ratio in results.ratios.items() if ratio.times_as_fast < 1}
     if below:
         yield ""
