@@ -1,12 +1,12 @@
 """Runs over many files: killed and gone on with, on both engines, against the plain loop, and how they grow.
 
-    python benchmarks/many_files.py survive [--count 500] [--engine local]   a worker and the run are killed midway
-    python benchmarks/many_files.py compare [--count 500] [--engine local]   engines against one file after another
-    python benchmarks/many_files.py grow [--counts 50 500 5000]              files of a few bytes
+    python benchmarks/many_files.py survive [--engine local ray]   a worker, and the run itself, are killed midway
+    python benchmarks/many_files.py compare [--engine local ray]   engines against one file after another
+    python benchmarks/many_files.py grow [--counts 50 500 5000]    files of a few bytes
 
 Files are short pieces of ../shared/data/clips, one in twenty of them broken. What is done with them is --verb:
 recognize by the built-in model of the camera, or, without a model, brightness, which reads each film and tells how
-bright it is. Everything lies in --folder.
+bright it is. There are --count files. Everything lies in --folder.
 """
 
 import argparse
@@ -107,13 +107,14 @@ def children_of(process: int) -> list[int]:
 
 
 def workers_of(process: int) -> list[int]:
-    """Python's own watcher of shared memory is no worker."""
-    spawned = []
+    """Processes below this one that hold a model: spawned by Python, or actors of Ray."""
+    found = []
     for child in children_of(process):
         line = Path(f"/proc/{child}/cmdline").read_bytes()
-        if b"spawn_main" in line and b"resource_tracker" not in line:
-            spawned.append(child)
-    return spawned
+        if line.startswith(b"ray::MapWorker") or (b"spawn_main" in line and b"resource_tracker" not in line):
+            found.append(child)
+        found += workers_of(child)
+    return found
 
 
 def recorded(results: Path) -> list[str]:
@@ -126,34 +127,44 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def survive(folder: Path, count: int, engine: str, verb: str) -> None:
+def survive(folder: Path, count: int, engine: str, verb: str) -> list[dict]:
+    """Returns the rows."""
     clips, results = write_clips(folder, count), folder / f"survive-{engine}-{verb}-{time.time_ns()}"
     begin = time.monotonic()
     run = start(verb, clips, results, engine)
     while len(recorded(results)) < count // 4:
         time.sleep(0.02)
-    if engine == "local":
-        os.kill(workers_of(run.pid)[0], signal.SIGKILL)
-        print(
-            f"after {len(recorded(results))} rows a worker was killed ({time.monotonic() - begin:.0f} s)", flush=True
-        )
+    workers = workers_of(run.pid)
+    os.kill(workers[0], signal.SIGKILL)
+    say(
+        f"{engine}: after {len(recorded(results))} rows one of {len(workers)} workers was killed "
+        f"({time.monotonic() - begin:.0f} s)"
+    )
     while len(recorded(results)) < count // 2:
         time.sleep(0.02)
     run.kill()
     run.wait()
     before = recorded(results)
-    say(f"after {len(before)} rows the run was killed ({time.monotonic() - begin:.0f} s)")
+    say(f"{engine}: after {len(before)} rows the run was killed ({time.monotonic() - begin:.0f} s)")
     code = start(verb, clips, results, engine).wait()
     after, rows = recorded(results), rows_of(results)
     twice = [name for name, times in Counter(after).items() if times > 1]
     status = Counter(row["status"] for row in rows)
-    print(
-        f"gone on with: exit code {code}, {len(rows)} rows, {dict(status)}, {time.monotonic() - begin:.0f} s in all"
+    lost = {str(path.absolute()) for path in clips.iterdir()} - {row["input"] for row in rows}
+    say(
+        f"{engine}: gone on with: exit code {code}, {time.monotonic() - begin:.0f} s in all, {status['done']} done, "
+        f"{status['failed']} failed, {len(lost)} lost, {len(twice)} done twice"
     )
-    broken = len(range(7, count, BROKEN))
-    assert len(rows) == count and status["failed"] == broken, "a file is lost"
+    assert not lost and len(rows) == count and status["failed"] == len(range(7, count, BROKEN)), "a file is lost"
     assert not twice and after[: len(before)] == before, "a file was done twice"
-    print(f"none of {count} lost, none done twice, {broken} broken ones named")
+    return rows
+
+
+def survive_on(folder: Path, count: int, engines: list[str], verb: str) -> None:
+    first, *others = [survive(folder, count, engine, verb) for engine in engines]
+    assert all(other == first for other in others), "engines tell other rows"
+    if others:
+        say(f"the rows of {' and '.join(engines)} are equal, but for the seconds")
 
 
 def processor_seconds() -> float:
@@ -233,7 +244,7 @@ if __name__ == "__main__":
     parser.add_argument("--verb", choices=tuple(TASKS), default="recognize")
     options = parser.parse_args()
     if options.what == "survive":
-        survive(options.folder, options.count, options.engine[0], options.verb)
+        survive_on(options.folder, options.count, options.engine, options.verb)
     elif options.what == "compare":
         compare(options.folder, options.count, options.engine, options.verb)
     elif options.what == "grow":

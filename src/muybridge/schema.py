@@ -12,8 +12,8 @@ import dataclasses
 import json
 import math
 import types
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from muybridge.errors import ModelError, MuybridgeError, OptionError
@@ -122,106 +122,172 @@ def build(kind: type[T], values: Any, *, source: str, at: str = "header", fields
     Raises:
         ModelError: a key is missing or unknown, or a value breaks the rules of its field or of the whole.
     """
-    fields = fields or Fields()
-    if not isinstance(values, dict):
-        raise _refused(source, at, values, "an object with keys")
-    given = cast("dict[str, Any]", values)
-    wanted = [field.name for field in dataclasses.fields(cast(Any, kind))]
-    hints = _hints(kind)
-    unknown = sorted(given.keys() - set(wanted))
-    missing = [name for name in wanted if name not in given and name not in fields.later]
-    if unknown or missing:
-        problem = f"has the unknown key {unknown[0][:60]!r}" if unknown else f"lacks the key {missing[0]!r}"
-        raise ModelError(f"{source}: its {at} {problem}. Update muybridge, or copy the file again")
-    checked = {
-        name: _checked(hints[name], given[name], source, f"{at}.{name}", fields.limits.get(name))
-        for name in wanted
-        if name in given
-    }
     try:
-        return kind(**checked)
-    except MuybridgeError as error:
-        raise ModelError(f"{source}: its {at} breaks a rule: {str(error)[:300]}") from error
+        return _check_of_class(kind, fields)(values)
+    except _Refused as refused:
+        raise ModelError(f"{source}: its {at}{refused.place} {refused.problem}") from refused.__cause__
 
 
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind, include_extras=True)
+# Makes a checked value of a JSON value. Types are looked at once: files of many rows have millions of values.
+_Check = Callable[[Any], Any]
 
 
-def _checked(hint: Any, value: Any, source: str, at: str, limits: _Rules | None) -> Any:
+class _Refused(Exception):
+    """A value that breaks a rule.
+
+    Attributes:
+        problem: what is said of it.
+        place: where it is, from the value that is checked on down.
+    """
+
+    def __init__(self, problem: str) -> None:
+        self.problem, self.place = problem, ""
+
+    def within(self, place: str) -> "_Refused":
+        """The same, told from further up."""
+        self.place = place + self.place
+        return self
+
+
+@lru_cache(maxsize=256)
+def _check_of_class(kind: type[Any], fields: Fields | None) -> _Check:
+    later, limits = (fields.later, fields.limits) if fields else ((), {})
+    hints = get_type_hints(kind, include_extras=True)
+    checks = {field.name: _check_of(hints[field.name], limits.get(field.name)) for field in dataclasses.fields(kind)}
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise _refused(value, "an object with keys")
+        checked = dict[str, Any]()
+        for name, item in cast("dict[str, Any]", value).items():
+            if name not in checks:
+                raise _Refused(f"has the unknown key {name[:60]!r}. Update muybridge, or copy the file again")
+            try:
+                checked[name] = checks[name](item)
+            except _Refused as refused:
+                raise refused.within(f".{name}") from refused.__cause__
+        if len(checked) < len(checks):
+            _require([name for name in checks if name not in later], checked)
+        try:
+            return kind(**checked)
+        except MuybridgeError as error:
+            raise _Refused(f"breaks a rule: {str(error)[:300]}") from error
+
+    return check
+
+
+def _require(names: Iterable[str], given: Mapping[str, Any]) -> None:
+    for name in names:
+        if name not in given:
+            raise _Refused(f"lacks the key {name!r}. Update muybridge, or copy the file again")
+
+
+def _check_of(hint: Any, limits: _Rules | None) -> _Check:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return _checked(arguments[0], value, source, at, arguments[1])
+        return _check_of(arguments[0], arguments[1])
     if origin in (Union, types.UnionType):
-        if value is None and types.NoneType in arguments:
-            return None
-        return _one_of(arguments, value, source, at, limits)
+        return _check_of_union(arguments, limits)
     if origin is Literal:
-        if not any(type(value) is type(one) and value == one for one in arguments):
-            raise _refused(source, at, value, f"one of {', '.join(map(str, arguments))}")
-        return value
+        return _check_of_literal(arguments)
     if origin is tuple:
-        return _tuple(arguments, value, source, at, limits)
+        return _check_of_tuple(arguments, limits)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        fields = limits if isinstance(limits, Fields) else None
-        return build(hint, value, source=source, at=at, fields=fields)
+        return _check_of_class(hint, limits if isinstance(limits, Fields) else None)
     if hint in (int, float):
-        return _number(hint, value, source, at, limits)
-    return _plain(hint, value, source, at, limits)
+        assert isinstance(limits, Within), "a number has no limits"
+        return _check_of_number(hint, limits)
+    if hint is str:
+        return _check_of_text(limits if isinstance(limits, Letters) else Letters())
+    assert hint is bool or origin is Mapping, f"a type that has no check: {hint}"
+    return _check_truth if hint is bool else _check_kept
 
 
-def _one_of(kinds: tuple[Any, ...], value: Any, source: str, at: str, limits: _Rules | None) -> Any:
+def _check_of_union(kinds: tuple[Any, ...], limits: _Rules | None) -> _Check:
     """The first kind of several that fits; where none does, the last one's complaint."""
-    kinds = tuple(kind for kind in kinds if kind is not types.NoneType)
-    for kind in kinds[:-1]:
-        try:
-            return _checked(kind, value, source, at, limits)
-        except ModelError:
-            continue
-    return _checked(kinds[-1], value, source, at, limits)
+    *others, last = [_check_of(kind, limits) for kind in kinds if kind is not types.NoneType]
+    may_be_none = types.NoneType in kinds
+
+    def check(value: Any) -> Any:
+        if value is None and may_be_none:
+            return None
+        for other in others:
+            try:
+                return other(value)
+            except _Refused:
+                continue
+        return last(value)
+
+    return check
 
 
-def _tuple(kinds: tuple[Any, ...], value: Any, source: str, at: str, limits: _Rules | None) -> Any:
-    if not isinstance(value, (list, tuple)):
-        raise _refused(source, at, value, "a list")
-    items = cast("list[Any]", value)
+def _check_of_literal(choices: tuple[Any, ...]) -> _Check:
+    def check(value: Any) -> Any:
+        for choice in choices:
+            if type(value) is type(choice) and value == choice:
+                return value
+        raise _refused(value, f"one of {', '.join(map(str, choices))}")
+
+    return check
+
+
+def _check_of_tuple(kinds: tuple[Any, ...], limits: _Rules | None) -> _Check:
     any_length = len(kinds) == 2 and kinds[1] is Ellipsis
     most = limits.items if isinstance(limits, Within) else _MOST_ITEMS
-    if len(items) > most or not (any_length or len(items) == len(kinds)):
-        rule = f"a list of at most {most} items" if any_length else f"a list of {len(kinds)} items"
-        raise _refused(source, at, items, rule)
-    each = (kinds[0],) * len(items) if any_length else kinds
-    return tuple(
-        _checked(kind, item, source, f"{at}[{number}]", limits)
-        for number, (kind, item) in enumerate(zip(each, items, strict=True))
-    )
+    rule = f"a list of at most {most} items" if any_length else f"a list of {len(kinds)} items"
+    checks = [_check_of(kind, limits) for kind in kinds if kind is not Ellipsis]
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, (list, tuple)):
+            raise _refused(value, "a list")
+        items = cast("list[Any]", value)
+        if len(items) > most or not (any_length or len(items) == len(checks)):
+            raise _refused(items, rule)
+        checked = list[Any]()
+        for number, item in enumerate(items):
+            try:
+                checked.append(checks[0 if any_length else number](item))
+            except _Refused as refused:
+                raise refused.within(f"[{number}]") from refused.__cause__
+        return tuple(checked)
+
+    return check
 
 
-def _number(kind: type, value: Any, source: str, at: str, limits: _Rules | None) -> int | float:
-    assert isinstance(limits, Within), f"{at} has no limits"
-    what = "whole number" if kind is int else "number"
-    is_number = type(value) is int or (kind is float and type(value) is float and math.isfinite(value))
-    if not is_number or not limits.least <= value <= limits.most:
-        raise _refused(source, at, value, f"a {what} from {limits.least:g} to {limits.most:g}")
-    return kind(value)
+def _check_of_number(kind: type, limits: Within) -> _Check:
+    least, most = limits.least, limits.most
+
+    def check(value: Any) -> int | float:
+        is_number = type(value) is int or (kind is float and type(value) is float)
+        if is_number and least <= value <= most and math.isfinite(value):
+            return kind(value)
+        what = "whole number" if kind is int else "number"
+        raise _refused(value, f"a {what} from {least:g} to {most:g}")
+
+    return check
 
 
-def _plain(hint: Any, value: Any, source: str, at: str, limits: _Rules | None) -> Any:
-    letters = limits if isinstance(limits, Letters) else Letters()
-    if hint is bool and type(value) is not bool:
-        raise _refused(source, at, value, "true or false")
-    if hint is str:
+def _check_of_text(letters: Letters) -> _Check:
+    def check(value: Any) -> str:
         if not isinstance(value, str) or len(value) > letters.most:
-            raise _refused(source, at, value, f"a text of at most {letters.most} letters")
+            raise _refused(value, f"a text of at most {letters.most} letters")
         if not letters.halves and any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise _refused(source, at, value, "text: it holds half of a letter")
-    if get_origin(hint) is Mapping:
-        if not isinstance(value, dict):
-            raise _refused(source, at, value, "an object with keys")
-        return without_nan(cast(Any, value))
-    assert hint in (bool, str), f"{at} is of a type that has no check: {hint}"
+            raise _refused(value, "text: it holds half of a letter")
+        return value
+
+    return check
+
+
+def _check_truth(value: Any) -> bool:
+    if type(value) is not bool:
+        raise _refused(value, "true or false")
     return value
+
+
+def _check_kept(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise _refused(value, "an object with keys")
+    return without_nan(cast(Any, value))
 
 
 def without_nan(value: Any) -> Any:
@@ -235,11 +301,11 @@ def without_nan(value: Any) -> Any:
     return value
 
 
-def _refused(source: str, at: str, value: Any, rule: str) -> ModelError:
+def _refused(value: Any, rule: str) -> _Refused:
     if isinstance(value, (dict, list, tuple)):
         shown = f"a {'object' if isinstance(value, dict) else 'list'} of {len(cast(Any, value))}"
     elif isinstance(value, int) and abs(value) >= 10**18:
         shown = f"a number of {value.bit_length()} bits"
     else:
         shown = ascii(value[:60] if isinstance(value, str) else value)
-    return ModelError(f"{source}: its {at} is {shown}, not {rule}. Copy or download the file again")
+    return _Refused(f"is {shown}, not {rule}. Copy or download the file again")

@@ -1,6 +1,7 @@
 """`muybridge stylize` from files to files: what comes out, what is said, and what is left behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -271,6 +272,26 @@ def test_mistakes_end_in_one_line_exit_code_2_and_no_file(folder, model_file, ca
     assert "Traceback" not in error
     assert len([line for line in error.splitlines() if line.startswith("muybridge: ")]) == 1
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("many", [[], ["--results", "all"]])
+def test_resume_paints_in_segments_beside_the_result(folder, model_file, many, capsys):  # noqa: F811
+    job = folder / "out" / "clip.mp4.parts" / "job.json"
+    job.parent.mkdir(parents=True)
+    job.write_text("of another painting")
+    command = ["clip.mp4", "-s", "painting.png", "--model", str(model_file), *many]
+    command += ["-o", "out"] if many else ["-o", "out/clip.mp4"]
+    assert run(*command, "--resume") == 2
+    assert "holds parts of another painting" in capsys.readouterr().err
+    shutil.rmtree(job.parent)
+    assert run(*command, "--resume", *(["--retry-failed"] if many else [])) == 0
+    assert [path.name for path in (folder / "out").iterdir()] == ["clip.mp4"]
+
+
+def test_a_live_stream_cannot_be_gone_on_with(folder, model_file, capsys):  # noqa: F811
+    command = ["rtsp://127.0.0.1:1/live", "-s", "painting.png", "--model", str(model_file), "-o", "live.mp4"]
+    assert run(*command, "--resume") == 2
+    assert "is live" in capsys.readouterr().err
 
 
 def test_unknown_flags_and_missing_styles_exit_with_2(folder, capsys):

@@ -23,7 +23,7 @@ def results(**changes) -> Results:
         Peaks(50.0, 8.0),
         {
             "style swap": Ratio("64x64", 3.0, 0.5, 1e-6, "matrix", 0.75),
-            "live stream": Ratio("a frame", 1, 2, None, "", None),
+            "live stream": Ratio("a frame", 1, 2, None, "", None, "it remembers nothing"),
         },
         {"stylize": Minute(90.0, {"read": 9.0, "the rest": 81.0})},
     )
@@ -79,6 +79,15 @@ def test_a_page_is_known_by_its_form():
     assert is_page(text, ["style swap", "live stream"], ["stylize"])
     assert not is_page(text, ["style swap", "live stream", "another"], ["stylize"])
     assert not is_page(text.replace("6.00x", "fast"), ["style swap", "live stream"], ["stylize"])
+
+
+def test_a_page_says_why_something_takes_longer():
+    text = page_of(results())
+    assert "- live stream, 100% longer: the reference does less: it remembers nothing." in text.splitlines()
+    assert "style swap," not in text  # which is faster
+    slower = results(ratios={"style swap": Ratio("64x64", 1.0, 1.25, 1e-6, "matrix", 0.75)})
+    assert "- style swap, 25% longer: at this size the reference is faster." in page_of(slower).splitlines()
+    assert "Below 1x" not in page_of(results(ratios={"style swap": Ratio("64x64", 3.0, 0.5, None, "", None)}))
 
 
 def test_time_of_modules_is_that_of_the_outermost():

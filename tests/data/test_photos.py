@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+import webdataset
 from PIL import Image
 
-from muybridge.data.photos import CropConfig, PhotoCrops, random_crop, recolour
+from muybridge.data.photos import CropConfig, PhotoCrops, find_photographs, random_crop, recolour
 from muybridge.data.sampling import Draw
 from muybridge.errors import BrokenMedia
 
@@ -48,6 +49,44 @@ def test_items_depend_on_the_draw_alone(ramp):
     assert all(torch.equal(first[name], again[name]) for name in ("photo", "style"))
     assert not torch.equal(first["photo"], other["photo"])
     assert set(PhotoCrops([ramp], config)[Draw(0, 1)]) == {"photo"}
+
+
+def test_more_photographs_than_memory_holds_are_decoded_each_time(ramp, monkeypatch):
+    config, draws = CropConfig(short_side=(60, 60), crop=40), [Draw(index % 3, index) for index in range(9)]
+    kept = PhotoCrops([ramp] * 3, config)
+    expected = [kept[draw]["photo"] for draw in draws]
+    monkeypatch.setattr("muybridge.data.photos._MOST_KEPT_BYTES", 2 * 60 * 100 * 3)  # of two, at the size of crops
+    few = PhotoCrops([ramp] * 3, config)
+    assert all(torch.equal(few[draw]["photo"], crop) for draw, crop in zip(draws, expected, strict=True))
+    assert (len(kept._pictures), len(few._pictures)) == (3, 2)
+
+
+def test_photographs_of_shards_are_those_of_files(ramp, tmp_path):
+    (tmp_path / "shards").mkdir()
+    with webdataset.TarWriter(str(tmp_path / "shards" / "photos-000000.tar")) as writer:
+        for number in range(3):
+            picture = Image.fromarray(np.roll(np.asarray(Image.open(ramp)), 20 * number, axis=1))
+            picture.save(tmp_path / f"{number}.png")
+            data = (tmp_path / f"{number}.png").read_bytes()
+            writer.write({"__key__": f"{number:03}", "png": data, "json": {"caption": "not looked at"}})
+        writer.write({"__key__": "003", "txt": "nor this"})
+    config, files = CropConfig(short_side=(60, 60), crop=40), [tmp_path / f"{number}.png" for number in range(3)]
+    members = find_photographs([str(tmp_path / "shards")])
+    assert len(members) == 3
+    of_files, of_shards = (PhotoCrops(paths, config) for paths in (files, members))
+    for index in range(3):
+        assert torch.equal(of_files[Draw(index, 5)]["photo"], of_shards[Draw(index, 5)]["photo"])
+    assert find_photographs([str(tmp_path / "shards" / "photos-000000.tar"), str(files[1])]) == [*members, files[1]]
+
+
+def test_a_shard_that_is_cut_short_is_warned_of(ramp, tmp_path):
+    with webdataset.TarWriter(str(tmp_path / "photos.tar")) as writer:
+        for number in range(3):
+            writer.write({"__key__": f"{number:03}", "png": ramp.read_bytes()})
+    whole = (tmp_path / "photos.tar").read_bytes()
+    (tmp_path / "photos.tar").write_bytes(whole[: len(whole) // 2])
+    with pytest.warns(RuntimeWarning, match="photos.tar cannot be read to its end"):
+        assert len(find_photographs([str(tmp_path / "photos.tar")])) < 3
 
 
 @pytest.mark.parametrize("name", ["text.jpg", "empty.png", "cut.png"])

@@ -1,5 +1,7 @@
 """Runs over many files: each has one row, whatever happens to workers, to the run, to the disk."""
 
+import errno
+import fcntl
 import json
 import os
 import shutil
@@ -235,6 +237,23 @@ def test_a_table_that_cannot_be_written_is_told_before_the_work(tmp_path, task, 
     assert task.diary.read_text() == diary
 
 
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_told_of_in_one_line(tmp_path, task, results, capsys, monkeypatch, number):
+    def refuse(file: int, how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    files = write_files(tmp_path / "in", ["fine"])
+    assert run_many(task, [str(files)], ManyFiles(results=results)) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "locks" in line]
+    assert told == [
+        f"muybridge: note: {results} lies where there are no locks. See to it that no other run writes there"
+    ]
+    monkeypatch.undo()
+    assert run_many(task, [str(files)], ManyFiles(results=results)) == 0  # nothing is left that would keep it out
+    assert "locks" not in capsys.readouterr().err
+
+
 def test_names_of_files_that_are_no_text_are_kept(tmp_path, task, results):
     files = write_files(tmp_path / os.fsdecode(b"\xff"), ["fine"])
     for _ in range(2):
@@ -305,3 +324,6 @@ def test_options_that_need_a_table_say_so():
         ManyFiles(results=Path("x"), address="auto")
     with pytest.raises(OptionError, match="workers=0"):
         ManyFiles(results=Path("x"), workers=0)
+    with pytest.raises(OptionError, match=r"workers=257 is out of range\. Choose 1 to 256"):
+        ManyFiles(results=Path("x"), workers=257)
+    assert ManyFiles(results=Path("x"), workers=257, engine="ray").workers == 257  # a cluster has many machines

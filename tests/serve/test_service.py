@@ -22,13 +22,16 @@ from PIL import Image
 from muybridge.apps.cli import main
 from muybridge.errors import MissingInput, OptionError
 from muybridge.escapes import printable
+from muybridge.localize.localizer import Localizer
+from muybridge.localize.options import LocalizeConfig
 from muybridge.media.sources import Source
 from muybridge.media.video_reader import VideoReader
+from muybridge.people.detector import DetectionFailed, Detections
 from muybridge.recognize.files import RecognizeJob, recognize_file
 from muybridge.recognize.recognizer import Recognizer
 from muybridge.recognize.windows import WindowConfig
 from muybridge.serve.app import Metrics, create_app
-from muybridge.serve.batching import SharedRecognizer
+from muybridge.serve.batching import SharedDetector, SharedRecognizer
 from muybridge.serve.models import Models, verb_of
 from muybridge.serve.options import Limits, ServeConfig
 from muybridge.serve.server import http_server
@@ -129,6 +132,55 @@ def test_many_clients_at_once_get_what_each_gets_alone(folder, recognizer):
     assert "muybridge_admitted_requests 0.0" in page
 
 
+class BrightPlaces:
+    """Finds one person in each frame, where it is brightest; a black frame it cannot bear."""
+
+    classes = ("person",)
+
+    def __init__(self, go: threading.Event) -> None:
+        self.go, self.sizes = go, list[int]()
+
+    def __call__(self, frames: np.ndarray) -> list[Detections]:
+        assert self.go.wait(60)
+        self.sizes.append(len(frames))
+        if not frames.reshape(len(frames), -1).any(axis=1).all():
+            raise DetectionFailed("it is dark")
+        return [self.look(frame) for frame in frames]
+
+    @staticmethod
+    def look(frame: np.ndarray) -> Detections:
+        y, x = np.unravel_index(frame.sum(axis=2).argmax(), frame.shape[:2])
+        return Detections(np.array([[x, y, x + 1, y + 1]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int64))
+
+
+def test_frames_of_many_films_are_looked_at_together_and_answered_as_alone():
+    go, random = threading.Event(), np.random.default_rng(0)
+    frames = [random.integers(1, 256, (1, *((6, 8) if n % 5 else (8, 6)), 3), np.uint8) for n in range(40)]
+    frames[7][:] = 0
+    detector = BrightPlaces(go)
+    shared, begun = SharedDetector(detector), list[int]()
+
+    def look(frame: np.ndarray) -> list[Detections]:
+        begun.append(1)
+        return shared(frame)
+
+    with ThreadPoolExecutor(40) as clients:
+        answers = [clients.submit(look, frame) for frame in frames]
+        while len(begun) < 40:
+            time.sleep(0.01)
+        time.sleep(0.1)  # the last one is about to wait
+        go.set()
+        for number, (frame, answer) in enumerate(zip(frames, answers, strict=True)):
+            if number == 7:
+                with pytest.raises(DetectionFailed, match="it is dark"):
+                    answer.result()
+            else:
+                (found,) = answer.result()
+                assert np.array_equal(found.boxes, BrightPlaces.look(frame[0]).boxes), number
+    shared.close()
+    assert 1 < max(detector.sizes) <= 16
+
+
 def test_what_it_serves_is_told(models):
     with serving(models) as service:
         status, body, _ = ask(service.port, "/health")
@@ -173,12 +225,22 @@ def test_the_picture_that_is_painted_is_the_one_that_the_library_paints(folder, 
 
 
 def test_people_are_localized_as_the_library_does(folder):
-    models = Models.load([str(folder / "people.safetensors")], Limits(), device="cpu")
-    with serving(models) as service:
-        status, body, _ = ask(service.port, "/localize?every=0.5", (folder / "people.mp4").read_bytes())
+    told: list[tuple[str, int]] = []
+    models = Models.load(
+        [str(folder / "people.safetensors")], Limits(), device="cpu", observe=lambda *batch: told.append(batch)
+    )
+    alone = Localizer.from_pretrained(folder / "people.safetensors", device="cpu")(folder / "people.mp4", every=0.5)
+    with serving(models) as service, ThreadPoolExecutor(8) as clients:
+        film = (folder / "people.mp4").read_bytes()
+        answers = list(clients.map(lambda _: ask(service.port, "/localize?every=0.5", film), range(8)))
+    models.close()
+    expected = json.loads(json.dumps(alone.to_json(threshold=LocalizeConfig.threshold)))
+    for status, body, _ in answers:
         assert status == 200
-        told = json.loads(body)
-        assert (told["width"], told["height"], told["labels"]) == (96, 64, ["stand", "walk", "carry"])
+        answer = json.loads(body)
+        assert (answer["width"], answer["height"], answer["labels"]) == (96, 64, ["stand", "walk", "carry"])
+        assert answer["key_frames"] == expected["key_frames"] and answer["spans"] == expected["spans"]
+    assert {of for of, _ in told} == {"frames"} and max(size for _, size in told) > 1
 
 
 def test_uploads_that_are_refused(folder, recognizer):

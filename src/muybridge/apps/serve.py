@@ -43,7 +43,7 @@ def serve(
     config.secret()  # what is wrong with it, and with the port, is told before models are loaded
     metrics = Metrics()
     with listen(config) as listener:
-        models = Models.load(model, config.limits, styles=style or (), device=device, observe=metrics.batch.observe)
+        models = Models.load(model, config.limits, styles=style or (), device=device, observe=metrics.observe_batch)
         run_service(listener, models, config, metrics)
     print("muybridge: all requests are answered", file=sys.stderr)  # noqa: T201
     return 0

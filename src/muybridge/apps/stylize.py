@@ -85,7 +85,7 @@ def stylize(
         raise OptionError("--preview is one picture at once: leave out --resume and --results")
     if many.results is not None:
         return run_many(task, names, many, out=out)
-    from muybridge.stylize.files import paint_file
+    from muybridge.stylize.segments import paint
 
     sources = expand_sources(names)
     if preview:
@@ -98,7 +98,7 @@ def stylize(
         )
     targets = output_paths(sources, out, suffix_of_stem="stylized")
     job = task.job([source.path for source in sources if source.kind == "video"])
-    return batch.run(sources, targets, lambda source, target: paint_file(job, source, target))
+    return batch.run(sources, targets, lambda source, target: paint(job, source, target))
 
 
 def styles() -> None:

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from muybridge import __version__
 from muybridge.bench.comparisons import COMPARISONS, Comparison, draw_film
-from muybridge.bench.results import Minute, Peaks, Ratio, Results
+from muybridge.bench.results import QUICK_REPEATS, REPEATS, Minute, Peaks, Ratio, Results
 from muybridge.localize.files import LocalizeJob, localize_file
 from muybridge.localize.localizer import Localizer
 from muybridge.localize.options import LocalizeConfig
@@ -50,11 +50,11 @@ def measure(*, quick: bool, threads: int, tell: Callable[[str], None]) -> Result
             with torch.no_grad():
                 comparison = make(quick)
             with torch.set_grad_enabled(comparison.trains):
-                ratios[name] = _compare(comparison, clock, peaks, repeats=3 if quick else 5)
+                ratios[name] = _compare(comparison, clock, peaks, repeats=QUICK_REPEATS if quick else REPEATS)
             if comparison.close is not None:
                 comparison.close()
         minutes: dict[str, Minute] = {}
-        size = (160, 96, 2) if quick else (512, 288, 8)
+        size = (160, 96, 2) if quick else (512, 288, 4)
         with tempfile.TemporaryDirectory() as folder:
             path = draw_film(Path(folder), *size)
             for verb, make_run in VERBS.items():
@@ -112,7 +112,7 @@ def _compare(comparison: Comparison, clock: Callable[[], float], peaks: Peaks, *
         share = counter.get_total_flops() / ours / 1e9 / peaks.gflops
     elif comparison.limit == "memory":
         share = comparison.bytes_moved / ours / 1e9 / peaks.gigabytes_per_second
-    return Ratio(comparison.about, theirs, ours, difference, comparison.limit, share)
+    return Ratio(comparison.about, theirs, ours, difference, comparison.limit, share, comparison.spares)
 
 
 def _difference(reference: Tensor | None, ours: Tensor | None) -> float | None:

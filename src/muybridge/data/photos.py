@@ -1,5 +1,6 @@
 """Still pictures as training data: seeded random crops of photographs and textures."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,35 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from muybridge.data.clips.shards import are_shards, on_disk, pictures_of_shards
 from muybridge.data.sampling import Draw
 from muybridge.data.textures import TEXTURE_KINDS, draw_texture
 from muybridge.media.images import open_picture
+from muybridge.media.sources import expand_sources
 
 RGB = NDArray[np.uint8]
+# Of decoded photographs, in each process that reads; what is more is decoded each time.
+_MOST_KEPT_BYTES = 1 << 30
+
+
+def find_photographs(names: Sequence[str]) -> list[Path]:
+    """Photographs of files, folders, globs, and tar shards as `muybridge.data.clips.shards` knows them.
+
+    What cannot be read of a shard is a warning.
+
+    Raises:
+        MissingInput, InputError: a name leads to nothing, or its place does not answer.
+    """
+    paths: list[Path] = []
+    for name in names:
+        if are_shards(Path(name)):
+            found, notes = pictures_of_shards(Path(name))
+            for note in notes:
+                warnings.warn(note, RuntimeWarning, stacklevel=2)
+            paths += found
+        else:
+            paths += [source.path for source in expand_sources([name]) if source.kind == "image"]
+    return paths
 
 
 @dataclass(frozen=True)
@@ -70,6 +95,7 @@ class PhotoCrops(torch.utils.data.Dataset[dict[str, Tensor]]):
         self.paths, self.config = list(paths), config
         self._texture_seeds = texture_seeds
         self._pictures: dict[int, Image.Image] = {}
+        self._kept_bytes = 0
         self._textures: dict[int, Image.Image] = {}
 
     def __len__(self) -> int:
@@ -89,18 +115,23 @@ class PhotoCrops(torch.utils.data.Dataset[dict[str, Tensor]]):
         return {"photo": photo, "style": style}
 
     def _picture(self, index: int) -> Image.Image:
-        if index not in self._pictures:
-            with open_picture(self.paths[index]) as file:
-                side = 2 * self.config.short_side[1]
-                file.draft("RGB", (side, side))
-                picture = file.convert("RGB")
-            # Kept in memory at the largest size that a crop can ask for.
-            scale = self.config.short_side[1] / min(picture.size)
-            if scale < 1:
-                size = (round(picture.width * scale), round(picture.height * scale))
-                picture = picture.resize(size, Image.Resampling.LANCZOS)
+        kept = self._pictures.get(index)
+        if kept is not None:
+            return kept
+        with on_disk(self.paths[index]) as path, open_picture(path) as file:
+            side = 2 * self.config.short_side[1]
+            file.draft("RGB", (side, side))
+            picture = file.convert("RGB")
+        # At the largest size that a crop can ask for.
+        scale = self.config.short_side[1] / min(picture.size)
+        if scale < 1:
+            size = (round(picture.width * scale), round(picture.height * scale))
+            picture = picture.resize(size, Image.Resampling.LANCZOS)
+        needed = picture.width * picture.height * len(picture.getbands())
+        if self._kept_bytes + needed <= _MOST_KEPT_BYTES:
             self._pictures[index] = picture
-        return self._pictures[index]
+            self._kept_bytes += needed
+        return picture
 
     def _texture(self, seed: int) -> Image.Image:
         if seed not in self._textures:

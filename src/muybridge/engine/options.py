@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from muybridge.errors import OptionError
-from muybridge.options import PLAIN
+from muybridge.options import MOST_READERS, PLAIN
+from muybridge.schema import Within, require_within
 
 MANY = Parameter(group="Many files")
+MOST_ON_CLUSTER = 1 << 16  # actors
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class ManyFiles:
     retry_failed: Annotated[bool, PLAIN] = False
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise OptionError(f"workers={self.workers} must be 1 or more")
+        most = MOST_ON_CLUSTER if self.engine == "ray" else MOST_READERS
+        require_within(self, {"workers": Within(1, most)})
         if self.results is None:
             given = {
                 "--workers": self.workers != 1,

@@ -44,7 +44,7 @@ class ResultsFolder:
         self.folder, self._about = folder, dict(about)
         self.done: dict[str, bool] = {}
         self.deaths: dict[str, int] = {}
-        self._targets = set[str]()
+        self._targets = dict[str, str]()
         self._journal = _whole_lines(folder / JOURNAL)
         try:
             for line in self._lines():
@@ -52,7 +52,7 @@ class ResultsFolder:
                     self.deaths[line.died] = self.deaths.get(line.died, 0) + 1
                 else:
                     self.done[line.input] = line.status == "failed"
-                    self._targets.add(line.target)
+                    self._targets[line.input] = line.target
         except BaseException:
             self.close()
             raise
@@ -68,7 +68,7 @@ class ResultsFolder:
         """
         self._append(json.dumps(row.to_json() | {"target": str(target)}))
         self.done[row.input] = row.status == "failed"
-        self._targets.add(str(target))
+        self._targets[row.input] = str(target)
 
     def add_death(self, input: str) -> int:
         """Keep that an input's worker died; returns how often."""
@@ -79,6 +79,7 @@ class ResultsFolder:
     def forget_failures(self) -> None:
         """Let inputs that failed be done again; until they are, their rows stay."""
         self.done = {name: failed for name, failed in self.done.items() if not failed}
+        self._targets = {name: target for name, target in self._targets.items() if name in self.done}
         self.deaths.clear()
 
     def rows(self) -> Iterator[Row]:
@@ -89,7 +90,7 @@ class ResultsFolder:
 
     def targets(self) -> set[Path]:
         """Where the results of inputs are."""
-        return set(map(Path, self._targets))
+        return set(map(Path, self._targets.values()))
 
     def write_table(self) -> Path:
         """Write the table of what is done so far; returns its path.
@@ -114,13 +115,13 @@ class ResultsFolder:
         with open(self._journal, "rb", closefd=False) as file:  # by its name it might be another file by now
             file.seek(0)
             for number, text in enumerate(file, 1):
-                source = f"{self.folder / JOURNAL}, line {number}"
                 try:
-                    values = parse_json(text, source=source)
+                    values = json.loads(text)
                     kind = _Death if isinstance(values, dict) and "died" in values else _Done
-                    line = build(kind, values, source=source)
-                except ModelError as error:
-                    raise OutputError(f"{source} is damaged. Name a new folder with --results") from error
+                    line = build(kind, values, source=JOURNAL)
+                except (ModelError, ValueError, RecursionError) as error:
+                    where = f"{self.folder / JOURNAL}, line {number}"
+                    raise OutputError(f"{where} is damaged. Name a new folder with --results") from error
                 yield line
 
     def close(self) -> None:

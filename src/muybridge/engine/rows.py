@@ -119,7 +119,7 @@ def write_table(path: Path, rows: Iterable[Row], about: dict[str, str]) -> None:
     with atomic_output(path) as beside, pq.ParquetWriter(beside, columns) as writer:
         group = list[dict[str, Any]]()
         for row in rows:
-            group.append(_written(asdict(row)))
+            group.append(_written(row))
             if len(group) == _ROWS_A_GROUP:
                 writer.write_table(pa.Table.from_pylist(group, columns))
                 group.clear()
@@ -131,6 +131,6 @@ def _written(value: Any) -> Any:
     """Texts as UTF-8 has them: a file's name may hold bytes that are no text."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, dict):
-        return {name: _written(item) for name, item in value.items()}
-    return [_written(item) for item in value] if isinstance(value, (list, tuple)) else value
+    if isinstance(value, (Row, Label)):
+        return {name: _written(item) for name, item in vars(value).items()}
+    return [_written(item) for item in value] if isinstance(value, tuple) else value

@@ -279,12 +279,12 @@ class StylizeTask:
 
     def load(self) -> Work:
         """See `Task`."""
-        from muybridge.stylize.files import paint_file
+        from muybridge.stylize.segments import paint
 
         job = self.job()
 
         def work(source: Source, target: Path) -> Outcome:
-            return Outcome(outputs=[target], notes=paint_file(job, source, target, quiet=True))
+            return Outcome(outputs=[target], notes=paint(job, source, target, quiet=True))
 
         return work
 

@@ -71,9 +71,17 @@ class Metrics:
         self.admitted = Gauge(
             "muybridge_admitted_requests", "Requests that wait or are worked on", registry=self.registry
         )
-        self.batch = Histogram(
-            "muybridge_batch_clips", "Clips that ran together", buckets=(1, 2, 4, 8, 16, 32), registry=self.registry
+        self._batch = Histogram(
+            "muybridge_batch_size",
+            "Clips to recognize, or frames to find people in, that ran together",
+            ["of"],
+            buckets=(1, 2, 4, 8, 16, 32),
+            registry=self.registry,
         )
+
+    def observe_batch(self, of: str, size: int) -> None:
+        """Count a batch of so many clips, or frames."""
+        self._batch.labels(of).observe(size)
 
 
 @dataclass(eq=False)

@@ -1,40 +1,52 @@
-"""Clips of many clients, run through the model as one batch: whatever waits when the model is free."""
+"""Clips and frames of many clients, run through a model as one batch: whatever waits when the model is free.
+
+Clips to recognize, and frames to find people in, gain by it. What else a request needs is a batch already,
+as the frames around a key frame are, or is made of that request alone, as a painting is.
+"""
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from muybridge.people.detector import RGB, Detections, Detector
 from muybridge.recognize.recognizer import Recognizer
 
-_Job = tuple[Tensor, "Future[Tensor]"]
+R = TypeVar("R", bound="Tensor | list[Detections]")
+Observe = Callable[[int], object]
 
 
-class Batcher:
-    """Calls `answer` with as many clips as wait, from a thread of its own.
+@dataclass(frozen=True, eq=False)
+class _Job(Generic[R]):
+    items: Tensor
+    answer: "Future[R]" = field(default_factory=lambda: Future())
+
+
+class Batcher(Generic[R]):
+    """Calls `answer` with as many items as wait, from a thread of its own.
 
     Args:
-        answer: of clips (B, ...) gives rows (B, K).
-        most: clips of a batch, but for a single request that has more.
+        answer: of items (B, ...) gives B answers.
+        most: items of a batch, but for a single request that has more.
         observe: told the size of each batch.
     """
 
-    def __init__(
-        self, answer: Callable[[Tensor], Tensor], *, most: int = 16, observe: Callable[[int], object] = lambda _: None
-    ) -> None:
+    def __init__(self, answer: Callable[[Tensor], R], *, most: int = 16, observe: Observe = lambda _: None) -> None:
         self._answer, self._most, self._observe = answer, most, observe
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job[R] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="muybridge-batches", daemon=True)
         self._thread.start()
 
-    def __call__(self, clips: Tensor) -> Tensor:
-        """The rows of these clips, as alone; from any thread."""
-        future: Future[Tensor] = Future()
-        self._jobs.put((clips, future))
-        return future.result()
+    def __call__(self, items: Tensor) -> R:
+        """The answers to these items, as alone; from any thread."""
+        job = _Job[R](items)
+        self._jobs.put(job)
+        return job.answer.result()
 
     def close(self) -> None:
         """End the thread, when all that waits is answered."""
@@ -48,20 +60,28 @@ class Batcher:
             if first is None:
                 return
             jobs, kept, is_open = self._waiting(first)
-            sizes = [len(clips) for clips, _ in jobs]
-            self._observe(sum(sizes))
-            try:
-                rows = self._answer(torch.cat([clips for clips, _ in jobs])).split(sizes)
-            except Exception as error:  # noqa: BLE001 - raised in each caller
-                for _, future in jobs:
-                    future.set_exception(error)
-            else:
-                for (_, future), mine in zip(jobs, rows, strict=True):
-                    future.set_result(mine)
+            self._do(jobs)
 
-    def _waiting(self, first: _Job) -> tuple[list[_Job], _Job | None, bool]:
-        """A batch; a job that did not fit into it; whether more may come."""
-        jobs, count = [first], len(first[0])
+    def _do(self, jobs: Sequence[_Job[R]]) -> None:
+        sizes = [len(job.items) for job in jobs]
+        self._observe(sum(sizes))
+        try:
+            answers = self._answer(torch.cat([job.items for job in jobs]))
+        except Exception as error:  # noqa: BLE001 - raised in the caller
+            if len(jobs) == 1:
+                jobs[0].answer.set_exception(error)
+                return
+            for job in jobs:  # one client's frame that a model cannot bear is no other's
+                self._do([job])
+            return
+        start = 0
+        for job, size in zip(jobs, sizes, strict=True):
+            job.answer.set_result(cast(R, answers[start : start + size]))
+            start += size
+
+    def _waiting(self, first: _Job[R]) -> tuple[list[_Job[R]], _Job[R] | None, bool]:
+        """A batch; a job that does not fit into it; whether more may come."""
+        jobs, count = [first], len(first.items)
         while True:
             try:
                 job = self._jobs.get_nowait()
@@ -69,10 +89,10 @@ class Batcher:
                 return jobs, None, True
             if job is None:
                 return jobs, None, False
-            if count + len(job[0]) > self._most:
+            if count + len(job.items) > self._most or job.items.shape[1:] != first.items.shape[1:]:
                 return jobs, job, True
             jobs.append(job)
-            count += len(job[0])
+            count += len(job.items)
 
 
 class SharedRecognizer(Recognizer):
@@ -83,13 +103,34 @@ class SharedRecognizer(Recognizer):
         observe: told the size of each batch.
     """
 
-    def __init__(self, recognizer: Recognizer, *, observe: Callable[[int], object] = lambda _: None) -> None:
+    def __init__(self, recognizer: Recognizer, *, observe: Observe = lambda _: None) -> None:
         self.__dict__.update(recognizer.__dict__)
         self._batcher = Batcher(recognizer.probabilities, observe=observe)
 
     def probabilities(self, frames: Tensor, *, batch_size: int = 16) -> Tensor:
         """See `Recognizer.probabilities`."""
         return torch.cat([self._batcher(part) for part in frames.split(batch_size)])
+
+    def close(self) -> None:
+        """End its thread."""
+        self._batcher.close()
+
+
+class SharedDetector:
+    """A detector that looks at frames of several films at once, where they have one size.
+
+    Args:
+        detector: that looks.
+        observe: told the size of each batch.
+    """
+
+    def __init__(self, detector: Detector, *, observe: Observe = lambda _: None) -> None:
+        self.classes = detector.classes
+        self._batcher = Batcher(lambda frames: detector(frames.numpy()), observe=observe)
+
+    def __call__(self, frames: RGB) -> list[Detections]:
+        """See `muybridge.people.detector.Detector`."""
+        return self._batcher(torch.from_numpy(frames))
 
     def close(self) -> None:
         """End its thread."""

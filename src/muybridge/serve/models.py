@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, TypeVar
@@ -16,10 +17,11 @@ from muybridge.media.images import count_pictures, image_size
 from muybridge.media.pipeline import prefetch
 from muybridge.media.sources import Source
 from muybridge.media.video_reader import VideoReader
+from muybridge.people.detectors import load_detector
 from muybridge.recognize.model_file import BUILT_IN as RECOGNIZERS
 from muybridge.recognize.recognizer import Recognizer
 from muybridge.recognize.windows import WindowConfig, iter_spans, window_predictions
-from muybridge.serve.batching import SharedRecognizer
+from muybridge.serve.batching import SharedDetector, SharedRecognizer
 from muybridge.serve.options import Limits
 from muybridge.stylize.files import PaintJob, StylesAtSize, paint_file
 from muybridge.stylize.options import TemporalConfig
@@ -88,12 +90,12 @@ class Models:
         *,
         styles: Sequence[Path] = (),
         device: str = "auto",
-        observe: Callable[[int], object] = lambda _: None,
+        observe: Callable[[str, int], object] = lambda *_: None,
     ) -> "Models":
         """Load models by name, path or repository.
 
         Args:
-            observe: told the size of each batch of clips.
+            observe: told of each batch what was in it, "clips" or "frames", and how many.
 
         Raises:
             MuybridgeError: see `from_pretrained` of each.
@@ -103,10 +105,10 @@ class Models:
             verb, short = verb_of(name), Path(name).stem
             if verb == "recognize":
                 recognizer = Recognizer.from_pretrained(name, device=device)
-                models.recognizers[short] = SharedRecognizer(recognizer, observe=observe)
+                models.recognizers[short] = SharedRecognizer(recognizer, observe=partial(observe, "clips"))
             elif verb == "localize":
-                models.localizers[short] = localizer = Localizer.from_pretrained(name, device=device)
-                _ = localizer.detector
+                detector = SharedDetector(load_detector(device=device), observe=partial(observe, "frames"))
+                models.localizers[short] = Localizer.from_pretrained(name, detector=detector, device=device)
             else:
                 models.stylizers[short] = Stylizer.from_pretrained(name, device=device)
         for path in styles:
@@ -124,9 +126,9 @@ class Models:
 
     def close(self) -> None:
         """End the threads of batches."""
-        for recognizer in self.recognizers.values():
-            if isinstance(recognizer, SharedRecognizer):
-                recognizer.close()
+        for shared in (*self.recognizers.values(), *(each.detector for each in self.localizers.values())):
+            if isinstance(shared, (SharedRecognizer, SharedDetector)):
+                shared.close()
 
     # ---- what each verb makes of an upload ----
 

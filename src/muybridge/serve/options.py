@@ -22,7 +22,7 @@ class Limits:
         seconds: Longest film.
         megapixels: Most of a picture, or of a film's frame.
         upload: Longest time that an upload may take.
-        at_once: Requests that are worked on at the same time; those of one recognizer run as one batch.
+        at_once: Requests that are worked on at the same time; clips, and frames to find people in, run in batches.
         queue: Requests that may wait beside them; more are told to come again (429).
     """
 

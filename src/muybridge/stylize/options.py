@@ -137,7 +137,8 @@ class StylizerPlan:
     """All that makes a run what it is.
 
     Attributes:
-        photos: Photographs, folders, globs. Every fiftieth is held out to measure the reconstruction.
+        photos: Photographs, folders, globs, or tar shards of webdataset: files, folders, or addresses that fsspec
+            knows. Every fiftieth photograph is held out to measure the reconstruction.
         encoder: vgg19 is torchvision's, fetched over the network once; a .pth file is the same from disk; builtin
             takes the small encoder that ships with muybridge.
         short_side: Pixels that a photograph's short side is scaled to.

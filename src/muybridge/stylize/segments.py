@@ -30,7 +30,7 @@ from muybridge.media.sources import Source
 from muybridge.media.video_reader import Frame
 from muybridge.media.video_writer import JoinedVideo, check_video_suffix, rewriting
 from muybridge.schema import Within, build, parse_json
-from muybridge.stylize.files import OpenFilm, PaintJob, open_film
+from muybridge.stylize.files import OpenFilm, PaintJob, open_film, paint_file
 from muybridge.stylize.temporal import TemporalCarry
 
 SEGMENT_SECONDS = Fraction(60)
@@ -52,6 +52,19 @@ class Segment:
     start: Fraction
     following: Fraction | None
     frames: int
+
+
+def paint(job: PaintJob, source: Source, target: Path, *, quiet: bool = False) -> list[str]:
+    """`paint_file`, for films in segments where the job asks for that.
+
+    Raises:
+        OptionError: a live stream, which nobody can go on with.
+    """
+    if not job.resume or source.kind == "image":
+        return paint_file(job, source, target, quiet=quiet)
+    if source.kind == "stream":
+        raise OptionError(f"{source.location} is live, and what is over cannot be gone on with. Leave --resume out")
+    return paint_in_segments(job, source, target, quiet=quiet)
 
 
 def paint_in_segments(

@@ -28,6 +28,7 @@ from muybridge.models.avatar_net.network import (
     Projection,
     StyleCode,
     StyleNetwork,
+    cut_once,
     fit_whitening,
     fusion_targets,
     recolour,
@@ -317,7 +318,7 @@ class Stylizer:
             matches.append(swapped.matches)
         targets = fusion_targets(content.statistics, styles, how)
         z = torch.stack(parts).sum(0)
-        skips = transfer_skips(content.skips, styles, how, matches, self.network.joints)
+        skips = transfer_skips(content.skips, styles, how, matches, self.network.joints, cut=cut_once)
         del content  # its levels are as large as all that the decoder makes
         painted = self.network.decode(z, targets, skips, tile=tile)
         if carry:

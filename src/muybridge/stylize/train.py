@@ -9,10 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from muybridge.artifacts import Artifact, check_model_file
-from muybridge.data.photos import CropConfig, PhotoCrops
+from muybridge.data.photos import CropConfig, PhotoCrops, find_photographs
 from muybridge.data.sampling import Draw
 from muybridge.errors import OptionError, TrainingError
-from muybridge.media.sources import expand_sources
 from muybridge.models.avatar_net.network import StyleNetwork
 from muybridge.options import configuration
 from muybridge.pretrained import VGG19, avatar_net_with_vgg19, encoder_fingerprint
@@ -37,7 +36,7 @@ def train(plan: StylizerPlan, out: Path, *, resume: bool = False, device: str = 
         OptionError: an unknown encoder.
     """
     check_model_file(out)
-    paths = [source.path for source in expand_sources(plan.photos) if source.kind == "image"]
+    paths = find_photographs(plan.photos)
     if len(paths) < 2:
         raise TrainingError(f"{len(paths)} photographs are too few to train on and hold one out: give at least 2")
     held_out = paths[::_HELD_OUT_EVERY]

@@ -4,6 +4,7 @@ A sample is the files that stand one after the other in a shard and share the na
 
     play/0001.mp4, play/0001.json    {"label": "play", "group": "camera 3"}    or .cls, .txt: play, or play|wave
     play/0002.mp4                    without such a file, the folder is the label
+    0003.jpg                         a photograph, where those are asked for
 
 A clip is known by a path that exists in no file system: SHARD.tar/@OFFSET+SIZE/NAME. The headers are read once; a
 clip is then a range of bytes, so that any order of clips, on any number of processes, resumed anywhere, has no state.
@@ -14,7 +15,7 @@ import json
 import re
 import tarfile
 import tempfile
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -27,6 +28,7 @@ from muybridge.data.clips.layouts import Row
 from muybridge.data.text_files import exists
 from muybridge.errors import BrokenMedia, InputError, MissingInput
 from muybridge.escapes import printable
+from muybridge.media.images import READABLE_SUFFIXES
 from muybridge.media.sources import VIDEO_SUFFIXES
 
 _MEMBER = re.compile(r"(?P<shard>.+?\.tar)/@(?P<offset>\d{1,18})\+(?P<size>\d{1,18})/(?P<name>[^/]*)", re.DOTALL)
@@ -34,6 +36,7 @@ _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+", re.IGNORECASE)
 _NUMBERED = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
 _MOST_SHARDS = 1_000_000
 _LABELS = {"json", "cls", "txt"}
+_KNOWN_SUFFIXES = VIDEO_SUFFIXES | READABLE_SUFFIXES
 _MOST_LABEL_BYTES = 1 << 16
 _MOST_NAME = 100
 _MOST_NOTES = 20
@@ -80,19 +83,44 @@ def rows_of_shards(source: Path) -> tuple[list[Row], list[str]]:
     notes: list[str] = []
     for shard in _shards(_as_address(source)):
         split = re.split(r"[-_.\d]", PurePosixPath(shard).name.lower(), maxsplit=1)[0]
-        for sample in _samples(shard, notes):
+        for sample in _samples(shard, notes, VIDEO_SUFFIXES):
             try:
                 labels, group = _label(sample)
             except (ValueError, RecursionError):
                 notes.append(f"{shard}: the label of {printable(sample.key[:_MOST_NAME])} cannot be read, left out")
                 continue
-            # Of a stranger's name only what can do no harm is kept; two of them differ by where they lie.
-            name = re.sub(r"[^\w.-]+", "_", PurePosixPath(sample.key).name)[:_MOST_NAME]
-            place = Path(f"{shard}/@{sample.offset}+{sample.size}/{name}.{sample.suffix}")
             known = split if split in ("train", "val", "test") else ""
-            rows.append(Row(place, labels, split=known, group=group))
+            rows.append(Row(_place(shard, sample), labels, split=known, group=group))
+    return rows, _shortened(notes)
+
+
+def pictures_of_shards(source: Path) -> tuple[list[Path], list[str]]:
+    """All photographs, and what is wrong with some shards, in sentences for the user; labels are not looked at.
+
+    Args:
+        source: as of `rows_of_shards`.
+
+    Raises:
+        MissingInput, InputError: as of `rows_of_shards`.
+    """
+    notes: list[str] = []
+    paths = [
+        _place(shard, sample)
+        for shard in _shards(_as_address(source))
+        for sample in _samples(shard, notes, READABLE_SUFFIXES)
+    ]
+    return paths, _shortened(notes)
+
+
+def _place(shard: str, sample: _Sample) -> Path:
+    # Of a stranger's name only what can do no harm is kept; two of them differ by where they lie.
+    name = re.sub(r"[^\w.-]+", "_", PurePosixPath(sample.key).name)[:_MOST_NAME]
+    return Path(f"{shard}/@{sample.offset}+{sample.size}/{name}.{sample.suffix}")
+
+
+def _shortened(notes: list[str]) -> list[str]:
     more = len(notes) - _MOST_NOTES
-    return rows, notes[:_MOST_NOTES] + ([f"... and {more} more such"] if more > 0 else [])
+    return notes[:_MOST_NOTES] + ([f"... and {more} more such"] if more > 0 else [])
 
 
 @contextmanager
@@ -109,7 +137,7 @@ def on_disk(path: Path) -> Generator[Path]:
     shard, size = _as_address(Path(found["shard"])), int(found["size"])
     label = f"{shard}: {found['name']}"
     suffix = PurePosixPath(found["name"]).suffix.lower()
-    with tempfile.NamedTemporaryFile(prefix="muybridge-", suffix=suffix if suffix in VIDEO_SUFFIXES else "") as copy:
+    with tempfile.NamedTemporaryFile(prefix="muybridge-", suffix=suffix if suffix in _KNOWN_SUFFIXES else "") as copy:
         try:
             with _opened(shard) as file:
                 file.seek(int(found["offset"]))
@@ -171,11 +199,11 @@ def _opened(shard: str) -> Any:
     return fsspec.open(shard, "rb")
 
 
-def _samples(shard: str, notes: list[str]) -> Iterator[_Sample]:
+def _samples(shard: str, notes: list[str], suffixes: Set[str]) -> Iterator[_Sample]:
     """The samples of a shard as far as it can be read; the reason why not further goes into the notes."""
     try:
         with _opened(shard) as file:
-            yield from _grouped(_members(file))
+            yield from _grouped(_members(file), suffixes)
     except _BROKEN as error:
         notes.append(f"{shard} cannot be read to its end, and what is missing is left out: {error}")
 
@@ -203,14 +231,14 @@ def _members(file: IO[bytes]) -> Iterator[tuple[str, str, int, int, bytes]]:
             yield key, suffix, info.offset_data, info.size, text
 
 
-def _grouped(members: Iterable[tuple[str, str, int, int, bytes]]) -> Iterator[_Sample]:
+def _grouped(members: Iterable[tuple[str, str, int, int, bytes]], suffixes: Set[str]) -> Iterator[_Sample]:
     key, clip, texts = "", None, dict[str, bytes]()
     for name, suffix, offset, size, text in members:
         if name != key:
             if clip is not None:
                 yield _Sample(key, *clip, texts)
             key, clip, texts = name, None, {}
-        if f".{suffix}" in VIDEO_SUFFIXES:
+        if f".{suffix}" in suffixes:
             clip = clip or (suffix, offset, size)
         elif suffix in _LABELS:
             texts[suffix] = text

@@ -12,8 +12,8 @@ float in [0, 255]; sides must be multiples of `STRIDE` and at least `MIN_SIDE`.
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
@@ -23,9 +23,11 @@ from torch import Tensor, nn
 from muybridge.models.avatar_net.config import STRIDE, Interpolation, Projection
 from muybridge.models.avatar_net.patch_swap import (
     MatchBonus,
+    Squares,
     Window,
+    cut_squares,
     match_patches,
-    rebuild_finer,
+    put_squares,
     rebuild_from_matches,
 )
 from muybridge.models.avatar_net.tiling import RunningStatistics, run_tiled, tiles
@@ -269,6 +271,7 @@ class StyleCode:
         softness: added to variances in whitening.
         skips: mean and colouring, (C,) and (C, C), of the levels that the decoder takes in, finest first.
         textures: of those, the maps themselves, (C, H, W), that are put to the content's locations; None for others.
+        squares: what `cut_once` keeps.
     """
 
     whitened: Tensor
@@ -283,9 +286,12 @@ class StyleCode:
     softness: float = 0.0
     skips: tuple[tuple[Tensor, Tensor], ...] = ()
     textures: tuple[Tensor | None, ...] = ()
+    squares: dict[int, Squares] = field(default_factory=dict[int, Squares], init=False, repr=False)
 
     def to(self, device: torch.device | str) -> "StyleCode":
         """The same code on another device."""
+        if self.whitened.device == torch.device(device):
+            return self
         return replace(
             self,
             whitened=self.whitened.to(device),
@@ -388,12 +394,29 @@ def fusion_targets(
     return targets
 
 
+def cut_texture(style: StyleCode, level: int, of_pieces_DC: Tensor) -> Squares:
+    """A style's texture of a level, under a linear map, as `put_squares` takes it."""
+    texture = style.textures[level]
+    assert texture is not None, "the level has no texture"
+    factor = texture.shape[2] // style.whitened.shape[2]
+    return cut_squares(torch.einsum("dc,chw->dhw", of_pieces_DC, texture), factor, style.match_step)
+
+
+def cut_once(style: StyleCode, level: int, of_pieces_DC: Tensor) -> Squares:
+    """`cut_texture`, kept with the style: for a network that is not trained any more, and always gives this map."""
+    if level not in style.squares:
+        style.squares[level] = cut_texture(style, level, of_pieces_DC)
+    return style.squares[level]
+
+
 def transfer_skips(
     content_maps: Sequence[Tensor],
     styles: Sequence[tuple[float, StyleCode]],
     how: Decoration,
     matches: Sequence[Tensor],
     joints: Sequence[tuple[Tensor, Tensor]] = (),
+    *,
+    cut: Callable[[StyleCode, int, Tensor], Squares] = cut_texture,
 ) -> list[Tensor]:
     """What goes past the decorator to the decoder: the content's structure with the style's mean and covariance.
 
@@ -406,6 +429,7 @@ def transfer_skips(
         matches: (h, w) of each style, as `swap` found them.
         joints: a linear map for each level that is to follow, of weights (D, C) or (D, 2 * C) and bias (D,). All that
             happens here is linear, so that it costs nothing beside.
+        cut: gives a style's texture under a linear map.
 
     Returns:
         A map for each level, (1, C, H, W) or (1, 2 * C, H, W); with joints (1, D, H, W).
@@ -429,11 +453,9 @@ def transfer_skips(
         joined = F.linear(content.permute(0, 2, 3, 1), of_content, offset).permute(0, 3, 1, 2)
         if textured and among < 1:
             for (of_style, code), matched in zip(styles, matches, strict=True):
-                texture, amount = code.textures[level], (1 - among) * share * of_style
-                if texture is not None and amount > 0:
-                    factor = content.shape[3] // matched.shape[1]
-                    texture = torch.einsum("dc,chw->dhw", amount * of_pieces, texture)
-                    joined = joined + rebuild_finer(texture, matched, factor, code.match_step)
+                amount = (1 - among) * share * of_style
+                if code.textures[level] is not None and amount > 0:
+                    joined = joined + amount * put_squares(cut(code, level, of_pieces), matched)
         skips.append(joined)
     return skips
 

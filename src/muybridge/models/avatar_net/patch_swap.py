@@ -249,32 +249,46 @@ def rebuild_from_matches(
     return (total / weight.flatten()[:, None]).T.reshape(C, H, W)
 
 
-def rebuild_finer(style_CHW: Tensor, matches_hw: Tensor, factor: int, step: int = 1) -> Tensor:
-    """A finer map of the style put at the content's locations by matches that were found on a coarser one.
+@dataclass(frozen=True, eq=False)
+class Squares:
+    """A fine map of a style, cut for `put_squares`: once for any number of pictures.
 
-    Each match of every `step`-th location brings a square of the style twice as long as the matches are apart, under
-    a Hann window, so that each value is blended of four.
-
-    Args:
-        style_CHW: (C, h * factor, w * factor).
-        matches_hw: int64 flat locations on the style's coarse map, y * w + x.
-
-    Returns:
-        (1, C, H * factor, W * factor), channels last, for matches of H x W.
+    Attributes:
+        table: (rows * columns, side * side, C), quarters of the squares, from half a side before the first match.
+        columns: of the table.
+        across: locations beside one another on the style's coarse map.
+        factor: locations of the fine map for one of the coarse.
+        step: between matches, in locations of the coarse map.
     """
+
+    table: Tensor
+    columns: int
+    across: int
+    factor: int
+    step: int
+
+
+def cut_squares(style_CHW: Tensor, factor: int, step: int = 1) -> Squares:
+    """Cut a style's fine map (C, h * factor, w * factor); see `rebuild_finer`."""
     C, high, wide = style_CHW.shape
-    H, W = matches_hw.shape
     side = factor * step
-    # Quarters of the squares: side x side values each, from half a side before the match.
     rows, columns = (-(-n // side) + 1 for n in (high, wide))
     after = (columns * side - side // 2 - wide, rows * side - side // 2 - high)
     edged = _edged(style_CHW, side // 2, after)
     table = edged.view(C, rows, side, columns, side).permute(1, 3, 2, 4, 0).reshape(rows * columns, side * side, C)
-    ramp = torch.hann_window(4 * side + 1, periodic=False, dtype=style_CHW.dtype, device=style_CHW.device)
+    return Squares(table, columns, wide // factor, factor, step)
+
+
+def put_squares(squares: Squares, matches_hw: Tensor) -> Tensor:
+    """Squares at the content's locations; see `rebuild_finer`."""
+    table, columns, step = squares.table, squares.columns, squares.step
+    side, C = squares.factor * step, table.shape[2]
+    H, W = matches_hw.shape
+    ramp = torch.hann_window(4 * side + 1, periodic=False, dtype=table.dtype, device=table.device)
     rise = ramp[1 : 2 * side : 2]  # at the middles of the values
     fall = 1 - rise
     own = matches_hw[::step, ::step]
-    y_hw, x_hw = own // (wide // factor) // step, own % (wide // factor) // step
+    y_hw, x_hw = own // squares.across // step, own % squares.across // step
     down, right = (torch.arange(n + 1, device=own.device) for n in own.shape)
     weighted: list[Tensor] = []
     index: list[Tensor] = []
@@ -290,7 +304,24 @@ def rebuild_finer(style_CHW: Tensor, matches_hw: Tensor, factor: int, step: int 
     blocks = blended.view(len(down), len(right), side, side, C).permute(0, 2, 1, 3, 4)
     whole = blocks.reshape(1, len(down) * side, len(right) * side, C)
     half = side // 2
-    return whole[:, half : half + H * factor, half : half + W * factor].permute(0, 3, 1, 2)
+    bottom, end = half + H * squares.factor, half + W * squares.factor
+    return whole[:, half:bottom, half:end].permute(0, 3, 1, 2)
+
+
+def rebuild_finer(style_CHW: Tensor, matches_hw: Tensor, factor: int, step: int = 1) -> Tensor:
+    """A finer map of the style put at the content's locations by matches that were found on a coarser one.
+
+    Each match of every `step`-th location brings a square of the style twice as long as the matches are apart, under
+    a Hann window, so that each value is blended of four.
+
+    Args:
+        style_CHW: (C, h * factor, w * factor).
+        matches_hw: int64 flat locations on the style's coarse map, y * w + x.
+
+    Returns:
+        (1, C, H * factor, W * factor), channels last, for matches of H x W.
+    """
+    return put_squares(cut_squares(style_CHW, factor, step), matches_hw)
 
 
 def _edged(map_CHW: Tensor, before: int, after: tuple[int, int]) -> Tensor:
