@@ -17,6 +17,7 @@ from torch import Tensor
 from muybridge.data.localization import KeyFrameSampling
 from muybridge.errors import OptionError
 from muybridge.localize.clips import KeyClip, KeyClips
+from muybridge.localize.movement import with_velocity
 from muybridge.localize.options import LocalizeConfig
 from muybridge.localize.results import Moment, People, ShownPeople
 from muybridge.media.gaps import stretches
@@ -24,6 +25,8 @@ from muybridge.media.video_reader import Frame
 from muybridge.people.hindsight import Hindsight, Look
 from muybridge.people.sightings import PeopleSource
 
+# Seconds for which looks are kept after they are settled: a key frame waits for its clip and its own look.
+_REMEMBERED = 4.0
 Answer = Callable[[float, Tensor, People], NDArray[np.float32]]
 
 
@@ -88,6 +91,7 @@ class LocalizeRun:
         self._last_seen: float | None = None
         self._looked_at_shown = False
         self._hindsight = Hindsight(least_score=config.min_score)
+        self._recent: deque[Moment] = deque()
         self._keys_of_look: deque[tuple[int, float]] = deque()
         self._people_at_key: dict[int, People] = {}
         self._complete: deque[KeyClip] = deque()
@@ -174,6 +178,9 @@ class LocalizeRun:
             self._last_look = look
             self._give_to_keys()
             self._shown_people.add_look(look)
+            self._recent.append(look)
+            while self._recent[0].seconds < look.seconds - _REMEMBERED:
+                self._recent.popleft()
             if self._keep:
                 self.looks.append(look)
 
@@ -193,6 +200,7 @@ class LocalizeRun:
 
     def _answer_key(self, clip: KeyClip, number: int) -> None:
         people = self._people_at_key.pop(number, People.nobody(self._num_classes))
+        people = with_velocity(people, self._recent, clip.seconds)
         actions = self._answer(clip.seconds, clip.clip(), people)
         key = Moment(clip.seconds, People(people.boxes, people.ids, people.scores, actions))
         self._shown_people.add_key(key)

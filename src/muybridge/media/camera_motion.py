@@ -6,6 +6,8 @@ Only shifts are told: what pans, tilts and shakes of a hand mostly are. A pictur
 little (a cut, a zoom, nothing but a person in view) counts as not moved.
 """
 
+import itertools
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,7 +18,9 @@ Floats = NDArray[np.float64]
 _SIDE = 112  # the shorter side of the pictures that are compared, at most
 _MOST = 0.4  # of a side: further shifts leave too little in common
 _EXPLAINS = 0.8  # what is left of the difference of two pictures when the shift is true, at most
-_SMOOTH, _ROUGH = 1.0, 6.0  # pixels; only what lies between is compared: neither noise nor light
+_SMOOTH, _ROUGH = 1.0, 4.0  # pixels; only what lies between is compared: neither noise nor light
+_AROUND = 8  # pixels around people that are left out too, since smoothing carries them there
+_NOTHING = 0.5  # of 255: pictures that differ less on the whole show no movement
 
 
 def camera_shifts(clip_T3HW: Tensor, key: int, people: NDArray[np.floating]) -> Floats:
@@ -25,14 +29,15 @@ def camera_shifts(clip_T3HW: Tensor, key: int, people: NDArray[np.floating]) -> 
     Args:
         clip_T3HW: uint8 pictures of one clip.
         key: place of the key picture.
-        people: (n, 4) xyxy, as fractions, in the key picture: what moves by itself.
+        people: (T, n, 4) xyxy, as fractions, in each picture: what moves by itself.
     """
     grey = clip_T3HW.float().mean(1)
     factor = max(1, min(grey.shape[-2:]) // _SIDE)
     small = torch.nn.functional.avg_pool2d(grey[:, None], factor)[:, 0].double().numpy()
     banded = [gaussian_filter(each, _SMOOTH) - gaussian_filter(each, _ROUGH) for each in small]
-    weight = _window(small.shape[1], small.shape[2], people)
-    steps = [_step(a, b, weight) for a, b in zip(banded[:-1], banded[1:], strict=True)]
+    weights = [_window(small.shape[1], small.shape[2], each) for each in people]
+    both = [np.minimum(a, b) for a, b in itertools.pairwise(weights)]
+    steps = [_step(a, b, weight) for (a, b), weight in zip(itertools.pairwise(banded), both, strict=True)]
     places = np.concatenate([np.zeros((1, 2)), np.cumsum(np.array(steps).reshape(-1, 2), axis=0)])
     return (places - places[key]) * factor
 
@@ -60,9 +65,9 @@ def steadied(clip_T3HW: Tensor, shifts: Floats, key: int) -> Tensor:
 def _window(height: int, width: int, people: NDArray[np.floating]) -> Floats:
     """Of weights, 0 at the edges and on people."""
     weight = np.ones((height, width))
-    for left, top, right, bottom in (np.asarray(people) * [width, height, width, height]).tolist():
-        weight[max(0, int(top)) : int(bottom) + 1, max(0, int(left)) : int(right) + 1] = 0
-    weight = gaussian_filter(weight, 2.0)
+    boxes = np.asarray(people).reshape(-1, 4) * [width, height, width, height]
+    for left, top, right, bottom in (boxes + np.array([-1, -1, 1, 1]) * _AROUND).round().astype(int).tolist():
+        weight[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = 0
     return weight * np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])
 
 
@@ -78,7 +83,8 @@ def _step(one: Floats, other: Floats, weight: Floats) -> tuple[float, float]:
     down, right = (int(each) - size * (each > size // 2) for each, size in ((down, height), (right, width)))
     if abs(down) > _MOST * height or abs(right) > _MOST * width or down == right == 0:
         return 0.0, 0.0
-    if _left(one, other, weight, right, down) > _EXPLAINS * _left(one, other, weight, 0, 0):
+    still = _left(one, other, weight, 0, 0)
+    if still < _NOTHING or _left(one, other, weight, right, down) > _EXPLAINS * still:
         return 0.0, 0.0
     return right + offsets[1], down + offsets[0]
 
