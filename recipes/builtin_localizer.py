@@ -36,8 +36,8 @@ from muybridge.people.detectors import load_detector
 FOLDS = 5
 MARGIN = 0.3
 RIDGE = 3e-3
-# Of poses: mean and deviation of the logarithm of a tenth plus the speed in heights a second; rounded, between what 103
-# people of one training film (stand -2.2, walk -0.7) and 80 training clips (-1.8, -1.0; run -0.9) move. None of TESTED.
+# Of poses: mean and deviation of the logarithm of a tenth plus the speed in heights a second; rounded, between those
+# of 103 people of one training film (stand -2.2, walk -0.7) and of 80 training clips (-1.8, -1.0; run -0.9).
 USUAL_SPEEDS = {
     "stand": (-1.9, 0.4),
     "sit": (-1.9, 0.4),
