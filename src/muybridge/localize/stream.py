@@ -1,7 +1,7 @@
 """Frames in, frames with people and their actions out, in one pass and with a bounded number of frames held.
 
-frame ──┬── every look: who is there ──────────────────────┐
-        ├── every key frame: its clip, when it is complete ─┴─ actions ── people of the frames that waited for it
+frame ──┬── every look: who is there, settled a second later ┐
+        ├── every key frame: its clip, when it is complete ──┴─ actions ── people of the frames that waited for it
         └── waits until the look after it and the actions nearest to it are known
 """
 

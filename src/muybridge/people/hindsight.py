@@ -1,4 +1,4 @@
-"""Who was there, told a second later: better than at once, and no later where what people do is told too.
+"""Who was there, told a second later and better than at once.
 
     seen      1 . 1 1 . . 1 1          looks, a mark where the tracker had a box of somebody
     told      1 1 1 1 1 1 1 1 . .      gaps filled; from their first box on; not beyond their last
