@@ -24,6 +24,7 @@ from muybridge.data.localization import BankSpan, KeyFrameSampling, normalize_cl
 from muybridge.devices import PeopleMemory, choose_device, memory_bytes
 from muybridge.errors import ModelMismatch, OptionError
 from muybridge.localize.model_file import TASK, LocalizerFile
+from muybridge.localize.movement import boxes_over_time, doubted_by_speed, ground_speeds
 from muybridge.localize.objective import (
     NetworkConfig,
     bank_window,
@@ -36,6 +37,7 @@ from muybridge.localize.results import People
 from muybridge.localize.stream import Answer, LocalizeConfig, LocalizeRun, configured
 from muybridge.localize.video_localizer import VideoLocalizer
 from muybridge.localize.views import largest, resized, views_of_clip
+from muybridge.media.camera_motion import camera_shifts, steadied
 from muybridge.media.video_reader import VideoReader
 from muybridge.memory import check_fits
 from muybridge.models.acar.actors import Actors
@@ -76,6 +78,8 @@ class Localizer(VideoLocalizer):
         views: how often and how each clip is seen.
         actor_score: people found with a lower score are not shown to the network: nothing is related to them, and
             their own actions stay unknown, NaN.
+        usual_speeds: of poses by label, as `muybridge.localize.movement.doubted_by_speed` takes them. A model that
+            has some is shown clips as a camera at rest would have filmed them; an empty one, clips as they are.
         provenance: data, steps and plan of the training.
         scores: measured figures by name.
     """
@@ -96,6 +100,7 @@ class Localizer(VideoLocalizer):
         precision: Precision = "float32",
         views: TestViews = ONE_VIEW,
         actor_score: float = 0.0,
+        usual_speeds: Mapping[str, tuple[float, float]] | None = None,
         provenance: Mapping[str, Any] | None = None,
         scores: Mapping[str, Any] | None = None,
     ) -> None:
@@ -118,6 +123,7 @@ class Localizer(VideoLocalizer):
             remedy="Choose such as 224 256 320",
         )
         self.precision, self.actor_score = precision, actor_score
+        self.usual_speeds = dict(usual_speeds or {})
         self.provenance, self.scores = dict(provenance or {}), dict(scores or {})
 
     # ---- making one ----
@@ -171,6 +177,7 @@ class Localizer(VideoLocalizer):
             precision=precision,
             views=views,
             actor_score=opened.actor_score,
+            usual_speeds=opened.usual_speeds,
             provenance=opened.file.provenance,
             scores=opened.file.scores,
         )
@@ -237,6 +244,10 @@ class Localizer(VideoLocalizer):
             "backbone": None if self.backbone is None else asdict(self.backbone),
             "bank": bank,
             "actor_score": self.actor_score,
+            "usual_speeds": [
+                {"label": label, "mean": mean, "deviation": deviation}
+                for label, (mean, deviation) in self.usual_speeds.items()
+            ],
         }
         tensors = localizer_state(self.network)
         Artifact(TASK, self.config.to_json(), tensors, self.provenance, self.scores, contract).save(path)
@@ -380,8 +391,21 @@ class Localizer(VideoLocalizer):
         """`actions` (n, K) of people found in a clip; NaN for those scored too low to be shown to the network."""
         shown = self._is_shown(people)
         actions = np.full((len(people), len(self.labels)), np.nan, np.float32)
+        if not shown.any():
+            return actions
+        speeds = None
+        if self.usual_speeds:
+            clip_T3HW, speeds = self._steadied(people, clip_T3HW)
         actions[shown] = self.actions(clip_T3HW, people.boxes[shown], bank_maps)
-        return actions
+        return actions if speeds is None else doubted_by_speed(actions, self.labels, self.usual_speeds, speeds)
+
+    def _steadied(self, people: People, clip_T3HW: Tensor) -> tuple[Tensor, NDArray[np.floating]]:
+        """The clip as a camera at rest would have filmed it, and people's speeds over the ground (n,)."""
+        key = self.sampling.frames // 2
+        times = self.sampling.seconds(0.0)
+        shifts = camera_shifts(clip_T3HW, key, boxes_over_time(people, times))
+        height, width = clip_T3HW.shape[-2:]
+        return steadied(clip_T3HW, shifts, key), ground_speeds(people, times, shifts, (width, height))
 
     def _answer_with(self, bank: FeatureBankReader, ring: StreamFeatureBank | None) -> Answer:
         """Answers that read a bank's window; a stream's own entry comes into the ring first."""

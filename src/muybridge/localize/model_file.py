@@ -50,6 +50,13 @@ class _Backbone:
 
 
 @dataclass(frozen=True)
+class _Speed:
+    label: str
+    mean: Annotated[float, Within(-10, 10)]
+    deviation: Annotated[float, Within(0.01, 10)]
+
+
+@dataclass(frozen=True)
 class _Contract:
     labels: tuple[str, ...]
     ids: tuple[Annotated[int, Within(0, 1 << 31)], ...]
@@ -58,6 +65,7 @@ class _Contract:
     backbone: _Backbone | None
     bank: _Bank | None
     actor_score: Annotated[float, Within(0, 1)] = 0.0  # files from before there was a choice show everybody
+    usual_speeds: tuple[_Speed, ...] = ()
 
     def __post_init__(self) -> None:
         check_clip_size(self.sampling.frames, self.sampling.short_side, self.sampling.short_side)
@@ -75,6 +83,7 @@ class LocalizerFile:
         bank_span: what is read of a feature bank; None for a model that reads none.
         bank_model: who writes it.
         actor_score: the least score of people that the network is shown.
+        usual_speeds: of poses, by label: mean and deviation of logarithms.
     """
 
     file: ModelFile
@@ -84,6 +93,7 @@ class LocalizerFile:
     bank_span: BankSpan | None
     bank_model: str
     actor_score: float
+    usual_speeds: Mapping[str, tuple[float, float]]
     _contract: _Contract
 
     @classmethod
@@ -93,7 +103,11 @@ class LocalizerFile:
         source = str(file.path)
         config = NetworkConfig.from_json(file.architecture, source=source)
         contract = build(
-            _Contract, file.contract, source=source, at="contract", fields=Fields(later=("actor_score",))
+            _Contract,
+            file.contract,
+            source=source,
+            at="contract",
+            fields=Fields(later=("actor_score", "usual_speeds")),
         )
         classes = config.head.num_classes
         if not len(contract.labels) == len(contract.ids) == classes:
@@ -110,7 +124,12 @@ class LocalizerFile:
             identity = BackboneIdentity(about.name, about.source, about.hash, options)
         span = None if bank is None else BankSpan(bank.before, bank.after)
         writer = "" if bank is None else bank.model
-        return cls(file, config, contract.sampling, identity, span, writer, contract.actor_score, contract)
+        speeds = {each.label: (each.mean, each.deviation) for each in contract.usual_speeds}
+        if unknown := sorted(speeds.keys() - set(contract.labels)):
+            raise ModelError(
+                f"{source} has a speed of {unknown[0][:60]!r}, which is none of its labels. Copy it again"
+            )
+        return cls(file, config, contract.sampling, identity, span, writer, contract.actor_score, speeds, contract)
 
     def labels(self) -> LabelMap:
         """The classes. Worth asking for only when the file was found to fit its head."""

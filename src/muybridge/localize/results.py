@@ -28,12 +28,15 @@ class People:
         ids: (n,) int64, one a person, the same over time.
         scores: (n,) float32, the detector's.
         actions: (n, K) float32 probabilities of the classes; NaN for someone whom no key frame has shown yet.
+        velocity: (n, 2) fractions of the frame's width and height a second, right and down, of late; NaN where it
+            is not known, None where it was not asked for.
     """
 
     boxes: Floats
     ids: Integers
     scores: Floats
     actions: Floats
+    velocity: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)

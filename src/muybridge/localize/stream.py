@@ -1,7 +1,7 @@
 """Frames in, frames with people and their actions out, in one pass and with a bounded number of frames held.
 
-frame ──┬── every look: who is there ──────────────────────┐
-        ├── every key frame: its clip, when it is complete ─┴─ actions ── people of the frames that waited for it
+frame ──┬── every look: who is there, settled a second later ┐
+        ├── every key frame: its clip, when it is complete ──┴─ actions ── people of the frames that waited for it
         └── waits until the look after it and the actions nearest to it are known
 """
 
@@ -17,12 +17,16 @@ from torch import Tensor
 from muybridge.data.localization import KeyFrameSampling
 from muybridge.errors import OptionError
 from muybridge.localize.clips import KeyClip, KeyClips
+from muybridge.localize.movement import with_velocity
 from muybridge.localize.options import LocalizeConfig
 from muybridge.localize.results import Moment, People, ShownPeople
 from muybridge.media.gaps import stretches
 from muybridge.media.video_reader import Frame
+from muybridge.people.hindsight import Hindsight, Look
 from muybridge.people.sightings import PeopleSource
 
+# Seconds for which looks are kept after they are settled: a key frame waits for its clip and its own look.
+_REMEMBERED = 4.0
 Answer = Callable[[float, Tensor, People], NDArray[np.float32]]
 
 
@@ -84,8 +88,13 @@ class LocalizeRun:
         self._shown: Frame | None = None
         self._next_look = 0
         self._last_look: Moment | None = None
+        self._last_seen: float | None = None
         self._looked_at_shown = False
+        self._hindsight = Hindsight(least_score=config.min_score)
+        self._recent: deque[Moment] = deque()
+        self._keys_of_look: deque[tuple[int, float]] = deque()
         self._people_at_key: dict[int, People] = {}
+        self._complete: deque[KeyClip] = deque()
         self._last_key: int | None = None
         self.looks: list[Moment] = []
         self.key_frames: list[Moment] = []
@@ -95,7 +104,7 @@ class LocalizeRun:
         """Every frame, in order, as soon as its people's actions are known. In a gap nobody is looked for."""
         for stretch in stretches(frames):
             self._clips = KeyClips(self._sampling, self._config.every)
-            self._shown, self._last_look = None, None
+            self._shown, self._last_look, self._last_seen = None, None, None
             yield from self._walk(stretch)
 
     def _walk(self, frames: Iterable[Frame]) -> Iterator[LocalizedFrame]:
@@ -103,8 +112,8 @@ class LocalizeRun:
         for frame in frames:
             seconds = float(frame.pts_seconds)
             self._look_until(seconds)
-            for clip in self._clips.push(frame.image, seconds):
-                self._answer_key(clip)
+            self._complete.extend(self._clips.push(frame.image, seconds))
+            self._answer_keys()
             self._shown, self._looked_at_shown = frame, False
             held.append(frame)
             if self._keep:
@@ -114,8 +123,9 @@ class LocalizeRun:
         if self._shown is None:
             return
         self._look_until(float("inf"))
-        for clip in self._clips.finish():
-            self._answer_key(clip)
+        self._settle(self._hindsight.finish())
+        self._complete.extend(self._clips.finish())
+        self._answer_keys()
         while held:
             yield self._localized(held.popleft())
 
@@ -137,7 +147,7 @@ class LocalizeRun:
             return
         every, per_key = self._config.every, self._config.looks_per_key
         seconds = float(shown.pts_seconds)
-        if self._last_look is None:
+        if self._last_seen is None:
             self._next_look = int(np.floor(seconds / every * per_key + 1e-6))
         first = self._next_look
         ended = until == float("inf")
@@ -148,25 +158,49 @@ class LocalizeRun:
         if not self._looked_at_shown:
             self._looked_at_shown = True
             self._look(shown, seconds)
-        people = self._last_look.people if self._last_look else People.nobody(self._num_classes)
         for number in range(first, self._next_look):
-            if number % per_key == 0:
-                self._people_at_key[number // per_key] = people
+            if number % per_key == 0 and self._last_seen is not None:
+                self._keys_of_look.append((number // per_key, self._last_seen))
+        self._give_to_keys()
 
     def _look(self, frame: Frame, seconds: float) -> None:
         sighting = self._people.look(frame.image, seconds)
-        if sighting is None:
-            return
-        unknown = np.full((len(sighting.ids), self._num_classes), np.nan, np.float32)
-        look = Moment(seconds, People(sighting.boxes, sighting.ids, sighting.scores, unknown))
-        self._last_look = look
-        self._shown_people.add_look(look)
-        if self._keep:
-            self.looks.append(look)
+        if sighting is not None:
+            self._last_seen = seconds
+            self._settle(self._hindsight.add(seconds, sighting))
 
-    def _answer_key(self, clip: KeyClip) -> None:
-        number = round(clip.seconds / self._config.every)
+    def _settle(self, looks: Iterable[Look]) -> None:
+        """Looks that will not change any more."""
+        for each in looks:
+            sighting = each.sighting
+            unknown = np.full((len(sighting.ids), self._num_classes), np.nan, np.float32)
+            look = Moment(each.seconds, People(sighting.boxes, sighting.ids, sighting.scores, unknown))
+            self._last_look = look
+            self._give_to_keys()
+            self._shown_people.add_look(look)
+            self._recent.append(look)
+            while self._recent[0].seconds < look.seconds - _REMEMBERED:
+                self._recent.popleft()
+            if self._keep:
+                self.looks.append(look)
+
+    def _give_to_keys(self) -> None:
+        """The people of the last settled look to the key frames that wait for it."""
+        look = self._last_look
+        while look is not None and self._keys_of_look and self._keys_of_look[0][1] <= look.seconds:
+            self._people_at_key[self._keys_of_look.popleft()[0]] = look.people
+
+    def _answer_keys(self) -> None:
+        """Complete clips, as far as it is settled who is in them."""
+        while self._complete:
+            number = round(self._complete[0].seconds / self._config.every)
+            if any(key == number for key, _ in self._keys_of_look):
+                return
+            self._answer_key(self._complete.popleft(), number)
+
+    def _answer_key(self, clip: KeyClip, number: int) -> None:
         people = self._people_at_key.pop(number, People.nobody(self._num_classes))
+        people = with_velocity(people, self._recent, clip.seconds)
         actions = self._answer(clip.seconds, clip.clip(), people)
         key = Moment(clip.seconds, People(people.boxes, people.ids, people.scores, actions))
         self._shown_people.add_key(key)

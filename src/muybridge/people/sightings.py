@@ -1,6 +1,6 @@
 """Who is in a frame: found by a detector and followed by a tracker, or given in a file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -11,9 +11,10 @@ from muybridge.data.annotations.table import NO_PERSON, Annotations
 from muybridge.devices import is_out_of_memory
 from muybridge.errors import InputError, ModelError
 from muybridge.models.boxes import clip_boxes_xyxy, has_area_xyxy
+from muybridge.people.colours import colours_of
 from muybridge.people.cuts import CutTest
 from muybridge.people.detector import Detector
-from muybridge.people.tracks import Tracker
+from muybridge.people.tracks import Seen, Tracker
 
 RGB = NDArray[np.uint8]
 # A detector that fails so often in a row is broken; one that fails once met a frame it could not bear.
@@ -28,11 +29,14 @@ class Sighting:
         boxes: (n, 4) float32, x1 y1 x2 y2 as fractions of the frame, within it and with area.
         ids: (n,) int64, one a person.
         scores: (n,) float32.
+        seen: what it rests on, boxes as fractions too, for those who can wait and tell better; None where waiting
+            would tell no more.
     """
 
     boxes: NDArray[np.float32]
     ids: NDArray[np.int64]
     scores: NDArray[np.float32]
+    seen: Seen | None = None
 
 
 class PeopleSource(Protocol):
@@ -118,9 +122,18 @@ class DetectedPeople:
         scores = np.asarray(found.scores, np.float32)
         boxes, rows = sound_boxes(np.asarray(found.boxes, np.float32), width, height)
         pixels = boxes * np.array([width, height, width, height], np.float32)
-        people = self._tracker.follow(pixels, scores[rows], begin_score=self._min_score, seconds=seconds)
+        people = self._tracker.follow(
+            pixels,
+            scores[rows],
+            begin_score=self._min_score,
+            seconds=seconds,
+            colours=colours_of(image, pixels),
+        )
         boxes, rows = sound_boxes(people.boxes, width, height)
-        return Sighting(boxes, people.ids[rows], people.scores[rows].astype(np.float32))
+        seen = people.seen
+        whole = np.array([width, height, width, height], np.float64)
+        seen = replace(seen, boxes=(seen.boxes / whole).clip(0, 1).astype(np.float32))
+        return Sighting(boxes, people.ids[rows], people.scores[rows].astype(np.float32), seen)
 
     def _failed(self, seconds: float, error: Exception) -> None:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -6,6 +6,8 @@
 The two rounds are ByteTrack's (arXiv 2110.06864). A third round is for frames far apart, between which someone leaves
 their own box: left-over boxes are matched with a margin that grows with the time gone by (after 2211.13317).
 
+Where colours of what people wear are given (`colours.py`), boxes overlap by less the less these are alike.
+
 `Tracker.update` is for boxes that were chosen already: each gets an identity. `Tracker.follow` is for all that a
 detector has to say, down to what it hardly believes: somebody begins with a box that is sure enough and is believed
 from the second on, goes on with unsure ones, and is carried on for a moment where there is none.
@@ -21,6 +23,7 @@ from scipy.optimize import linear_sum_assignment
 
 from muybridge.data.annotations.table import NO_LABEL, NO_PERSON, Annotations
 from muybridge.errors import AnnotationError, OptionError
+from muybridge.people.colours import likeness
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -75,6 +78,8 @@ class _People:
         seen: (T,) seconds when last matched.
         score: (T,) running mean of their boxes' scores.
         looks: (T,) boxes that they have had.
+        tracks: (T,) counted as they are first seen, believed or not.
+        colours: (T, C) running mean of what they wear; C is 0 where that is not told.
     """
 
     ids: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -83,17 +88,38 @@ class _People:
     seen: Floats = field(default_factory=lambda: np.zeros(0))
     score: Floats = field(default_factory=lambda: np.zeros(0))
     looks: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
+    tracks: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
+    colours: Floats = field(default_factory=lambda: np.zeros((0, 0)))
 
     def select(self, rows: NDArray[np.bool_]) -> "_People":
         return _People(*(getattr(self, each.name)[rows] for each in fields(self)))
 
     def joined(self, others: "_People") -> "_People":
+        if not len(self.ids):
+            return others
         return _People(*(np.concatenate([getattr(p, each.name) for p in (self, others)]) for each in fields(self)))
 
     def boxes(self) -> Floats:
         """(T, 4) xyxy."""
         centre, sides = self.state[:, :2, 0], self.state[:, 2:, 0].clip(min=1e-9)
         return np.concatenate([centre - sides / 2, centre + sides / 2], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Boxes of a frame that belong to somebody, whether they are believed yet or not.
+
+    Attributes:
+        boxes: (m, 4) xyxy.
+        tracks: (m,) the same for one person over time, also before they are believed.
+        ids: (m,) as `Followed.ids`; -1 for who is not believed yet.
+        scores: (m,) the detector's.
+    """
+
+    boxes: NDArray[np.floating]
+    tracks: Integers
+    ids: Integers
+    scores: NDArray[np.floating]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,11 +130,13 @@ class Followed:
         boxes: (n, 4) xyxy.
         ids: (n,), counted from 0 as people come to be believed.
         scores: (n,) running means of the detector's.
+        seen: what all of it rests on, for those who can wait and tell better (`hindsight.py`).
     """
 
     boxes: Floats
     ids: Integers
     scores: Floats
+    seen: Seen
 
 
 class Tracker:
@@ -127,7 +155,7 @@ class Tracker:
         self.config = config or TrackerConfig()
         self._step = 1 / rate
         self._now = self._last = 0.0
-        self._next_id = 0
+        self._next_id = self._next_track = 0
         self._people = _People()
 
     def update(
@@ -144,12 +172,13 @@ class Tracker:
             OptionError: shapes disagree, a number is not finite, or time goes backward.
         """
         boxes, scores = self._step_to(boxes, scores, seconds)
-        matched = self._match(boxes, scores, seen_last=self._people.seen >= self._last - 1e-9)
+        colours = np.zeros((len(boxes), 0))
+        matched = self._match(boxes, scores, colours, seen_last=self._people.seen >= self._last - 1e-9)
         ids = np.full(len(boxes), -1, np.int64)
         found = matched >= 0
         ids[found] = self._people.ids[matched[found]]
-        self._correct(matched[found], boxes[found], scores[found])
-        self._start(boxes[~found], scores[~found])
+        self._correct(matched[found], boxes[found], scores[found], colours[found])
+        self._start(boxes[~found], scores[~found], colours[~found])
         new = self._people.ids < 0
         ids[~found] = self._people.ids[new] = self._new_ids(int(new.sum()))
         return ids
@@ -161,28 +190,32 @@ class Tracker:
         *,
         begin_score: float,
         seconds: float | None = None,
+        colours: Floats | None = None,
     ) -> Followed:
         """Who is in the next frame, given all that a detector says of it, also what it hardly believes.
 
         Args:
             begin_score: nobody begins with a box scored lower.
+            colours: (n, C) of what they wear, see `colours_of`; at each frame or at none.
             boxes, scores, seconds, errors: as `update`.
         """
         config = self.config
         boxes, scores = self._step_to(boxes, scores, seconds)
+        colours = np.zeros((len(boxes), 0)) if colours is None else colours
         worth = scores >= config.go_on * begin_score
-        boxes, scores = boxes[worth], scores[worth]
+        boxes, scores, colours = boxes[worth], scores[worth], colours[worth]
         known = self._people.ids >= 0
         # Who was seen once only is forgotten at the first frame without them.
         self._people = self._people.select(known | (self._people.seen >= self._last - 1e-9))
         recently = self._people.seen >= self._now - max(config.carried_seconds, 1.5 * self._step)
-        matched = self._match(boxes, scores, seen_last=recently, least_in_margin=begin_score)
+        matched = self._match(boxes, scores, colours, seen_last=recently, least_in_margin=begin_score)
         found = matched >= 0
-        self._correct(matched[found], boxes[found], scores[found])
+        self._correct(matched[found], boxes[found], scores[found], colours[found])
         new = ~found & (scores >= begin_score)
-        self._start(boxes[new], scores[new])
+        matched[new] = len(self._people.ids) + np.arange(int(new.sum()))
+        self._start(boxes[new], scores[new], colours[new])
         self._believe(begin_score + config.believed * (1 - begin_score))
-        return self._told(boxes, matched, new, config.shown * begin_score)
+        return self._told(boxes, scores, matched, config.shown * begin_score)
 
     def cut(self) -> None:
         """Everybody is forgotten: the next frame is of another shot."""
@@ -211,40 +244,46 @@ class Tracker:
         new = np.flatnonzero((people.ids < 0) & enough)
         people.ids[new] = self._new_ids(len(new))
 
-    def _told(self, boxes: Floats, matched: Integers, new: NDArray[np.bool_], least: float) -> Followed:
+    def _told(self, boxes: Floats, scores: Floats, matched: Integers, least: float) -> Followed:
         """Those of this frame, and those carried on who are hidden behind none of them."""
         people, config = self._people, self.config
-        count = len(people.ids)
         now = people.boxes()
-        here = np.zeros(count, bool)
-        rows = matched[matched >= 0]
-        here[rows], now[rows] = True, boxes[matched >= 0]
-        first = count - int(new.sum())
-        here[first:], now[first:] = True, boxes[new]
+        here = np.zeros(len(people.ids), bool)
+        belongs = matched >= 0
+        rows = matched[belongs]
+        here[rows], now[rows] = True, boxes[belongs]
+        seen = Seen(boxes[belongs], people.tracks[rows], people.ids[rows], scores[belongs])
         told = (people.ids >= 0) & (people.score >= least)
         carried = told & ~here & (people.looks >= 3) & (self._now - people.seen <= config.carried_seconds + 1e-9)
         here &= told
         hidden = (_share_inside(now[carried], now[here]) >= _HIDDEN).any(1)
         carried[np.flatnonzero(carried)[hidden]] = False
         shown = here | carried
-        return Followed(now[shown], people.ids[shown].copy(), people.score[shown].copy())
+        return Followed(now[shown], people.ids[shown].copy(), people.score[shown].copy(), seen)
 
     def _new_ids(self, count: int) -> Integers:
         self._next_id += count
         return np.arange(self._next_id - count, self._next_id)
 
     def _match(
-        self, boxes: Floats, scores: Floats, *, seen_last: NDArray[np.bool_], least_in_margin: float = 0.0
+        self,
+        boxes: Floats,
+        scores: Floats,
+        colours: Floats,
+        *,
+        seen_last: NDArray[np.bool_],
+        least_in_margin: float = 0.0,
     ) -> Integers:
         """(n,) row of the person that each box belongs to, or -1."""
         config, people = self.config, self._people
         expected = people.boxes()
+        alike = likeness(colours, people.colours)
         matched = np.full(len(boxes), -1, np.int64)
         sure = scores >= config.sure_score
         free = np.ones(len(people.ids), bool)
 
         def claim(candidates: Integers, rows: Integers, overlap: Floats, least: float) -> None:
-            for candidate, row in _assign(overlap, least):
+            for candidate, row in _assign(overlap * alike[np.ix_(candidates, rows)], least):
                 matched[candidates[candidate]] = rows[row]
                 free[rows[row]] = False
 
@@ -268,11 +307,14 @@ class Tracker:
         noise = deviation[:, None, None, None] ** 2 * np.outer(gain, gain)
         people.covariance = move @ people.covariance @ move.T + noise
 
-    def _correct(self, rows: Integers, boxes: Floats, scores: Floats) -> None:
+    def _correct(self, rows: Integers, boxes: Floats, scores: Floats, colours: Floats) -> None:
+        if not len(rows):
+            return
         people = self._people
         people.seen[rows] = self._now
         people.looks[rows] += 1
         people.score[rows] += _NEWEST * (scores - people.score[rows])
+        people.colours[rows] += _NEWEST * (colours - people.colours[rows])
         measured = _centre_and_sides(boxes)
         state, covariance = people.state[rows], people.covariance[rows]
         variance = (self.config.noise * measured[:, 3:]) ** 2
@@ -280,7 +322,7 @@ class Tracker:
         people.state[rows] = state + gain * (measured - state[..., 0])[..., None]
         people.covariance[rows] = covariance - gain[..., None] * covariance[..., :1, :]
 
-    def _start(self, boxes: Floats, scores: Floats) -> None:
+    def _start(self, boxes: Floats, scores: Floats, colours: Floats) -> None:
         """Follow new people from here on, after the others, who have no numbers yet."""
         count = len(boxes)
         measured = _centre_and_sides(boxes)
@@ -289,7 +331,10 @@ class Tracker:
         covariance[..., 0, 0] = (self.config.noise * measured[:, 3:]) ** 2
         covariance[..., 1, 1] = measured[:, 3:] ** 2  # about a body height a second
         ids, looks = np.full(count, -1, np.int64), np.ones(count, np.int64)
-        new = _People(ids, state, covariance, np.full(count, self._now), scores.copy(), looks)
+        tracks = np.arange(self._next_track, self._next_track + count)
+        self._next_track += count
+        seen = np.full(count, self._now)
+        new = _People(ids, state, covariance, seen, scores.copy(), looks, tracks, colours.copy())
         self._people = self._people.joined(new)
 
 

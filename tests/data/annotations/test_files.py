@@ -210,6 +210,19 @@ def test_pixels_in_avas_format_are_refused(tmp_path):
     assert len(read_boxes(path, [])) == 1
 
 
+@pytest.mark.parametrize("box", ["0.5,0.1,0.2,0.9", "0.1,0.9,0.5,0.2"])
+def test_reversed_boxes_are_refused_with_or_without_scores(tmp_path, box):
+    path = tmp_path / "boxes.csv"
+    for end in (",1,0.9", ",1,7", ",1"):
+        path.write_text(f"yard,2,0.1,0.1,0.2,0.9{end}\nyard,3,{box}{end}\n")
+        with pytest.raises(AnnotationError, match=r"boxes\.csv.* is reversed. Order it left, top, right, bottom"):
+            read_boxes(path, [])
+        left, top, right, bottom = box.split(",")
+        ordered = ",".join([min(left, right), min(top, bottom), max(left, right), max(top, bottom)])
+        path.write_text(f"yard,2,0.1,0.1,0.2,0.9{end}\nyard,3,{ordered}{end}\n")
+        assert len(read_boxes(path, [])) == 2
+
+
 def test_boxes_after_the_end_of_every_film_are_refused(tmp_path, films):
     """As AVA's, which count from the start of a whole film, over a clip of it."""
     path = tmp_path / "a.csv"
