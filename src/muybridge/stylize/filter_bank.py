@@ -6,7 +6,6 @@ do, whose filters they resemble, and no network has a say in them.
 """
 
 import math
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -104,4 +103,4 @@ def _quantiles(responses_B3KHW: Tensor) -> Tensor:
     energy = F.avg_pool2d(responses_B3KHW.square().sum(2), 3, 2, ceil_mode=True)
     ordered = (energy + 1e-4).sqrt().flatten(2).sort(dim=2).values
     # Means between quantiles rather than the quantiles: every location has a share of the gradient.
-    return cast(Tensor, F.adaptive_avg_pool1d(ordered, _QUANTILES))
+    return F.adaptive_avg_pool1d(ordered, _QUANTILES)

@@ -91,23 +91,21 @@ class TemporalCarry:
 
     def _measure(self, now: "_Seen", before: "_Seen") -> Motion:
         backward, forward = self._estimate(now, before), self._estimate(before, now)
-        size = H, W = now.picture.shape[2:]
+        H, W = now.picture.shape[2:]
         belief = visibility(backward, forward)
         flow = resize_flow(backward, H, W)
-        belief = F.interpolate(belief[None, None], size, mode="bilinear", align_corners=False)
+        belief = F.interpolate(belief[None, None], (H, W), mode="bilinear", align_corners=False)
         # Where the same surface looks different (light, shadow, a wrong match), the past should not stick.
         difference = (now.picture[0] - warp(before.picture[0], flow)).square().mean(0)
         smoothed = F.avg_pool2d(difference[None, None], 5, 1, 2, count_include_pad=False)
         belief = belief * torch.exp(-smoothed / self.config.photometric_scale**2)
-        h, w = (side * now.stride // STRIDE for side in size)
+        h, w = (side * now.stride // STRIDE for side in (H, W))
         coarse = F.adaptive_avg_pool2d(belief, (h, w))[0, 0]
         flow_features = resize_flow(flow, h, w)
         if now.stride > 1:
-            H, W = (side * now.stride for side in size)
-            flow, belief = (
-                resize_flow(flow, H, W),
-                F.interpolate(belief, (H, W), mode="bilinear", align_corners=False),
-            )
+            size = (now.stride * H, now.stride * W)
+            flow = resize_flow(flow, *size)
+            belief = F.interpolate(belief, size, mode="bilinear", align_corners=False)
         return Motion(flow, belief[0, 0], flow_features, coarse)
 
     def carry_matches(self, style: int) -> MatchBonus | None:
