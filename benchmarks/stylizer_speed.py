@@ -4,8 +4,8 @@
     python benchmarks/stylizer_speed.py pictures [--sizes 512x288 1280x720] [--peers runs/peers]
 
 The clip is drawn by code: a moving crop of a texture. Stages are timed one after another, the whole is the real path
-from file to file, both in processor seconds, with one thread for the network. Seconds depend on the machine; shares and
-ratios are what to read.
+from file to file, both in processor seconds, with one thread for the network. Seconds depend on the machine; shares
+and ratios are what to read.
 
 `pictures` times a picture and its style in turns: ours, ours of a style seen before, and styletransfer-lite with
 one of its fixed styles, at the same size (any style it paints at 384 only); one thread each. The peer is installed as
