@@ -36,6 +36,8 @@ _COLOUR_SCALE = 64.0
 # Colours that vary by less than about the root of this, of 255, are not raised to the style's.
 _COLOUR_FLOOR = 4.0
 BANDS = 5
+# Bands are not wholly apart: what one takes on changes its neighbours, and a second time comes nearer.
+_ROUNDS = 2
 # How far a band's values move to the style's distribution, and at how many quantiles that is told.
 _SPREAD_SHARE = 0.6
 QUANTILES = 65
@@ -198,7 +200,10 @@ class SkipDecoder(nn.Module):
             features = finish(features)
         else:
             features = run_tiled(finish, features, side=tile, halo=_DECODER_HALOS[3], scale=1)
-        return impose_bands(features * _COLOUR_SCALE, targets[3], targets[4])
+        picture = features * _COLOUR_SCALE
+        for _ in range(_ROUNDS):
+            picture = impose_bands(picture, targets[3], targets[4])
+        return picture
 
 
 def picture_bands(picture_B3HW: Tensor) -> list[Tensor]:
