@@ -74,7 +74,7 @@ def test_painting_reaches_the_whole_decoder_and_nothing_else():
     objective = PaintingObjective(network, sizes, Teacher(), copies=0.5).train()
     parts: dict[str, float] = {}
     for _ in range(3):
-        losses = objective({"photo": torch.rand(3, 3, 96, 96) * 255, "style": torch.rand(3, 3, 88, 88) * 255})
+        losses = objective({"photo": torch.rand(3, 3, 64, 64) * 255, "style": torch.rand(3, 3, 48, 48) * 255})
         losses["loss"].backward()
         values = {name: float(value.detach()) for name, value in losses.items()}
         parts |= {name: value for name, value in values.items() if value > 0}
