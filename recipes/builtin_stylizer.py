@@ -20,14 +20,14 @@ from PIL import Image
 from shufflenet import ShuffleNet
 from torch import Tensor
 
-from muybridge.artifacts import Artifact
+from muybridge.artifacts import Artifact, open_model
 from muybridge.data.drawings import DRAWING_KINDS, draw_photo, repaint
 from muybridge.data.photos import CropConfig, random_crop
 from muybridge.data.sampling import Draw
 from muybridge.data.textures import TEXTURE_KINDS, draw_texture
 from muybridge.models.avatar_net.detailed import DetailedAvatarNet
 from muybridge.progress import progress_line
-from muybridge.stylize.model_file import architecture_of
+from muybridge.stylize.model_file import architecture_of, load_network
 from muybridge.stylize.objective import PaintingObjective
 from muybridge.training.fit import FitConfig, Validation, fit
 
@@ -99,6 +99,20 @@ class Pairs(torch.utils.data.Dataset[dict[str, Tensor]]):
         return {"photo": random_crop(photo, self.crop, random), "style": random_crop(style, self.style_crop, random)}
 
 
+def start_from(path: Path, objective: PaintingObjective) -> None:
+    """Take over the decoder of a model file, or of a checkpoint of this recipe."""
+    if path.suffix != ".safetensors":
+        objective.load_state_dict(torch.load(path, weights_only=True)["state"], strict=False)
+        return
+    network = load_network(open_model(path, task="stylize"))
+    found = network.get_submodule("encoder").state_dict()
+    for name, tensor in objective.network.encoder.state_dict().items():
+        # In half precision; the loss knows the sizes of this encoder's channels.
+        if not torch.allclose(found[name], tensor, rtol=2e-3, atol=1e-4):
+            raise SystemExit(f"{path} was trained on another encoder: {name} differs")
+    objective.network.decoder.load_state_dict(network.get_submodule("decoder").state_dict())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
@@ -108,7 +122,7 @@ def main() -> None:
     parser.add_argument("--style-crop", type=int, default=176)
     parser.add_argument("--learning-rate", type=float, default=2.5e-3)
     parser.add_argument("--artifact", type=Path, default=WEIGHTS / "stylizer.safetensors")
-    parser.add_argument("--init", type=Path, help="checkpoint whose weights to start from")
+    parser.add_argument("--init", type=Path, help="model file, or checkpoint, whose weights to start from")
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()
     torch.manual_seed(0)
@@ -133,7 +147,7 @@ def main() -> None:
     perceptual = ShuffleNet(args.data / "weights" / "fastestdet" / "shufflenetv2.pth")
     objective = PaintingObjective(network, sizes, perceptual).to(memory_format=torch.channels_last)
     if args.init:
-        objective.load_state_dict(torch.load(args.init, weights_only=True)["state"], strict=False)
+        start_from(args.init, objective)
     pairs = Pairs(unseen, unseen_styles, args.crop, args.style_crop)
     validation_batch = torch.utils.data.default_collate([pairs[Draw(i % len(unseen), i)] for i in range(24)])
 

@@ -9,7 +9,7 @@ import torch
 
 from muybridge.artifacts import ModelFile, open_model
 from muybridge.errors import ModelMismatch
-from muybridge.models.avatar_net.detailed import BANDS, DetailedAvatarNet, DetailedConfig
+from muybridge.models.avatar_net.detailed import BANDS, QUANTILES, DetailedAvatarNet, DetailedConfig
 from muybridge.models.avatar_net.network import (
     EIGENVALUE_FLOOR,
     AvatarNet,
@@ -133,7 +133,7 @@ def load_style(path: str | Path) -> tuple[str, StyleCode, str]:
     contract = build(_StyleContract, file.contract, source=source, at="contract", fields=_STYLE_FIELDS)
     file.require_fit(_style_shapes(file), what="the style")
     tensors = {name: tensor.float() for name, tensor in file.tensors().items()}
-    statistics = [name for name in ("0", "1", "2", "3") if f"statistics.{name}.mean" in tensors]
+    statistics = [name for name in ("0", "1", "2", "3", "4") if f"statistics.{name}.mean" in tensors]
     count = _skip_count(file)
     code = StyleCode(
         tensors["whitened"],
@@ -170,6 +170,9 @@ def _style_shapes(file: ModelFile) -> dict[str, torch.Tensor]:
         shapes |= {f"statistics.{level}.mean": wide, f"statistics.{level}.deviation": wide}
     if "statistics.3.mean" in file.layout:
         shapes |= {"statistics.3.mean": (1, 3, 1, 1), "statistics.3.deviation": (1, BANDS, 3, 3)}
+    if "statistics.4.mean" in file.layout:
+        spread = {"mean": (1, BANDS - 1, 3, 1), "deviation": (1, BANDS - 1, 3, QUANTILES)}
+        shapes |= {f"statistics.4.{name}": shape for name, shape in spread.items()}
     for level in range(_skip_count(file)):
         (width,) = sizes(f"skips.{level}.mean", 1)
         shapes |= {f"skips.{level}.mean": (width,), f"skips.{level}.colour": (width, width)}
@@ -189,6 +192,7 @@ def style_differences(code: StyleCode, network: StyleNetwork) -> str:
         given[f"statistics.{level}.mean"] = mean
     if isinstance(network, DetailedAvatarNet):
         wanted["statistics.3.deviation"] = torch.empty(1, BANDS, 3, 3, device="meta")
-    if len(code.statistics) > 3:
-        given["statistics.3.deviation"] = code.statistics[3][1]
+        wanted["statistics.4.deviation"] = torch.empty(1, BANDS - 1, 3, QUANTILES, device="meta")
+    for level in range(3, len(code.statistics)):
+        given[f"statistics.{level}.deviation"] = code.statistics[level][1]
     return describe_differences(wanted, given)

@@ -169,7 +169,7 @@ class PaintingObjective(nn.Module):
             of_each.append((decorated.features, fusion_targets(own, styles, how), skips))
         targets = [
             (torch.cat([t[level][0] for _, t, _ in of_each]), torch.cat([t[level][1] for _, t, _ in of_each]))
-            for level in range(4)
+            for level in range(len(of_each[0][1]))
         ]
         skips = [torch.cat([s[level] for _, _, s in of_each]) for level in range(len(network.skip_levels))]
         return torch.stack([z for z, _, _ in of_each]), targets, skips

@@ -41,7 +41,7 @@ class StylizeConfig:
     interpolation: Interpolation = "biased"
     projection: Projection = "zca"
     patch_size: int = 5
-    detail: float = 0.76
+    detail: float = 0.79
     style_size: int = 0
     size: int = 0
     keep_colors: Annotated[bool, PLAIN] = False

@@ -9,6 +9,7 @@ from muybridge.models.avatar_net.detailed import (
     ColourEncoder,
     DetailedAvatarNet,
     DetailedConfig,
+    band_quantiles,
     band_statistics,
     convolve_fused,
     fusion,
@@ -175,3 +176,49 @@ def test_training_reaches_every_tensor_of_the_decoder(network):
     rebuilt, _ = network.reconstruct(picture(32, 32, 1))
     rebuilt.mean().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.decoder.parameters())
+
+
+def lines(least: float, most: float, every: int, seed: int) -> torch.Tensor:
+    """(1, 3, 128, 128) grey: upright lines on noisy paper."""
+    torch.manual_seed(seed)
+    grey = torch.full((1, 1, 128, 128), most) + torch.randn(1, 1, 128, 128)
+    grey[..., ::every] = least
+    return grey.expand(1, 3, -1, -1).clone()
+
+
+def kurtosis(band: torch.Tensor) -> float:
+    values = band.mean(1).flatten() - band.mean()
+    return float((values**4).mean() / (values**2).mean() ** 2)
+
+
+def test_faint_strokes_all_over_become_few_and_bold_where_the_style_has_such():
+    drawing, faint = lines(30, 220, 24, 0), picture(128, 128, 3)
+    target, spread = band_statistics(drawing), band_quantiles(drawing)
+    linear, moved = impose_bands(faint, target), impose_bands(faint, target, spread)
+    before, after, wanted = (picture_bands(p)[0] for p in (linear, moved, drawing))
+    assert kurtosis(wanted) > 8
+    assert kurtosis(after) > 1.3 * kurtosis(before)
+    assert after.std() == pytest.approx(float(before.std()), rel=0.25)
+
+
+def test_a_picture_keeps_how_its_own_bands_are_spread():
+    rgb = picture(64, 96, 1)
+    kept = impose_bands(rgb, band_statistics(rgb), band_quantiles(rgb))
+    torch.testing.assert_close(kept, impose_bands(rgb, band_statistics(rgb)), rtol=0, atol=1.0)
+
+
+def test_flat_bands_are_not_spread():
+    flat = torch.full((1, 3, 32, 32), 90.0) + 0.1 * torch.randn(1, 3, 32, 32)
+    style = picture(64, 96, 1)
+    changed = impose_bands(flat, band_statistics(style), band_quantiles(style))
+    assert changed.std((2, 3)).max() < 8
+    constant = torch.full((1, 3, 32, 32), 90.0)
+    assert torch.isfinite(impose_bands(constant, band_statistics(style), band_quantiles(style))).all()
+
+
+def test_quantiles_are_those_of_the_bands():
+    rgb = picture(64, 96, 5)
+    median, about = band_quantiles(rgb)
+    light = picture_bands(rgb)[1][0].sum(0).flatten().numpy() / np.sqrt(3)
+    expected = np.quantile(light, np.linspace(0.002, 0.998, about.shape[-1]), method="nearest")
+    np.testing.assert_allclose((median + about)[0, 1, 0].numpy(), expected, atol=0.5)

@@ -12,6 +12,7 @@ patches fade out at their borders, so that no grid shows.
 Shapes as in `network`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +36,15 @@ _COLOUR_SCALE = 64.0
 # Colours that vary by less than about the root of this, of 255, are not raised to the style's.
 _COLOUR_FLOOR = 4.0
 BANDS = 5
+# Bands are not wholly apart: what one takes on changes its neighbours, and a second time comes nearer.
+_ROUNDS = 2
+# How far a band's values move to the style's distribution, and at how many quantiles that is told.
+_SPREAD_SHARE = 0.6
+QUANTILES = 65
+_MOST_ORDERED = 1 << 14
+_STEPS = 512  # of the table that a band's values are moved by
+# Light, red against green, blue against yellow: at right angles, each of length 1.
+_OPPONENTS = ((0.577350, 0.577350, 0.577350), (0.707107, -0.707107, 0.0), (-0.408248, -0.408248, 0.816497))
 _DECODER_HALOS = (4, 3, 3, 1)
 
 
@@ -171,7 +181,8 @@ class SkipDecoder(nn.Module):
 
         Args:
             z_1Chw: (1, w4, h, w).
-            targets: mean and deviation to impose at strides 4, 2 and 1, and `band_statistics` for the picture.
+            targets: mean and deviation to impose at strides 4, 2 and 1, and for the picture `band_statistics` and
+                `band_quantiles`.
             joined: what `join` gives.
             tile: side of the tiles to work in, in pixels.
         """
@@ -189,7 +200,10 @@ class SkipDecoder(nn.Module):
             features = finish(features)
         else:
             features = run_tiled(finish, features, side=tile, halo=_DECODER_HALOS[3], scale=1)
-        return impose_bands(features * _COLOUR_SCALE, targets[3])
+        picture = features * _COLOUR_SCALE
+        for _ in range(_ROUNDS):
+            picture = impose_bands(picture, targets[3], targets[4])
+        return picture
 
 
 def picture_bands(picture_B3HW: Tensor) -> list[Tensor]:
@@ -208,14 +222,35 @@ def band_statistics(picture_B3HW: Tensor) -> Statistics:
     return bands[-1].mean((2, 3), keepdim=True), torch.stack([_root(_covariance(band)) for band in bands], 1)
 
 
-def impose_bands(picture_B3HW: Tensor, target: Statistics) -> Tensor:
+def band_quantiles(picture_B3HW: Tensor) -> Statistics:
+    """How values are spread in all bands but the coarsest, along light and the two pairs of opponent colours.
+
+    Covariance does not tell a few bold lines on bare paper from faint ones all over; quantiles do.
+
+    Returns:
+        The medians, (B, 4, 3, 1), and counted from them the quantiles, (B, 4, 3, 65).
+    """
+    found = torch.stack([_quantiles(_opponents(band)) for band in picture_bands(picture_B3HW.float())[:-1]], 1)
+    median = found[..., QUANTILES // 2, None]
+    return median, found - median
+
+
+def impose_bands(picture_B3HW: Tensor, target: Statistics, spread: Statistics | None = None) -> Tensor:
     """Give a picture the mean colour of others, and each of its bands the colours' covariance.
 
     Of all linear maps that do so it is the one that moves colours least. Its gradient is left out: the picture learns
     under it as if it were fixed.
+
+    Args:
+        target: as of `band_statistics`.
+        spread: as of `band_quantiles`: towards this the values of the bands are moved too, each band as strong as it
+            was.
     """
     bands = picture_bands(picture_B3HW)
     moved = [_recoloured(band, target[1][:, number]) for number, band in enumerate(bands)]
+    if spread is not None:
+        wanted = spread[0] + spread[1]
+        moved[:-1] = [_spread(band, wanted[:, number]) for number, band in enumerate(moved[:-1])]
     picture = moved[-1] + target[0]
     for band in reversed(moved[:-1]):
         picture = band + _grown(picture, band)
@@ -231,6 +266,53 @@ def _recoloured(band_B3HW: Tensor, root_B33: Tensor) -> Tensor:
         matrix = inverse @ _root(own @ root_B33 @ root_B33 @ own) @ inverse
         mean = band_B3HW.mean((2, 3))[..., None]
     return (matrix @ (band_B3HW.flatten(2) - mean)).view(band_B3HW.shape)
+
+
+def _opponents(picture_B3HW: Tensor) -> Tensor:
+    return torch.einsum("oc,bchw->bohw", torch.tensor(_OPPONENTS, device=picture_B3HW.device), picture_B3HW)
+
+
+def _quantiles(band_B3HW: Tensor) -> Tensor:
+    """(B, 3, 65) from the smallest but a hair to the largest; of a large band some of the locations tell as much."""
+    flat = band_B3HW.flatten(2)
+    ordered = flat[..., :: math.ceil(flat.shape[2] / _MOST_ORDERED)].sort(dim=2).values
+    places = torch.linspace(0.002, 0.998, QUANTILES, device=flat.device) * (ordered.shape[2] - 1)
+    return ordered[..., places.round().long()]
+
+
+def _spread(band_B3HW: Tensor, wanted_B3Q: Tensor) -> Tensor:
+    """A band whose values go a part of the way to these quantiles, scaled so that they are no larger as a whole.
+
+    The table of moves is made without a gradient, as the map of `_recoloured` is.
+    """
+    B, _, H, W = band_B3HW.shape
+    values = _opponents(band_B3HW).flatten(2)
+    with torch.no_grad():
+        own = _quantiles(values[..., None])
+        wanted = wanted_B3Q.expand(B, -1, -1)
+        size, wanted_size = (q.square().mean(2, keepdim=True).sqrt() for q in (own, wanted))
+        moves = _SPREAD_SHARE * (wanted * (size / (wanted_size + 1e-6)).clamp_max(1) - own)
+        first, width = own[..., :1], (own[..., -1:] - own[..., :1]).clamp_min(1e-3)
+        at = torch.linspace(0, 1, _STEPS + 1, device=own.device) * width + first
+        table = _interpolated(at, own, moves)
+    moved: list[Tensor] = []
+    for b in range(B):
+        for channel in range(3):  # one by one: of a large picture each takes memory
+            place = ((values[b, channel] - first[b, channel]) * (_STEPS / width[b, channel])).clamp(0, _STEPS - 1e-3)
+            step = place.detach().long()
+            of_step = table[b, channel]
+            between = (place - step) * (of_step[1:] - of_step[:-1])[step]
+            moved.append(values[b, channel] + of_step[step] + between)
+    spread = torch.stack(moved).view(B, 3, H, W)
+    return torch.einsum("oc,bohw->bchw", torch.tensor(_OPPONENTS, device=spread.device), spread)
+
+
+def _interpolated(at_B3N: Tensor, known_B3Q: Tensor, values_B3Q: Tensor) -> Tensor:
+    """Piecewise linear functions, known at rising places, at other places within them: (B, 3, N)."""
+    after = torch.searchsorted(known_B3Q, at_B3N.contiguous()).clamp(1, known_B3Q.shape[2] - 1)
+    (x0, x1), (y0, y1) = ((t.gather(2, after - 1), t.gather(2, after)) for t in (known_B3Q, values_B3Q))
+    share = ((at_B3N - x0) / (x1 - x0).clamp_min(1e-6)).clamp(0, 1)
+    return torch.lerp(y0, y1, share)
 
 
 def _grown(picture_BCHW: Tensor, like_BCHW: Tensor) -> Tensor:
@@ -286,8 +368,9 @@ class DetailedAvatarNet(StyleNetwork):
         return self.encoder(picture_B3HW)
 
     def picture_statistics(self, levels: Mapping[int, Tensor]) -> list[Statistics]:
-        """The bands' colours; see `StyleNetwork.picture_statistics`."""
-        return [band_statistics(levels[0][:, -3:] * _COLOUR_SCALE)]
+        """The bands' colours and how they are spread; see `StyleNetwork.picture_statistics`."""
+        picture = levels[0][:, -3:] * _COLOUR_SCALE
+        return [band_statistics(picture), band_quantiles(picture)]
 
     @property
     def joints(self) -> list[tuple[Tensor, Tensor]]:

@@ -264,7 +264,7 @@ class StyleCode:
         whitened: (C, h, w) whitened relu4_1 of the style.
         mean, colour: (C,) and (C, C), which give whitened features this style's mean and covariance.
         statistics: mean and deviation, each (1, C, 1, 1), of relu3_1, relu2_1 and relu1_1, and perhaps
-            `band_statistics` of the built-in network.
+            `band_statistics` and `band_quantiles` of the built-in network.
         projection, floor: how it was whitened; content is whitened alike.
         window: how the overlaps of its patches are weighted.
         match_step, coherence: see `match_patches`.
