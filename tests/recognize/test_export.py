@@ -20,11 +20,12 @@ from muybridge.recognize.recognizer import Recognizer
 SAMPLING = SamplingConfig(frames=3, rate=5.0, size=(32, 48), mean=(0.2, 0.4, 0.6), std=(0.3, 0.2, 0.1))
 
 
-@pytest.fixture(scope="module")
-def recognizer() -> Recognizer:
+@pytest.fixture(scope="module", params=["test_vit", "test_efficientnet"])
+def recognizer(request: pytest.FixtureRequest) -> Recognizer:
     torch.manual_seed(0)
-    backbone, identity = load_backbone("test_vit", random=True)
-    model = VideoViT(backbone, 3, adapters=AdapterConfig(width=8))
+    backbone, identity = load_backbone(request.param, random=True)
+    over_time = "mean" if request.param == "test_vit" else "change"
+    model = VideoViT(backbone, 3, adapters=AdapterConfig(width=8), over_time=over_time)
     with torch.no_grad():
         for parameter in (*model.adapters.parameters(), *model.head.parameters()):
             parameter.normal_(std=0.3)
