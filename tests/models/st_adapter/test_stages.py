@@ -205,6 +205,20 @@ def test_a_pickled_copy_and_a_compiled_program_give_the_same(lite: nn.Module) ->
     model.release_backbone()
 
 
+def test_compile_as_one_graph_changes_nothing(lite: nn.Module) -> None:
+    model = adapted(lite, over_time="change").train()
+    model.dropout.p = 0.0
+    frames = clips()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(frames), model(frames), rtol=1e-4, atol=1e-5)
+    expected = torch.autograd.grad(model(frames).square().sum(), trained)
+    found = torch.autograd.grad(compiled(frames).square().sum(), trained)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+    model.release_backbone()
+
+
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet10t", "mobilenetv4_conv_small", "regnetx_002"])
 def test_batch_norms_are_folded_without_loss_and_anew_when_weights_change(name: str) -> None:
     torch.manual_seed(0)
