@@ -42,6 +42,7 @@ _ROUNDS = 2
 _SPREAD_SHARE = 0.6
 QUANTILES = 65
 _MOST_ORDERED = 1 << 14
+_LEAST_STEP = 0.02  # between quantiles, of 255
 _STEPS = 512  # of the table that a band's values are moved by
 # Light, red against green, blue against yellow: at right angles, each of length 1.
 _OPPONENTS = ((0.577350, 0.577350, 0.577350), (0.707107, -0.707107, 0.0), (-0.408248, -0.408248, 0.816497))
@@ -288,7 +289,9 @@ def _spread(band_B3HW: Tensor, wanted_B3Q: Tensor) -> Tensor:
     B, _, H, W = band_B3HW.shape
     values = _opponents(band_B3HW).flatten(2)
     with torch.no_grad():
-        own = _quantiles(values[..., None])
+        # Quantiles as good as equal are drawn apart a little, or a hair's difference would become a visible one.
+        apart = _LEAST_STEP * (torch.arange(QUANTILES, device=values.device) - QUANTILES // 2)
+        own = _quantiles(values[..., None]) + apart
         wanted = wanted_B3Q.expand(B, -1, -1)
         size, wanted_size = (q.square().mean(2, keepdim=True).sqrt() for q in (own, wanted))
         moves = _SPREAD_SHARE * (wanted * (size / (wanted_size + 1e-6)).clamp_max(1) - own)
