@@ -38,7 +38,7 @@ from muybridge.data.clips.splits import k_folds
 from muybridge.data.sampling import Draw
 from muybridge.evaluation.classification import frame_orders
 from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
-from muybridge.pretrained import load_backbone
+from muybridge.pretrained import BUILT_IN_BACKBONE, load_backbone
 from muybridge.progress import progress_line
 from muybridge.recognize.evaluate import indicator
 from muybridge.recognize.interpolation import move_towards, trained_weights
@@ -175,12 +175,16 @@ class KeptFrames(Dataset[dict[str, Tensor]]):
         return KeptFrames(self.frames[:, indices], [[view[i] for i in indices] for view in self.labels])
 
 
+def kept_name(name: str, args: argparse.Namespace) -> str:
+    return SETS[name].folder + ("" if args.backbone == BUILT_IN_BACKBONE else f"-{args.backbone}")
+
+
 def frames_of(name: str, clips: ClipList, args: argparse.Namespace) -> KeptFrames:
     """The frames of which `prefixes_of` has the features, from --out or read."""
     drawn = drawn_views(args.drawn, len(clips))
-    path = args.out / f"{SETS[name].folder}-frames-{drawn}.safetensors"
+    path = args.out / f"{kept_name(name, args)}-frames-{drawn}.safetensors"
     if not path.is_file():
-        backbone, _ = load_backbone()
+        backbone, _ = load_backbone(args.backbone, weights=args.backbone_weights)
         sampling = sampling_for(backbone, SamplingOptions())
         views = ViewsOfClips(ClipDataset(clips, sampling, views=views_for(SamplingOptions())), drawn, seed=0)
         first = views[0]["frames"]
@@ -201,16 +205,18 @@ def frames_of(name: str, clips: ClipList, args: argparse.Namespace) -> KeptFrame
 def prefixes_of(name: str, clips: ClipList, method: Method, args: argparse.Namespace) -> KeptPrefixes:
     """From --out, or worked out: the maps that adapters start from, or the features that a head reads."""
     drawn = drawn_views(args.drawn, len(clips))
-    path = args.out / f"{SETS[name].folder}-{method}-{drawn}.safetensors"
+    path = args.out / f"{kept_name(name, args)}-{method}-{drawn}.safetensors"
     if path.is_file():
         stored = load_file(path)
         return KeptPrefixes(stored["prefixes"], [list(view.unbind()) for view in stored["labels"]])
-    backbone, _ = load_backbone()
+    backbone, _ = load_backbone(args.backbone, weights=args.backbone_weights)
     model = build(backbone, method, 2, "mean").eval()
     sampling = sampling_for(backbone, SamplingOptions())
-    maps = args.out / f"{SETS[name].folder}-adapters-{drawn}.safetensors"
+    maps = args.out / f"{kept_name(name, args)}-adapters-{drawn}.safetensors"
     if method == "head" and maps.is_file():
-        kept = _features(build(backbone, "adapters", 2, "mean").eval(), prefixes_of(name, clips, "adapters", args))
+        kept = _features(
+            build(backbone, "adapters", 2, "mean").eval(), prefixes_of(name, clips, "adapters", args), sampling.size
+        )
     else:
         dataset = ClipDataset(clips, sampling, views=views_for(SamplingOptions()))
         with progress_line(f"{name}: reading clips", total=len(clips), unit="clips") as line:
@@ -221,12 +227,12 @@ def prefixes_of(name: str, clips: ClipList, method: Method, args: argparse.Names
 
 
 @torch.inference_mode()
-def _features(adapted: VideoViT, maps: KeptPrefixes) -> KeptPrefixes:
+def _features(adapted: VideoViT, maps: KeptPrefixes, size: tuple[int, int]) -> KeptPrefixes:
     """What a head reads, from the maps that adapters start from; adapters do nothing yet."""
     features = torch.empty(*maps.prefixes.shape[:3], 1, adapted.dim, dtype=torch.float16)
     for view, of_view in enumerate(maps.prefixes):
         for index, prefix in enumerate(of_view):
-            features[view, index, :, 0] = adapted.features_from_prefix(prefix[None].float(), (224, 224))[0]
+            features[view, index, :, 0] = adapted.features_from_prefix(prefix[None].float(), size)[0]
     return KeptPrefixes(features, maps.labels)
 
 
@@ -250,7 +256,7 @@ def run_fold(
         frames: where the whole network is trained.
     """
     torch.manual_seed(seed)
-    backbone, _ = load_backbone()
+    backbone, _ = load_backbone(args.backbone, weights=args.backbone_weights)
     sampling = sampling_for(backbone, SamplingOptions())
     model = build(backbone, method, len(clips.classes), args.over_time)
     own = clips.select(train)
@@ -307,6 +313,7 @@ def known(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def settings_of(args: argparse.Namespace, method: Method, clips: ClipList) -> str:
     about = f"{args.over_time}, {drawn_views(args.drawn, len(clips))} further views"
+    about = about if args.backbone == BUILT_IN_BACKBONE else f"{args.backbone}, {about}"
     return about if method == "head" else f"{about}, {args.epochs:g} epochs at {args.learning_rate:g}"
 
 
@@ -380,6 +387,8 @@ def main() -> None:
     parser.add_argument("--method", nargs="+", choices=METHODS, default=["head", "adapters"])
     parser.add_argument("--seed", nargs="+", type=int, default=[0])
     parser.add_argument("--fold", nargs="+", type=int, default=[])
+    parser.add_argument("--backbone", default=BUILT_IN_BACKBONE)
+    parser.add_argument("--backbone-weights", type=Path)
     parser.add_argument("--over-time", choices=("mean", "change"), default="change")
     parser.add_argument("--drawn", type=int)
     parser.add_argument("--epochs", type=float, default=RecognizerFitConfig.epochs)

@@ -26,7 +26,7 @@ from muybridge.data.clips.lists import ClipEntry, ClipList
 from muybridge.data.clips.splits import k_folds
 from muybridge.data.label_maps import LabelMap
 from muybridge.models.st_adapter.video_vit import VideoViT
-from muybridge.pretrained import load_backbone
+from muybridge.pretrained import BUILT_IN_BACKBONE, load_backbone
 from muybridge.recognize.evaluate import indicator
 from muybridge.recognize.objective import RecognizerObjective, balance_classes, sampling_for, views_for
 from muybridge.recognize.options import SamplingOptions
@@ -137,6 +137,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/action_sets"))
     parser.add_argument("--drawn", type=int)
     parser.add_argument("--artifact", type=Path)
+    parser.set_defaults(backbone=BUILT_IN_BACKBONE, backbone_weights=None)
     args = parser.parse_args()
     torch.manual_seed(0)
     clips, kept = merged(args)
