@@ -105,7 +105,8 @@ def _localizer(folder: Path, trunk: str) -> Path:
     built = build_localizer(config, len(labels))
     path = folder / "localizer.safetensors"
     Localizer(
-        built.network, built.config, labels, built.sampling, backbone=built.backbone, device="cpu"
+        built.network, built.config, labels, built.sampling, backbone=built.backbone, device="cpu",
+        usual_speeds=None if slowfast else {"stand": (-2.0, 0.5), "walk": (-0.5, 0.3)},
     ).save(path)  # fmt: skip
     return path
 

@@ -1,6 +1,8 @@
 """`muybridge train stylizer`: from photographs to a file that paints."""
 
 import json
+import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -81,3 +83,17 @@ def test_a_crop_larger_than_the_photograph_is_refused(photos, capsys):
         main(["train", "stylizer", "photos", "-o", "x.safetensors", "--short-side", "64", "--crop", "96"])
     assert stopped.value.code == 2
     assert "crop=96" in capsys.readouterr().err
+
+
+def test_a_warning_is_a_line_for_the_user(photos, capsys, monkeypatch):
+    monkeypatch.setattr("warnings.showwarning", _shown)  # pytest keeps warnings to itself
+    Path("noise.tar").write_bytes(b"x" * 2000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert run("noise.tar", "photos", "--encoder", "builtin", "-o", "out.safetensors", "--steps", "1") == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith("muybridge: note: noise.tar cannot be read to its end")
+
+
+def _shown(*warning: object) -> None:
+    sys.stderr.write(warnings.formatwarning(*warning[:4]))

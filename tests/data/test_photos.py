@@ -103,3 +103,16 @@ def test_recoloured_pixels_stay_in_range():
     for seed in range(20):
         changed = recolour(pixels, np.random.default_rng(seed))
         assert changed.min() >= 0 and changed.max() <= 255
+
+
+def test_photographs_beside_a_shard_count_too(ramp, tmp_path):
+    (tmp_path / "photos").mkdir()
+    with webdataset.TarWriter(str(tmp_path / "photos" / "more.tar")) as writer:
+        writer.write({"__key__": "000", "png": ramp.read_bytes()})
+    shard = tmp_path / "photos" / "more.tar"
+    assert len(find_photographs([str(tmp_path / "photos")])) == 1
+    (tmp_path / "photos" / "0.png").write_bytes(ramp.read_bytes())
+    assert find_photographs([str(tmp_path / "photos")]) == [
+        *find_photographs([str(shard)]),
+        tmp_path / "photos/0.png",
+    ]

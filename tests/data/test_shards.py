@@ -17,7 +17,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 from muybridge.data.clips.dataset import ClipDataset, check_clips, read_clip
 from muybridge.data.clips.lists import read_clip_list
 from muybridge.data.clips.sampling import SamplingConfig
-from muybridge.data.clips.shards import on_disk
+from muybridge.data.clips.shards import on_disk, rows_of_shards
 from muybridge.data.sampling import StepBatches
 from muybridge.errors import AnnotationError, BrokenMedia, InputError, MissingInput
 from muybridge.media.video_writer import VideoWriter
@@ -203,3 +203,21 @@ def test_a_broken_clip_is_named_and_the_next_takes_its_place(tmp_path, clips):
         items = [dataset[draw] for draw in draws]
     assert sorted(shade(item["frames"]) for item in items) == [5, 5, 6]
     assert {int(item["index"]) for item in items} == {1, 2}
+
+
+def test_the_address_of_a_file_is_that_file(tmp_path, clips):
+    shard = tar_of(tmp_path / "s.tar", ("run/a.mp4", clips[0]))
+    (row,), notes = rows_of_shards(Path(f"file://{shard}"))
+    assert not notes
+    with on_disk(row.path) as path:
+        assert path.read_bytes() == clips[0]
+
+
+def test_a_header_that_asks_for_gigabytes_gets_none(tmp_path):
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.XHDTYPE, 4 << 30
+    with (tmp_path / "s.tar").open("wb") as file:
+        file.write(info.tobuf(format=tarfile.GNU_FORMAT))
+        file.truncate((4 << 30) + 1024)
+    rows, notes = rows_of_shards(tmp_path / "s.tar")
+    assert not rows and "header of 4294967296 bytes" in notes[0]

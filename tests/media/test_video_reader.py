@@ -121,6 +121,20 @@ def test_pictures_that_nobody_asks_for_are_not_turned_into_rgb(
     assert repr(found[3]) == repr(wanted[3])
 
 
+def test_a_picture_that_cannot_be_turned_into_rgb_says_so_each_time_that_it_is_asked_for(
+    clip: tuple[Path, Fraction], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(frame: VideoFrame, width: int, height: int) -> np.ndarray:
+        raise ValueError("no such format")
+
+    with VideoReader(clip[0]) as reader:
+        monkeypatch.setattr(reader, "_converter", broken)
+        frame = next(reader.convertible())
+        for _ in range(2):
+            with pytest.raises(BrokenMedia, match="cannot be turned into RGB: no such format"):
+                _ = frame.image
+
+
 def test_frames_by_index_in_any_order_and_repeated(clip: tuple[Path, Fraction]) -> None:
     path, rate = clip
     wanted = [COUNT - 1, 0, 11, 12, 13, 12, 25, 1, COUNT - 2, 39]

@@ -283,9 +283,9 @@ class Slow(SharedRecognizer):
         super().__init__(recognizer)
         self._go = go
 
-    def probabilities(self, frames, *, batch_size=16):
+    def probabilities_of(self, seen, *, batch_size=16):
         assert self._go.wait(60)
-        return super().probabilities(frames, batch_size=batch_size)
+        return super().probabilities_of(seen, batch_size=batch_size)
 
 
 def test_a_full_queue_tells_to_come_again_and_loses_nobody(folder, recognizer):

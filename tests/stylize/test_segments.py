@@ -169,7 +169,23 @@ def test_parts_that_are_damaged_are_told(film, job, tmp_path):
         with pytest.raises(OptionError, match=f"{name} is damaged"):
             paint_in_segments(job, film, target, seconds=TWO_FIFTHS, quiet=True)
         (parts / name).write_bytes(whole)
+    for name in ("00000.mp4", "00000.safetensors"):  # a disk that lost some of what was written
+        whole = (parts / name).read_bytes()
+        for data in (whole[: len(whole) * 9 // 10], whole[:-40] + bytes(255 - byte for byte in whole[-40:])):
+            (parts / name).write_bytes(data)
+            with pytest.raises(OptionError, match=f"{name} is damaged"):
+                paint_in_segments(job, film, target, seconds=TWO_FIFTHS, quiet=True)
+        (parts / name).write_bytes(whole)
+    about = (parts / "job.json").read_bytes()
+    (parts / "job.json").unlink()
+    with pytest.raises(OptionError, match="parts of another painting"):  # nobody knows of which
+        paint_in_segments(job, film, target, seconds=TWO_FIFTHS, quiet=True)
+    (parts / "job.json").write_bytes(about)
     note = json.loads((parts / "00000.json").read_text())
+    for change in ({"start": "1"}, {"start": "9" * 40}, {"following": None}, {"frames": 11}):
+        (parts / "00000.json").write_text(json.dumps(note | change))
+        with pytest.raises(OptionError, match=r"00000\.mp4 is damaged"):
+            paint_in_segments(job, film, target, seconds=TWO_FIFTHS, quiet=True)
     altered = [note | change for change in (
         {"start": "1e9"}, {"start": 1}, {"following": "1/0"}, {"following": [1]}, {"frames": "1"}, {"frames": 2**70},
         {"frames": None}, {"extra": 1},

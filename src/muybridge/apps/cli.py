@@ -6,7 +6,9 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
@@ -82,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
+    warnings.formatwarning = _as_note
     try:
         result = _run(tokens)
     except (CycloptsError, MuybridgeError) as error:
@@ -96,6 +99,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("muybridge: interrupted, nothing half-written is left", file=sys.stderr)  # noqa: T201
         sys.exit(INTERRUPTED)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+_plain_warning = warnings.formatwarning
+
+
+def _as_note(message: Warning | str, category: type[Warning], filename: str, *place: Any) -> str:
+    """A warning of ours as a line for the user, without a line of our code; of a library's, as it comes."""
+    if Path(filename).is_relative_to(Path(__file__).parents[1]):
+        return f"muybridge: note: {printable(str(message))}\n"
+    return _plain_warning(message, category, filename, *place)
 
 
 def _run(tokens: list[str]) -> Any:

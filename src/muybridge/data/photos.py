@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from muybridge.data.clips.shards import are_shards, on_disk, pictures_of_shards
 from muybridge.data.sampling import Draw
 from muybridge.data.textures import TEXTURE_KINDS, draw_texture
+from muybridge.errors import MissingInput
 from muybridge.media.images import open_picture
 from muybridge.media.sources import expand_sources
 
@@ -25,19 +27,22 @@ _MOST_KEPT_BYTES = 1 << 30
 def find_photographs(names: Sequence[str]) -> list[Path]:
     """Photographs of files, folders, globs, and tar shards as `muybridge.data.clips.shards` knows them.
 
-    What cannot be read of a shard is a warning.
+    A folder may hold both, photographs and shards of such. What cannot be read of a shard is a warning.
 
     Raises:
         MissingInput, InputError: a name leads to nothing, or its place does not answer.
     """
     paths: list[Path] = []
     for name in names:
-        if are_shards(Path(name)):
+        are_in_shards = are_shards(Path(name))
+        if are_in_shards:
             found, notes = pictures_of_shards(Path(name))
             for note in notes:
                 warnings.warn(note, RuntimeWarning, stacklevel=2)
             paths += found
-        else:
+            if Path(name).suffix.lower() == ".tar" or not Path(name).is_dir():
+                continue
+        with suppress(MissingInput) if are_in_shards else nullcontext():
             paths += [source.path for source in expand_sources([name]) if source.kind == "image"]
     return paths
 

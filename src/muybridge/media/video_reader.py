@@ -105,7 +105,9 @@ class _FrameToConvert(Frame):
 
     @cached_property
     def image(self) -> UInt8:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return vars(self).pop("convert")()
+        image = vars(self)["convert"]()
+        vars(self)["convert"] = lambda: image  # the decoded picture is let go; asked twice at once, both get theirs
+        return image
 
     def converted(self) -> Frame:
         """As others are."""

@@ -19,6 +19,7 @@ from muybridge.recognize.recognizer import Recognizer
 
 R = TypeVar("R", bound="Tensor | list[Detections]")
 Observe = Callable[[int], object]
+_MOST_CLIPS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,9 @@ class Batcher(Generic[R]):
         observe: told the size of each batch.
     """
 
-    def __init__(self, answer: Callable[[Tensor], R], *, most: int = 16, observe: Observe = lambda _: None) -> None:
+    def __init__(
+        self, answer: Callable[[Tensor], R], *, most: int = _MOST_CLIPS, observe: Observe = lambda _: None
+    ) -> None:
         self._answer, self._most, self._observe = answer, most, observe
         self._jobs: queue.SimpleQueue[_Job[R] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="muybridge-batches", daemon=True)
@@ -100,20 +103,34 @@ class SharedRecognizer(Recognizer):
 
     Args:
         recognizer: whose model it is.
-        observe: told the size of each batch.
+        observe: told the number of clips of each batch.
     """
 
     def __init__(self, recognizer: Recognizer, *, observe: Observe = lambda _: None) -> None:
         self.__dict__.update(recognizer.__dict__)
-        self._batcher = Batcher(recognizer.probabilities, observe=observe)
+        # Clients have different numbers of frames to look at; here each is a clip of its own.
+        self._frames = Batcher(recognizer.each_frame, most=_MOST_CLIPS * self.sampling.frames)
+        self._clips = Batcher(recognizer.probabilities_of, most=_MOST_CLIPS, observe=observe)
 
-    def probabilities(self, frames: Tensor, *, batch_size: int = 16) -> Tensor:
+    def each_frame(self, frames: Tensor) -> Tensor:
+        """See `Recognizer.each_frame`."""
+        if self.model.train_backbone:
+            return frames
+        return self._frames(frames.flatten(0, 1)[:, None]).squeeze(1).unflatten(0, frames.shape[:2])
+
+    def probabilities_of(self, seen: Tensor, *, batch_size: int = _MOST_CLIPS) -> Tensor:
+        """See `Recognizer.probabilities_of`."""
+        return torch.cat([self._clips(part) for part in seen.split(batch_size)])
+
+    def probabilities(self, frames: Tensor, *, batch_size: int = _MOST_CLIPS) -> Tensor:
         """See `Recognizer.probabilities`."""
-        return torch.cat([self._batcher(part) for part in frames.split(batch_size)])
+        parts = frames.split(batch_size)
+        return torch.cat([self.probabilities_of(self.each_frame(part), batch_size=batch_size) for part in parts])
 
     def close(self) -> None:
-        """End its thread."""
-        self._batcher.close()
+        """End its threads."""
+        self._frames.close()
+        self._clips.close()
 
 
 class SharedDetector:

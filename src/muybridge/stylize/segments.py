@@ -2,7 +2,7 @@
 
     NAME.parts/   beside the result, until it is there
         job.json             what is painted how: parts of one painting alone are joined
-        00000.mp4, .json     a segment, written whole; when it begins, and when the next one does
+        00000.mp4, .json     a segment, written whole; when it begins, when the next one does, and hashes
         00000.safetensors    what the last segment's last frame left behind, so that no seam is seen
 
 In the end the segments are joined without encoding them again, and the film's sound is put beside them.
@@ -13,7 +13,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -182,24 +182,43 @@ def _keep(folder: Path, number: int, segment: Segment, carries: Sequence[Tempora
     }
     with atomic_output(_memory(folder, number)) as beside:
         save_file(state, beside)
-    told = {
-        "start": str(segment.start),
-        "following": None if segment.following is None else str(segment.following),
-        "frames": segment.frames,
-    }
+    note = _Note(
+        start=str(segment.start),
+        following=None if segment.following is None else str(segment.following),
+        frames=segment.frames,
+        memory=_hash(_memory(folder, number)),
+    )
+    note = replace(note, video=_hash(segment.path, note))
     with atomic_output(segment.path.with_suffix(".json")) as beside:
-        beside.write_text(json.dumps(told) + "\n", encoding="utf-8")
+        beside.write_text(json.dumps(asdict(note)) + "\n", encoding="utf-8")
     if number:
         _memory(folder, number - 1).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class _Note:
-    """A segment as its note tells of it; times as fractions."""
+    """A segment as its note tells of it.
+
+    Attributes:
+        start, following: times as fractions.
+        memory: hash of what its end left behind.
+        video: hash of the video and of all that stands above.
+    """
 
     start: str
     following: str | None
     frames: Annotated[int, Within(1, 10**9)]
+    memory: str
+    video: str = ""
+
+
+def _hash(path: Path, note: _Note | None = None) -> str:
+    about = "" if note is None else json.dumps(asdict(replace(note, video="")))
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.sha256(about.encode())).hexdigest()
+    except OSError as error:
+        raise _damaged(path) from error
 
 
 def _segments(folder: Path) -> Iterator[Segment]:
@@ -214,8 +233,17 @@ def _segments(folder: Path) -> Iterator[Segment]:
             following = None if told.following is None else _fraction(told.following)
             segment = Segment(path, _fraction(told.start), following, told.frames)
         except (ModelError, ValueError, ZeroDivisionError, OSError) as error:
-            raise OptionError(f"{note} is damaged. Remove {folder}, and paint again") from error
+            raise _damaged(note) from error
+        memory = _memory(folder, number)
+        if _hash(path, told) != told.video:
+            raise _damaged(path)
+        if memory.exists() and _hash(memory) != told.memory:
+            raise _damaged(memory)
         yield segment
+
+
+def _damaged(path: Path) -> OptionError:
+    return OptionError(f"{path} is damaged. Remove {path.parent}, and paint again")
 
 
 def _fraction(text: str) -> Fraction:
@@ -231,7 +259,7 @@ def _restore(carries: Sequence[TemporalCarry], path: Path) -> None:
             prefix = f"{place}."
             carry.restore({n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)})
     except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise OptionError(f"{path} is damaged. Remove {path.parent}, and paint again") from error
+        raise _damaged(path) from error
 
 
 def _told(job: PaintJob, source: Source, seconds: Fraction) -> dict[str, Any]:
@@ -257,10 +285,10 @@ def _told(job: PaintJob, source: Source, seconds: Fraction) -> dict[str, Any]:
 def _check_same(folder: Path, told: dict[str, Any]) -> None:
     path = folder / _JOB
     text = json.dumps(told, indent=1, sort_keys=True) + "\n"
-    if not path.exists():
+    if not path.exists() and not _path(folder, 0).exists():
         with atomic_output(path) as beside:
             beside.write_text(text, encoding="utf-8")
-    elif path.read_text(encoding="utf-8", errors="replace") != text:
+    elif not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
         raise OptionError(f"{folder} holds parts of another painting. Remove it, or write elsewhere with -o")
     for partial in folder.glob(".*.partial*"):  # what a killed process was writing
         partial.unlink(missing_ok=True)

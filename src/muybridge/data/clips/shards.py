@@ -38,6 +38,7 @@ _MOST_SHARDS = 1_000_000
 _LABELS = {"json", "cls", "txt"}
 _KNOWN_SUFFIXES = VIDEO_SUFFIXES | READABLE_SUFFIXES
 _MOST_LABEL_BYTES = 1 << 16
+_MOST_HEADER_BYTES = 1 << 24
 _MOST_NAME = 100
 _MOST_NOTES = 20
 _CHUNK = 1 << 20
@@ -162,7 +163,11 @@ def _is_address(source: Path) -> bool:
 
 def _as_address(source: Path) -> str:
     """An address as it was: a path folds its slashes."""
-    return _ADDRESS.sub(r"\1://", str(source), count=1) if _is_address(source) else str(source)
+    found = _ADDRESS.match(str(source))
+    if found is None:
+        return str(source)
+    root = "/" if found[1].lower() in ("file", "local") else ""  # a file's address has no host
+    return f"{found[1]}://{root}{str(source)[found.end() :]}"
 
 
 def _shards(source: str) -> list[str]:
@@ -208,6 +213,18 @@ def _samples(shard: str, notes: list[str], suffixes: Set[str]) -> Iterator[_Samp
         notes.append(f"{shard} cannot be read to its end, and what is missing is left out: {error}")
 
 
+class _Sparing:
+    """A shard whose headers cannot ask for more memory than any sound one needs, whatever size they state."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.seek, self.tell, self._read = file.seek, file.tell, file.read
+
+    def read(self, size: int) -> bytes:
+        if size > _MOST_HEADER_BYTES:
+            raise tarfile.ReadError(f"it has a header of {size} bytes")
+        return self._read(size)
+
+
 def _members(file: IO[bytes]) -> Iterator[tuple[str, str, int, int, bytes]]:
     """Key, suffix, offset and size of each plain file, and its bytes if it holds a label.
 
@@ -215,7 +232,7 @@ def _members(file: IO[bytes]) -> Iterator[tuple[str, str, int, int, bytes]]:
     """
     end = file.seek(0, 2)
     file.seek(0)
-    with tarfile.open(fileobj=file, mode="r:") as archive:
+    with tarfile.open(fileobj=cast(IO[bytes], _Sparing(file)), mode="r:") as archive:
         for info in archive:
             if not info.isreg() or info.issparse():
                 continue
