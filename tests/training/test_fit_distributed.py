@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from lightning_fabric import Fabric
 from muybridge.errors import TrainingError
 from muybridge.training.fit import FitConfig, fit
 from muybridge.training.history import read_history
+from tests.training.three_tasks import CAN_SPREAD
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -115,7 +117,8 @@ def test_two_launchers_that_meet_train_each_task_as_one_process_does(tmp_path):
         output, error = process.communicate(timeout=600)
         assert process.returncode == 0, error
         reports += [json.loads(line) for line in output.splitlines() if line.startswith("{")]
-    assert sorted(each["rank"] for each in reports if each["task"] == "localizer") == ["0", "1"]
+    tasks = ["recognizer", "localizer", "stylizer", *(["spread"] if CAN_SPREAD else [])]
+    assert sorted((each["task"], each["rank"]) for each in reports) == sorted(product(tasks, ["0", "1"]))
     whole = {each["task"]: each["frozen_here"] for each in map(json.loads, one.stdout.splitlines())}
     for report in reports:
         # Six steps, once in each of which the trained numbers are averaged, and nothing else.
@@ -124,7 +127,7 @@ def test_two_launchers_that_meet_train_each_task_as_one_process_does(tmp_path):
             assert report["frozen_here"] < 0.85 * whole["recognizer"]
         else:
             assert report["frozen_here"] == whole[report["task"]]
-    for task_name in ("recognizer", "localizer", "stylizer", "spread"):
+    for task_name in tasks:
         expected, found = tmp_path / "one" / task_name.replace("spread", "recognizer"), tmp_path / "two" / task_name
         losses = [[row["loss"] for row in read_history(folder)] for folder in (expected, found)]
         assert losses[0] == pytest.approx(losses[1], rel=1e-4)
@@ -134,6 +137,16 @@ def test_two_launchers_that_meet_train_each_task_as_one_process_does(tmp_path):
         for name, tensor in mine.items():
             assert type(theirs[name]) is torch.Tensor  # whole, not a part of one
             assert tensor.shape == theirs[name].shape
+
+
+def test_blocks_that_this_torch_cannot_share_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(Fabric, "launch", lambda self: None)
+    monkeypatch.setattr(Fabric, "world_size", 2)
+    monkeypatch.delattr(torch.cpu.Stream, "record_event", raising=False)
+    objective = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1).requires_grad_(False))
+    config = FitConfig(steps=1, batch_size=4)
+    with pytest.raises(TrainingError, match=r"shares blocks on GPUs only\. Install torch 2\.7"):
+        fit(objective, [0], config, folder=tmp_path, accelerator="cpu", sharded=[objective[1]])
 
 
 def test_a_batch_that_cannot_be_shared_equally_is_refused(tmp_path, monkeypatch):

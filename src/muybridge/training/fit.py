@@ -244,6 +244,8 @@ def _shard(objective: nn.Module, parts: Sequence[nn.Module], fabric: Fabric) -> 
     """Spread frozen parts over the processes (FSDP2); what is trained stays whole in each, for DDP to average."""
     if fabric.world_size == 1:
         raise TrainingError("one process has nobody to share its blocks with. Start with torchrun")
+    if fabric.device.type == "cpu" and not hasattr(torch.cpu.Stream, "record_event"):
+        raise TrainingError(f"torch {torch.__version__} shares blocks on GPUs only. Install torch 2.7 or later")
     mesh = init_device_mesh(fabric.device.type, (fabric.world_size,))
     spread: set[int] = set()
     for part in parts:

@@ -96,6 +96,8 @@ def _centred(kernel: Kernel) -> Kernel:
 def in_precision_of(layer: nn.Linear, x: Tensor) -> Tensor:
     """x in the dtype of the layer's weight, unless autocast is there to choose."""
     device = x.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+    # A device without autocast, such as "meta", must not be asked for it; torch 2.6 cannot compile that question.
+    has_autocast = torch.compiler.is_dynamo_compiling() or torch.amp.is_autocast_available(device)
+    if has_autocast and torch.is_autocast_enabled(device):
         return x
     return x.to(layer.weight.dtype)
