@@ -177,7 +177,7 @@ def _stage() -> Exhibit:
                 BoxLabel(
                     tuple(box),
                     person,
-                    [(name, 1.0) for name, does in zip(scene.labels.names, actions, strict=True) if does],
+                    [(name, None) for name, does in zip(scene.labels.names, actions, strict=True) if does],
                 )
                 for box, person, actions, seen in zip(
                     frame.boxes_xyxy.tolist(),
