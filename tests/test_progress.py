@@ -29,7 +29,7 @@ def test_a_resumed_run_does_not_boast(clock, capsys):
         for _ in range(10):
             clock[0] += 100
             line.advance()
-    assert "991/1000 steps, 100.0 s/steps, 15:00 left" in capsys.readouterr().err
+    assert "991/1000 steps, 100.0 s/step, 15:00 left" in capsys.readouterr().err
 
 
 def test_an_unknown_total_shows_no_end(clock, capsys):

@@ -39,7 +39,11 @@ class ProgressLine(ABC):
         rate = (self.done - self._done_before) / max(time.monotonic() - self._start, 1e-9)
         amount = f"{self.done}/{self.total}" if self.total else f"{self.done}"
         # Seconds a unit read better than a rate that rounds to zero.
-        speed = f"{rate:.2f} {self.unit}/s" if rate >= 0.1 else f"{1 / rate if rate else 0:.1f} s/{self.unit}"
+        speed = (
+            f"{rate:.2f} {self.unit}/s"
+            if rate >= 0.1
+            else f"{1 / rate if rate else 0:.1f} s/{self.unit.removesuffix('s')}"
+        )
         text = f"{self.title}: {amount} {self.unit}, {speed}"
         if self.total and rate:
             text += f", {_clock((self.total - self.done) / rate)} left"

@@ -45,6 +45,18 @@ def test_outline_and_words_stand_out_from_any_ground(name) -> None:
     assert contrast(float(np.quantile(plate, 0.995)), float(np.median(plate))) >= 4.5
 
 
+def test_what_is_known_stands_without_a_figure_and_its_bar() -> None:
+    frame, box = np.zeros((240, 320, 3), np.uint8), (100, 100, 160, 200)
+
+    def coloured_and_lettered(*actions: tuple[str, float | None]) -> tuple[int, int]:
+        drawn = draw_people(frame, [BoxLabel(box, 0, actions)])
+        return int((drawn == person_colour(0)).all(-1).sum()), int((drawn > 150).all(-1).sum())
+
+    person, guessed, known = (coloured_and_lettered(*actions) for actions in ((), [("walk", 1.0)], [("walk", None)]))
+    assert guessed[0] > known[0] == person[0]
+    assert guessed[1] > known[1] > person[1]
+
+
 def test_the_frame_itself_is_left_alone() -> None:
     frame = ground(GROUNDS["grey"])
     before = frame.copy()

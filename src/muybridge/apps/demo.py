@@ -177,7 +177,7 @@ def _stage() -> Exhibit:
                 BoxLabel(
                     tuple(box),
                     person,
-                    [(name, 1.0) for name, does in zip(scene.labels.names, actions, strict=True) if does],
+                    [(name, None) for name, does in zip(scene.labels.names, actions, strict=True) if does],
                 )
                 for box, person, actions, seen in zip(
                     frame.boxes_xyxy.tolist(),
@@ -323,7 +323,7 @@ def _localized(shown: str, end: float) -> Exhibit:
     facts = Facts((("people", str(len(seen))), ("most at once", str(most)), ("frames asked", str(len(found["key_frames"])))))  # fmt: skip  # noqa: E501
     text = (
         f"{shown}. People are found and followed, and each is asked what they do. An action is "
-        "written where it is more probable than not."
+        "written where it is more probable than not, and stays over the film until it is clearly over."
         if seen
         else f"{shown}. Nobody was found in it."
     )

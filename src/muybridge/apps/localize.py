@@ -46,8 +46,8 @@ def localize(
         Videos, folders, globs, stream addresses, capture devices such as /dev/video0. With --results also prefixes of
         object stores, such as s3://BUCKET/FOLDER.
     model
-        people_actions (built in, small, of a few everyday actions), a .safetensors file, or OWNER/NAME on the Hugging
-        Face hub.
+        people_actions (built in, small, 37 poses and actions), a .safetensors file, or OWNER/NAME on the Hugging Face
+        hub.
     detector
         What finds people: a name or file that `muybridge.people.detectors` knows; by default the built-in one.
     boxes

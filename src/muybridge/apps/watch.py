@@ -82,9 +82,9 @@ def watch(
     people
         Look for people and follow them.
     actions
-        Say what each person does, where there is a localizer.
+        Say what each person does.
     localizer
-        A .safetensors file, or OWNER/NAME on the Hugging Face hub; by default the built-in one, if there is one.
+        A .safetensors file, or OWNER/NAME on the Hugging Face hub; by default the built-in one.
     detector
         What finds people: a name or file that `muybridge.people.detectors` knows; by default the built-in one.
     style
@@ -174,13 +174,12 @@ def _one_source(name: str, out: Path | None) -> "Source":
     return sources[0]
 
 
-def _localizer(name: str | None, device: str, precision: Precision) -> "Localizer | None":
-    """The one that was named, else the built-in one, if there is one."""
+def _localizer(name: str | None, device: str, precision: Precision) -> "Localizer":
+    """The one that was named, else the built-in one."""
     from muybridge.localize.localizer import Localizer
     from muybridge.localize.model_file import BUILT_IN
 
-    chosen = name or next(iter(BUILT_IN), None)
-    return None if chosen is None else Localizer.from_pretrained(chosen, device=device, precision=precision)
+    return Localizer.from_pretrained(name or next(iter(BUILT_IN)), device=device, precision=precision)
 
 
 def _style_size(paint_size: int, size: int) -> int:

@@ -45,12 +45,12 @@ class BoxLabel:
     Attributes:
         box_xyxy: in pixels.
         identity: number that stands beside the box and chooses its colour; -1 for none.
-        actions: name and probability, likeliest first.
+        actions: name and probability, likeliest first; the probability of what is known, not guessed, is None.
     """
 
     box_xyxy: tuple[float, float, float, float]
     identity: int = -1
-    actions: Sequence[tuple[str, float]] = ()
+    actions: Sequence[tuple[str, float | None]] = ()
 
 
 def person_colour(identity: int) -> Colour:
@@ -168,17 +168,19 @@ def _overlap(one: Rectangle, other: Rectangle) -> int:
 
 
 @lru_cache(maxsize=512)
-def _plate(identity: int, actions: tuple[tuple[str, float], ...], size: int) -> Image.Image:
+def _plate(identity: int, actions: tuple[tuple[str, float | None], ...], size: int) -> Image.Image:
     """RGBA: the identity on its colour, then a line and a bar for each action."""
-    return _drawn_plate(identity, tuple((name, round(score, 2)) for name, score in actions), size)
+    return _drawn_plate(
+        identity, tuple((name, None if score is None else round(score, 2)) for name, score in actions), size
+    )
 
 
 @lru_cache(maxsize=512)
-def _drawn_plate(identity: int, actions: tuple[tuple[str, float], ...], size: int) -> Image.Image:
+def _drawn_plate(identity: int, actions: tuple[tuple[str, float | None], ...], size: int) -> Image.Image:
     font, colour = overlay_font(size), person_colour(identity)
     tag = str(identity) if identity >= 0 else ""
     pad, row = max(2, size // 4), round(size * 1.35)
-    texts = [f"{printable(name)} {score:.2f}" for name, score in actions]
+    texts = [printable(name) + ("" if score is None else f" {score:.2f}") for name, score in actions]
     tag_width = int(font.getlength(tag)) + 2 * pad if tag else 0
     text_width = max((int(font.getlength(text)) for text in texts), default=0)
     width = max(tag_width + (text_width + 2 * pad if texts else 0), 1)
@@ -190,8 +192,9 @@ def _drawn_plate(identity: int, actions: tuple[tuple[str, float], ...], size: in
         draw.text((tag_width // 2, row // 2), tag, fill=(*_DARK, 255), font=font, anchor="mm")
     for number, (text, (_, score)) in enumerate(zip(texts, actions, strict=True)):
         top, left = number * row, tag_width
-        bar = round((width - left) * min(max(score, 0.0), 1.0))
-        thickness = max(1, size // 8)
-        draw.rectangle((left, top + row - thickness, left + bar, top + row - 1), fill=(*colour, 255))
+        if score is not None:
+            bar = round((width - left) * min(max(score, 0.0), 1.0))
+            thickness = max(1, size // 8)
+            draw.rectangle((left, top + row - thickness, left + bar, top + row - 1), fill=(*colour, 255))
         draw.text((left + pad, top + row // 2), text, fill=(255, 255, 255, 255), font=font, anchor="lm")
     return plate
