@@ -265,7 +265,7 @@ def test_too_little_memory_says_which_flag_helps(run, monkeypatch):
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(VideoViT, "forward", full)
+    monkeypatch.setattr(VideoViT, "forward_prefix", full)
     write_noise(Path("clip.mp4"))
     code, _, err = run("clip.mp4")
     assert code == 2

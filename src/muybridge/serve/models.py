@@ -101,21 +101,24 @@ class Models:
             MuybridgeError: see `from_pretrained` of each.
         """
         models = cls(limits, styles={path.stem: str(path) for path in styles})
-        for name in names:
-            verb, short = verb_of(name), Path(name).stem
-            if verb == "recognize":
-                recognizer = Recognizer.from_pretrained(name, device=device)
-                models.recognizers[short] = SharedRecognizer(recognizer, observe=partial(observe, "clips"))
-            elif verb == "localize":
-                detector = SharedDetector(load_detector(device=device), observe=partial(observe, "frames"))
-                models.localizers[short] = Localizer.from_pretrained(name, detector=detector, device=device)
-            else:
-                models.stylizers[short] = Stylizer.from_pretrained(name, device=device)
-        for path in styles:
-            if not models.stylizers:
-                raise OptionError(f"--style {path} is for a stylizer, and no --model is one. Add --model builtin")
-            for short in models.stylizers:
-                models.encoded(short, path.stem)
+        with ExitStack() as stack:
+            stack.callback(models.close)  # unless all can be had
+            for name in names:
+                verb, short = verb_of(name), Path(name).stem
+                if verb == "recognize":
+                    recognizer = Recognizer.from_pretrained(name, device=device)
+                    models.recognizers[short] = SharedRecognizer(recognizer, observe=partial(observe, "clips"))
+                elif verb == "localize":
+                    detector = SharedDetector(load_detector(device=device), observe=partial(observe, "frames"))
+                    models.localizers[short] = Localizer.from_pretrained(name, detector=detector, device=device)
+                else:
+                    models.stylizers[short] = Stylizer.from_pretrained(name, device=device)
+            for path in styles:
+                if not models.stylizers:
+                    raise OptionError(f"--style {path} is for a stylizer, and no --model is one. Add --model builtin")
+                for short in models.stylizers:
+                    models.encoded(short, path.stem)
+            stack.pop_all()
         return models
 
     def names(self) -> dict[str, list[str]]:
@@ -148,7 +151,7 @@ class Models:
             end = float(info.duration_seconds) if info.duration_seconds else float("inf")
             shots = [(0.0, end), (end, float("inf"))] if end < float("inf") else None
             rate = float(info.average_rate) if info.average_rate else None
-            frames = prefetch(reader, depth=4)
+            frames = prefetch(reader.convertible(), depth=4)
             stack.callback(frames.close)
             answers = list(window_predictions(recognizer, frames, windows, shots=shots, frame_rate=rate))
             spans = iter_spans(answers, threshold=least, multi_label=recognizer.multi_label)

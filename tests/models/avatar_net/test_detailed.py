@@ -204,7 +204,8 @@ def test_faint_strokes_all_over_become_few_and_bold_where_the_style_has_such():
 def test_a_picture_keeps_how_its_own_bands_are_spread():
     rgb = picture(64, 96, 1)
     kept = impose_bands(rgb, band_statistics(rgb), band_quantiles(rgb))
-    torch.testing.assert_close(kept, impose_bands(rgb, band_statistics(rgb)), rtol=0, atol=1.0)
+    # Quantiles are tabulated; between them values may move by a little.
+    torch.testing.assert_close(kept, impose_bands(rgb, band_statistics(rgb)), rtol=0, atol=1.5)
 
 
 def test_flat_bands_are_not_spread():
