@@ -35,7 +35,7 @@ WINDOW = 8
 PHOTO = Path(__file__).parents[1] / "src" / "muybridge" / "pictures" / "coffee.jpg"
 
 
-def pan(width: int, height: int, seconds: float) -> "list[np.ndarray]":
+def pan(width: int, height: int, seconds: float) -> list[np.ndarray]:
     """A photograph, three times as wide as the picture, that the camera passes over."""
     photo = resize_image(read_image(PHOTO).rgb, 3 * width, height)
     starts = np.linspace(0, 2 * width, round(seconds * RATE)).round().astype(int)
