@@ -84,7 +84,7 @@ def test_localize(folder):
     assert Path("many/files/one.json").read_text() == Path("plain/one.json").read_text()
 
 
-def test_ray_names_what_kills_its_actor_and_redoes_what_a_lost_one_did(tmp_path, monkeypatch):
+def test_ray_names_what_kills_its_worker_and_redoes_what_another_was_at(tmp_path, monkeypatch):
     pytest.importorskip("ray")
     from muybridge.engine.options import ManyFiles
     from muybridge.engine.run import run_many

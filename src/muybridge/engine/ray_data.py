@@ -1,7 +1,11 @@
 """The same work by Ray Data: actors that hold the model, on this machine or on a cluster.
 
 driver ── a block a file ── pool of actors, which grows to the number of workers ── rows ── driver
-                                └── one actor that counts tries, since no actor survives a file that kills it
+                                ├── each has a process with the model: a file that kills it leaves the actor alive
+                                └── one actor that counts tries, since an actor can be lost with its machine
+
+Ray replaces actors that die, but a pool that loses them again and again may wait for them for ever
+(ray-project/ray, issues 41258 and 62746), so that no file may reach one.
 """
 
 import json
@@ -17,8 +21,9 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from muybridge.engine.rows import Row
-from muybridge.engine.tasks import Task, Work
-from muybridge.engine.work import MOST_DEATHS, Ended, Item, died, do_file, end_of_mistake, limit_threads
+from muybridge.engine.tasks import Task
+from muybridge.engine.work import MOST_DEATHS, Ended, Item, died
+from muybridge.engine.worker import Worker
 from muybridge.errors import MissingExtra, MuybridgeError, OptionError
 
 _ANSWER_SECONDS = 5.0
@@ -75,7 +80,8 @@ def _connect(ray: Any, address: str | None, workers: int) -> None:
     try:
         if address is None:
             os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-            ray.init(include_dashboard=False, **quiet)
+            os.environ.setdefault("RAY_worker_niceness", "0")  # 15 otherwise, behind all else on this machine
+            ray.init(address="local", include_dashboard=False, **quiet)  # never what else runs here
         else:
             _check_answers(address)
             ray.init(address=address, **quiet)
@@ -120,12 +126,11 @@ class _Tries:
 
 
 class _Actor:
-    """Holds a model; Ray makes another one where it dies."""
+    """Has a process that holds a model, and another where that dies. Where it is lost itself, Ray makes another."""
 
     def __init__(self, task: bytes, folder: Path, workers: int, tries: Any) -> None:
-        self._task, self._folder, self._tries = task, folder, tries
-        self._work: Work | None = None
-        limit_threads(workers)
+        self._task, self._folder, self._workers, self._tries = task, folder, workers, tries
+        self._worker: Worker | None = None
 
     def __call__(self, block: Mapping[str, Any]) -> dict[str, Any]:
         """A row, as JSON, or why the run has to end."""
@@ -137,14 +142,13 @@ class _Actor:
     def _do(self, number: int, item: Item) -> Row | Ended:
         import ray
 
-        if self._work is None:
-            task: Task = pickle.loads(self._task)
-            try:
-                self._work = task.load()
-            except MuybridgeError as error:
-                return Ended(str(error))
-        deaths = cast(int, ray.get(self._tries.begin.remote(number)))
-        if deaths >= MOST_DEATHS:
-            return died(item.source.location)
-        with end_of_mistake():
-            return do_file(self._work, item, self._folder)
+        while cast(int, ray.get(self._tries.begin.remote(number))) < MOST_DEATHS:
+            if self._worker is None:
+                self._worker = Worker(cast(Task, pickle.loads(self._task)), self._folder, self._workers)
+            told = self._worker.do(item)
+            if told is not None:
+                return told
+            self._worker.stop()
+            self._worker.kill()
+            self._worker = None
+        return died(item.source.location)

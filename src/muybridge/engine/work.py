@@ -2,9 +2,7 @@
 
 import os
 import time
-import traceback
-from collections.abc import Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +16,6 @@ from muybridge.media.sources import Source
 
 # A file that ended its worker so often is named and left.
 MOST_DEATHS = 2
-# What a worker that met a mistake of ours ends with, after it printed the traceback.
-MISTAKE = 70
 
 
 @dataclass(frozen=True)
@@ -77,17 +73,6 @@ def died(location: str) -> Row:
     """The row of a file that is left alone."""
     error = f"{location} ended its worker {MOST_DEATHS} times, as a lack of memory or a fault of a decoder does"
     return Row.failed(location, error)
-
-
-@contextmanager
-def end_of_mistake() -> Generator[None]:
-    """End this process where the body fails, as one that died: a mistake of ours on one file, whose traceback is
-    printed, is no reason to leave the others undone."""
-    try:
-        yield
-    except Exception:  # noqa: BLE001 - ends the process
-        traceback.print_exc()
-        os._exit(MISTAKE)
 
 
 def limit_threads(workers: int) -> None:
