@@ -9,7 +9,6 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -305,15 +304,12 @@ def _localized(shown: str, end: float) -> Exhibit:
     commands = ["muybridge localize film.mp4 -o people.mp4 --format json cvat"]
     _run(commands)
     found: dict[str, Any] = json.loads(Path("people.json").read_text(encoding="utf-8"))
-    seen: dict[int, list[float]] = {}
-    for key in found["key_frames"]:
-        for person in key["people"]:
-            seen.setdefault(person["id"], []).append(key["seconds"])
-    longest = sorted(sorted(seen, key=lambda person: -len(seen[person]))[:12])
+    seen: dict[int, list[list[float]]] = {person["id"]: person["seen"] for person in found["people"]}
+    longest = sorted(sorted(seen, key=lambda person: -sum(stop - start for start, stop in seen[person]))[:12])
     bars: list[Bar] = []
     for person in longest:
         row, colour = f"person {person}", person_hex(person)
-        bars += [Bar(row, start, stop, "", colour + "66") for start, stop in _stretches(seen[person], end)]
+        bars += [Bar(row, start, stop, "", colour + "66") for start, stop in seen[person]]
         bars += [
             Bar(row, span["start"], span["end"], f"{span['label']} {span['score']:.2f}", colour)
             for span in found["spans"]
@@ -334,19 +330,6 @@ def _localized(shown: str, end: float) -> Exhibit:
     timeline = [Timeline(caption, bars, end)] if bars else []
     parts = [_film("people.mp4", "Boxes, tracks and actions."), facts, *timeline]
     return Exhibit("Localized", text, parts, commands, ["people.html", "people.json", "people.xml"])
-
-
-def _stretches(seconds: Sequence[float], end: float) -> list[tuple[float, float]]:
-    """Times of key frames, joined where they follow each other."""
-    times = sorted(seconds)
-    step = min((b - a for a, b in pairwise(times)), default=1.0)
-    joined: list[list[float]] = []
-    for time in times:
-        if joined and time - joined[-1][1] <= step * 1.01:
-            joined[-1][1] = time
-        else:
-            joined.append([time, time])
-    return [(max(0.0, start - step / 2), min(end, stop + step / 2)) for start, stop in joined]
 
 
 def _painted_stage() -> Exhibit:
