@@ -7,7 +7,8 @@ import contextlib
 import json
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
@@ -88,7 +89,7 @@ def demo(
 
 _LEAD = (
     "Image models, taken to video: what happens in a film, who does what in it, and the film as a painting. "
-    "Each result below was made on this machine, without a network, by the command beneath it."
+    "Each result below was made on this machine, offline, by the command beneath it."
 )
 
 
@@ -128,7 +129,8 @@ def _film(file: str, caption: str) -> Film:
         frames = np.stack([frame.image for frame in reader.frames_at_seconds(middle)])
     poster = f"{Path(file).stem}.poster.jpg"
     write_image(Path(poster), frames[_STRIP_FRAMES // 2])
-    return Film(file, caption, poster, Strip("", frames, height=_STRIP_HEIGHT).picture)
+    height, width = frames.shape[1:3]
+    return Film(file, caption, poster, Strip("", frames, height=_STRIP_HEIGHT).picture, width, height)
 
 
 def _run(commands: Sequence[str]) -> None:
@@ -188,10 +190,10 @@ def _stage() -> Exhibit:
                 if seen > 0.15
             ]
             writer.write(draw_people(frame.pixels, people))
-    bars = [
+    bars = _joined(
         Bar(f"person {span.track_id}", span.start_seconds, span.end_seconds, span.action, person_hex(span.track_id))
         for span in scene.spans()
-    ]
+    )
     text = (
         "A procedural world of articulated figures, with the true box of everybody in every frame and the true label "
         "of everything they do: to train on, to test with, to learn the formats from."
@@ -206,6 +208,21 @@ def _stage() -> Exhibit:
     return Exhibit("A scene of the stage", text, parts, commands, files, prepared)
 
 
+def _joined(bars: Iterable[Bar]) -> list[Bar]:
+    """Those of one row and text as one, where they follow each other; bars come in order of time."""
+    found: list[Bar] = []
+    for bar in bars:
+        place = next(
+            (i for i, b in enumerate(found) if (b.row, b.text) == (bar.row, bar.text) and bar.start <= b.end + 1e-6),
+            None,
+        )
+        if place is None:
+            found.append(bar)
+        else:
+            found[place] = replace(found[place], end=max(found[place].end, bar.end))
+    return found
+
+
 def _camera() -> Exhibit:
     """Four known moves over shipped photographs, and what the built-in recognizer says of them."""
     from muybridge.media.images import read_image
@@ -213,7 +230,7 @@ def _camera() -> Exhibit:
     from muybridge.stage.camera import CameraClipConfig, camera_clip
 
     rate, length = 20, 40
-    config = CameraClipConfig(frames=length, height=240, width=320, movers=0, travel=(0.35, 0.5), zoom=(1.5, 1.7), roll=(22, 32))  # fmt: skip  # noqa: E501
+    config = CameraClipConfig(frames=length, height=360, width=480, movers=0, travel=(0.35, 0.5), zoom=(1.5, 1.7), roll=(22, 32))  # fmt: skip  # noqa: E501
     with VideoWriter("camera.mp4", width=config.width, height=config.height, rate=Fraction(rate), crf=20) as writer:
         for seed, (picture, move) in enumerate(_MOVES):
             for frame in camera_clip(read_image(_PICTURES / picture).rgb, move=move, seed=seed, config=config):
@@ -316,7 +333,7 @@ def _localized(shown: str, end: float) -> Exhibit:
             if span["person"] == person
         ]
     most = max((len(key["people"]) for key in found["key_frames"]), default=0)
-    facts = Facts((("people", str(len(seen))), ("most at once", str(most)), ("frames asked", str(len(found["key_frames"])))))  # fmt: skip  # noqa: E501
+    facts = Facts((("people", str(len(seen))), ("most at once", str(most)), ("key frames", str(len(found["key_frames"])))))  # fmt: skip  # noqa: E501
     text = (
         f"{shown}. People are found and followed, and each is asked what they do. An action is "
         "written where it is more probable than not, and stays over the film until it is clearly over."
