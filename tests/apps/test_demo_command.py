@@ -10,7 +10,7 @@ from PIL import Image
 
 from muybridge.apps import demo
 from muybridge.apps.cli import main
-from muybridge.apps.demo_page import Bar, Exhibit, Timeline
+from muybridge.apps.demo_page import Bar, Exhibit, Film, Timeline, write_demo_page
 from muybridge.media.video_reader import VideoReader
 from muybridge.media.video_writer import VideoWriter
 
@@ -147,6 +147,22 @@ def test_bars_that_overlap_stand_under_one_another():
     walk, sit, wave, lie = Timeline("", bars, 10.0).placed()
     assert walk.text.startswith("walk") and wave.text.startswith("wave") and sit.text.startswith("sit")
     assert walk.y == sit.y < wave.y < lie.y
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [((320, 240), 320), ((1600, 900), 800), ((800, 600), 800), ((300, 1200), 150), ((64, 64), 64)]
+)
+def test_films_are_never_shown_larger_than_they_are(tmp_path, size, shown):
+    film = Film("film.mp4", "a film", "film.jpg", "data:,", *size)
+    assert film.shown_width == shown
+    write_demo_page(tmp_path / "index.html", "demo", "", [Exhibit("one", "", [film])])
+    page = (tmp_path / "index.html").read_text()
+    assert f'max-width: {shown}px"' in page and f'width="{size[0]}" height="{size[1]}"' in page
+
+
+def test_what_goes_on_is_one_bar():
+    bars = [Bar("one", 0, 2, "walk"), Bar("two", 0, 9, "walk"), Bar("one", 2, 5, "walk"), Bar("one", 6, 7, "walk")]
+    assert demo._joined(bars) == [Bar("one", 0, 5, "walk"), Bar("two", 0, 9, "walk"), Bar("one", 6, 7, "walk")]
 
 
 def test_bars_without_words_are_the_ground_of_others():

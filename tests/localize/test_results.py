@@ -8,11 +8,19 @@ import pytest
 from muybridge.data.annotations.ava import read_ava, write_ava
 from muybridge.data.annotations.cvat import read_cvat, write_cvat
 from muybridge.data.annotations.table import NO_LABEL
+from muybridge.data.localization import KeyFrameSampling
 from muybridge.errors import MissingExtra
 from muybridge.localize.results import LocalizeResult, Moment, People, between
-from tests.localize.localized_videos import LABELS
+from muybridge.localize.stream import LocalizeConfig, LocalizeRun
+from tests.localize.localized_videos import LABELS, MovingPeople, noise_frames
 
 WIDTH, HEIGHT, RATE = 200, 100, 10.0
+SAMPLING = KeyFrameSampling(4, 5.0, 64)
+
+
+def walking(seconds, clip, there) -> np.ndarray:
+    """Everybody walks."""
+    return np.tile(np.array([[0.1, 0.9, 0.0]], np.float32), (len(there), 1))
 
 
 def people(boxes, ids, actions) -> People:
@@ -77,8 +85,75 @@ def test_spans_join_key_frames_that_follow_each_other_and_stay_in_the_film(resul
     assert spans == [  # the last of 31 frames ends at 3.1 s
         (1, "walk", 0.0, 3.1, 0.9),
         (1, "carry", 2.5, 3.1, 0.6),
-        (5, "stand", 1.5, 3.1, 0.95),
+        (5, "stand", 1.75, 3.1, 0.95),  # first seen at 2 s, and not at 1.5 s
     ]
+
+
+@pytest.mark.parametrize("every", [0.3, 0.5, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize("frames", [1, 7, 34, 38, 40, 41])
+@pytest.mark.parametrize("rate", [5, 10])
+def test_whoever_walks_all_the_time_walks_from_the_first_frame_to_the_end_of_the_last(every, frames, rate) -> None:
+    config = LocalizeConfig(every=every)
+    run = LocalizeRun(SAMPLING, len(LABELS), MovingPeople(count=1), walking, config)
+    for _ in run.walk(noise_frames(frames, rate=rate)):
+        pass
+    found = LocalizeResult(
+        "yard", LABELS, 96, 64, rate, every, run.looks, run.key_frames, np.array(run.frame_seconds)
+    )
+    (span,) = found.spans(threshold=0.5)
+    assert (span.person, span.start, span.label) == (1, 0.0, "walk")
+    assert span.end == pytest.approx(frames / rate)
+    ((start, end),) = found.presence[1]
+    assert (start, end) == pytest.approx((0, frames / rate))
+    assert found.to_json(threshold=0.5)["seconds"] == pytest.approx(frames / rate)
+
+
+def test_a_span_ends_with_the_film_before_and_after_a_gap_in_the_recording() -> None:
+    nothing, walking_now = np.full((1, 3), np.nan), [(0.0, 0.9, 0.0)]
+    times = [*np.arange(18) / 10, *(100.3 + np.arange(8) / 10)]
+    looks = [Moment(seconds, people([walker(0)], [1], nothing)) for seconds in times[::2]]
+    keys = [Moment(seconds, people([walker(0)], [1], walking_now)) for seconds in (0.0, 1.0, 101.0)]
+    found = LocalizeResult("yard", LABELS, WIDTH, HEIGHT, 10.0, 1.0, looks, keys, np.array(times))
+    stays = [(span.start, span.end) for span in found.spans(threshold=0.5)]
+    assert stays == [pytest.approx((0, 1.8)), pytest.approx((100.3, 101.1))]
+
+
+def test_spans_say_what_the_frames_say() -> None:
+    """People who come and go, and do now this, now that: a span is the frames whose rows have its label."""
+    random = np.random.default_rng(3)
+    rate, every, length = 47.0, 0.7, 6.13  # no frame lies on the line between two looks or key frames
+    looks, keys = [], []
+    for seconds in np.arange(0, length, 0.2):
+        there = [person for person in range(1, 5) if np.sin(seconds * (0.5 + person)) > -0.4]
+        looks.append(
+            Moment(float(seconds), people([walker(0)] * len(there), there, np.full((len(there), 3), np.nan)))
+        )
+    for number in range(int(length / every) + 1):
+        look = max((look for look in looks if look.seconds <= number * every + 1e-9), key=lambda look: look.seconds)
+        there = look.people.ids.tolist()
+        actions = random.uniform(0, 1, (len(there), 3))
+        keys.append(Moment(number * every, people([walker(0)] * len(there), there, actions)))
+    times = np.arange(round(length * rate)) / rate
+    found = LocalizeResult("yard", LABELS, WIDTH, HEIGHT, rate, every, looks, keys, times)
+    tracks = found.tracks(threshold=0.5)
+    told = {
+        (person, label, frame)
+        for person, label, frame in zip(
+            tracks.person.tolist(),
+            tracks.label.tolist(),
+            (tracks.time_seconds * rate).round().astype(int).tolist(),
+            strict=True,
+        )
+        if label != NO_LABEL
+    }
+    spanned = {
+        (span.person, dict(zip(LABELS.names, LABELS.ids, strict=True))[span.label], frame)
+        for span in found.spans(threshold=0.5)
+        for frame, seconds in enumerate(times)
+        if span.start - 1e-9 <= seconds < span.end - 1e-9
+    }
+    assert len(told) > 300
+    assert told == spanned
 
 
 def test_tracks_have_a_box_in_every_frame(result) -> None:

@@ -126,3 +126,19 @@ def test_a_dense_crowd_gets_no_words_over_its_neighbours() -> None:
     assert letters.any()  # the outermost have room
     for left, top, right, bottom in boxes:
         assert not letters[top:bottom, left:right].any()
+
+
+def test_where_there_is_no_room_but_on_people_faces_stay_free() -> None:
+    boxes = [(6 + 26 * i, 6, 30 + 26 * i, 234) for i in range(12)]
+    people = [BoxLabel(box, i, [("walk", 0.9)]) for i, box in enumerate(boxes)]
+    drawn = painted_outside(draw_people(ground(GROUNDS["grey"]), people), boxes)
+    assert drawn.any()  # the identities
+    for left, top, right, bottom in boxes:
+        assert not drawn[top : top + (bottom - top) // 4, left + 6 : right - 6].any()
+
+
+def test_letters_can_be_read_in_small_films() -> None:
+    person = BoxLabel((40, 60, 80, 140), 0, [("H", None)])
+    drawn = draw_people(ground(GROUNDS["black"])[:160], [person])
+    rows = np.flatnonzero((drawn > 200).all(-1).any(1))
+    assert rows.max() - rows.min() + 1 >= 7  # a capital letter, in pixels

@@ -1,5 +1,6 @@
 """The parts give what their tasks give: windows, streams, people between looks, actions of a clip, painted frames."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -129,6 +130,44 @@ def test_actions_are_those_of_the_clip_around_a_moment_half_a_clip_ago() -> None
         np.testing.assert_allclose(key.people.actions, expected, atol=1e-4)
         seen.append(expected)
     assert np.ptp(np.stack(seen), axis=0).max() > 1e-3  # the moments can be told apart
+
+
+class FarPeople(MovingPeople):
+    """Small enough for their speed to say something."""
+
+    def boxes_at(self, seconds: float) -> np.ndarray:
+        boxes = super().boxes_at(seconds)
+        boxes[:, 3] = 0.5
+        return boxes
+
+
+@pytest.mark.parametrize("speed", [0.0, 0.2])
+def test_people_are_known_with_how_fast_they_went_of_late(speed) -> None:
+    part = PeoplePart(FarPeople(speed=speed), num_classes=len(LABELS), look_every=0.2, remember=2.0)
+    drive(part, noise_frames(20))
+    now, early = part.at(1.5), part.at(0.2)
+    assert now is not None and now.velocity is not None and early is not None and early.velocity is not None
+    np.testing.assert_allclose(now.velocity, [[speed, 0.0]] * 2, atol=1e-5)
+    assert np.isnan(early.velocity).all()  # two looks are too few
+
+
+@pytest.mark.parametrize(("speed", "share"), [(0.0, 0.125), (0.2, 1.0)])
+def test_who_does_not_move_is_not_said_to_walk(speed, share) -> None:
+    # Speeds in heights a second, 0.1 added, as logarithms; who moves goes 0.2 * 96 pixels in a height of 0.3 * 64.
+    usual = {"stand": (np.log(0.1), 0.3), "walk": (np.log(0.1 + 1.0), 0.3)}
+    answers = []
+    for speeds in (usual, None):
+        people = PeoplePart(FarPeople(speed=speed), num_classes=len(LABELS), look_every=0.2, remember=2.0)
+        part = ActionPart(small_localizer(usual_speeds=speeds), people, every=0.5)
+        frames = noise_frames(24)
+        still = [replace(frame, image=frames[0].image) for frame in frames]
+        for frame in still:
+            drive(people, [frame])
+            answers += drive(part, [frame]).values()
+    doubted, plain = answers[4].people.actions, answers[-1].people.actions
+    assert len(answers) == 10
+    walk = LABELS.names.index("walk")
+    np.testing.assert_allclose(doubted[:, walk], share * plain[:, walk], rtol=1e-3)
 
 
 def test_actions_wait_for_the_first_look_and_cost_nothing_where_nobody_is() -> None:

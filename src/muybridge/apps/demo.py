@@ -7,9 +7,9 @@ import contextlib
 import json
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -89,7 +89,7 @@ def demo(
 
 _LEAD = (
     "Image models, taken to video: what happens in a film, who does what in it, and the film as a painting. "
-    "Each result below was made on this machine, without a network, by the command beneath it."
+    "Each result below was made on this machine, offline, by the command beneath it."
 )
 
 
@@ -129,7 +129,8 @@ def _film(file: str, caption: str) -> Film:
         frames = np.stack([frame.image for frame in reader.frames_at_seconds(middle)])
     poster = f"{Path(file).stem}.poster.jpg"
     write_image(Path(poster), frames[_STRIP_FRAMES // 2])
-    return Film(file, caption, poster, Strip("", frames, height=_STRIP_HEIGHT).picture)
+    height, width = frames.shape[1:3]
+    return Film(file, caption, poster, Strip("", frames, height=_STRIP_HEIGHT).picture, width, height)
 
 
 def _run(commands: Sequence[str]) -> None:
@@ -189,10 +190,10 @@ def _stage() -> Exhibit:
                 if seen > 0.15
             ]
             writer.write(draw_people(frame.pixels, people))
-    bars = [
+    bars = _joined(
         Bar(f"person {span.track_id}", span.start_seconds, span.end_seconds, span.action, person_hex(span.track_id))
         for span in scene.spans()
-    ]
+    )
     text = (
         "A procedural world of articulated figures, with the true box of everybody in every frame and the true label "
         "of everything they do: to train on, to test with, to learn the formats from."
@@ -207,6 +208,21 @@ def _stage() -> Exhibit:
     return Exhibit("A scene of the stage", text, parts, commands, files, prepared)
 
 
+def _joined(bars: Iterable[Bar]) -> list[Bar]:
+    """Those of one row and text as one, where they follow each other; bars come in order of time."""
+    found: list[Bar] = []
+    for bar in bars:
+        place = next(
+            (i for i, b in enumerate(found) if (b.row, b.text) == (bar.row, bar.text) and bar.start <= b.end + 1e-6),
+            None,
+        )
+        if place is None:
+            found.append(bar)
+        else:
+            found[place] = replace(found[place], end=max(found[place].end, bar.end))
+    return found
+
+
 def _camera() -> Exhibit:
     """Four known moves over shipped photographs, and what the built-in recognizer says of them."""
     from muybridge.media.images import read_image
@@ -214,7 +230,7 @@ def _camera() -> Exhibit:
     from muybridge.stage.camera import CameraClipConfig, camera_clip
 
     rate, length = 20, 40
-    config = CameraClipConfig(frames=length, height=240, width=320, movers=0, travel=(0.35, 0.5), zoom=(1.5, 1.7), roll=(22, 32))  # fmt: skip  # noqa: E501
+    config = CameraClipConfig(frames=length, height=360, width=480, movers=0, travel=(0.35, 0.5), zoom=(1.5, 1.7), roll=(22, 32))  # fmt: skip  # noqa: E501
     with VideoWriter("camera.mp4", width=config.width, height=config.height, rate=Fraction(rate), crf=20) as writer:
         for seed, (picture, move) in enumerate(_MOVES):
             for frame in camera_clip(read_image(_PICTURES / picture).rgb, move=move, seed=seed, config=config):
@@ -305,22 +321,19 @@ def _localized(shown: str, end: float) -> Exhibit:
     commands = ["muybridge localize film.mp4 -o people.mp4 --format json cvat"]
     _run(commands)
     found: dict[str, Any] = json.loads(Path("people.json").read_text(encoding="utf-8"))
-    seen: dict[int, list[float]] = {}
-    for key in found["key_frames"]:
-        for person in key["people"]:
-            seen.setdefault(person["id"], []).append(key["seconds"])
-    longest = sorted(sorted(seen, key=lambda person: -len(seen[person]))[:12])
+    seen: dict[int, list[list[float]]] = {person["id"]: person["seen"] for person in found["people"]}
+    longest = sorted(sorted(seen, key=lambda person: -sum(stop - start for start, stop in seen[person]))[:12])
     bars: list[Bar] = []
     for person in longest:
         row, colour = f"person {person}", person_hex(person)
-        bars += [Bar(row, start, stop, "", colour + "66") for start, stop in _stretches(seen[person], end)]
+        bars += [Bar(row, start, stop, "", colour + "66") for start, stop in seen[person]]
         bars += [
             Bar(row, span["start"], span["end"], f"{span['label']} {span['score']:.2f}", colour)
             for span in found["spans"]
             if span["person"] == person
         ]
     most = max((len(key["people"]) for key in found["key_frames"]), default=0)
-    facts = Facts((("people", str(len(seen))), ("most at once", str(most)), ("frames asked", str(len(found["key_frames"])))))  # fmt: skip  # noqa: E501
+    facts = Facts((("people", str(len(seen))), ("most at once", str(most)), ("key frames", str(len(found["key_frames"])))))  # fmt: skip  # noqa: E501
     text = (
         f"{shown}. People are found and followed, and each is asked what they do. An action is "
         "written where it is more probable than not, and stays over the film until it is clearly over."
@@ -334,19 +347,6 @@ def _localized(shown: str, end: float) -> Exhibit:
     timeline = [Timeline(caption, bars, end)] if bars else []
     parts = [_film("people.mp4", "Boxes, tracks and actions."), facts, *timeline]
     return Exhibit("Localized", text, parts, commands, ["people.html", "people.json", "people.xml"])
-
-
-def _stretches(seconds: Sequence[float], end: float) -> list[tuple[float, float]]:
-    """Times of key frames, joined where they follow each other."""
-    times = sorted(seconds)
-    step = min((b - a for a, b in pairwise(times)), default=1.0)
-    joined: list[list[float]] = []
-    for time in times:
-        if joined and time - joined[-1][1] <= step * 1.01:
-            joined[-1][1] = time
-        else:
-            joined.append([time, time])
-    return [(max(0.0, start - step / 2), min(end, stop + step / 2)) for start, stop in joined]
 
 
 def _painted_stage() -> Exhibit:

@@ -14,6 +14,7 @@ from muybridge.media.box_overlays import person_colour
 # Okabe and Ito's colours, which all eyes tell apart, without the black.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 _WIDTH, _ROW, _NAMES = 900, 30, 190
+_FILM_WIDTH, _FILM_HEIGHT = 800, 600
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Film:
     Attributes:
         poster: picture file that stands there until it plays.
         strip: some of its frames in a row, as a data URI.
+        width, height: of its frames in pixels; it is never shown larger.
     """
 
     kind: ClassVar[str] = "film"
@@ -30,6 +32,13 @@ class Film:
     caption: str
     poster: str
     strip: str = field(repr=False)
+    width: int
+    height: int
+
+    @property
+    def shown_width(self) -> int:
+        """Pixels of the page that it takes, at most."""
+        return round(self.width * min(1.0, _FILM_WIDTH / self.width, _FILM_HEIGHT / self.height))
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Slider:
-    """Two pictures of one size, the second one uncovered by a handle."""
+    """Two pictures of one size, the second one uncovered by a handle; never shown larger than they are."""
 
     kind: ClassVar[str] = "slider"
     before: str

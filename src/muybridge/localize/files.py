@@ -240,7 +240,8 @@ def write_result(path: Path, result: LocalizeResult, kind: Format, *, threshold:
         OutputError: it cannot be written.
     """
     if kind == "ava":
-        write_ava(path, result.annotations(), eighth="score" if len(result.ids) else None)
+        rows = result.annotations()
+        write_ava(path, rows, eighth="score" if len(rows) else None)
     elif kind == "coco":
         write_coco(path, result.annotations(threshold=threshold).in_pixels(), result.labels)
     elif kind == "cvat":

@@ -24,10 +24,9 @@ def report_parts(
     """
     spans = result.spans(threshold=threshold)
     length = {person: sum(s.end - s.start for s in spans if s.person == person) for person in result.ids}
-    seen = {person: _seen(result, person) for person in result.ids}
+    seen = {person: [Bar(start, stop) for start, stop in stays] for person, stays in result.presence.items()}
     there = {person: sum(bar.end - bar.start for bar in seen[person]) for person in result.ids}
     chosen = sorted(sorted(result.ids, key=lambda person: (-length[person], -there[person]))[:_MOST_PEOPLE])
-    end = float(result.frame_seconds[-1]) if len(result.frame_seconds) else 0.0
     tracks: list[Track] = []
     for person in chosen:
         rows: dict[str, list[Bar]] = {}
@@ -38,28 +37,17 @@ def report_parts(
     facts = [
         ("people", str(len(result.ids))),
         ("key frames", str(len(result.key_frames))),
-        ("seconds", f"{end:.1f}"),
-        ("most at once", str(max((len(key.people) for key in result.key_frames), default=0))),
+        ("seconds", f"{result.seconds:.1f}"),
+        ("most at once", str(max((len(look.people) for look in result.looks or result.key_frames), default=0))),
     ]
     if result.labels != PERSON:
         facts.append(("shown from probability", f"{threshold:g}"))
     parts: list[Part] = []
     if tracks:
-        parts.append(Timeline("Who is who, and when", tracks, max(end, result.every), film))
+        parts.append(Timeline("Who is who, and when", tracks, result.seconds, film))
     parts.append(Facts("Found", facts))
     if len(result.ids) > len(chosen):
         parts.append(Text("Left out", [f"{len(result.ids) - len(chosen)} people who did the least"]))
     if result.notes:
         parts.append(Text("Notes", list(result.notes)))
     return parts
-
-
-def _seen(result: LocalizeResult, person: int) -> list[Bar]:
-    """When a person is there, from the key frames; neighbours are joined."""
-    bars: list[Bar] = []
-    for key in result.key_frames:
-        if person in key.people.ids:
-            start, end = max(0.0, key.seconds - result.every / 2), key.seconds + result.every / 2
-            joins = bars and start <= bars[-1].end + 1e-6
-            bars[-1:] = [Bar(bars[-1].start, end)] if joins else [*bars[-1:], Bar(start, end)]
-    return bars

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +12,14 @@ from numpy.typing import NDArray
 from muybridge.data.annotations.table import NO_LABEL, AnnotationRows, Annotations
 from muybridge.data.label_maps import LabelMap
 from muybridge.errors import MissingExtra
+from muybridge.media.video_reader import LONGEST_STILL_SECONDS
 
 if TYPE_CHECKING:
     from supervision import Detections  # pyright: ignore[reportMissingImports]
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
+_TOUCHING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +103,19 @@ class ActionSpan:
     score: float
 
 
+@dataclass
+class _Stay:
+    """A span as it grows.
+
+    Attributes:
+        scores: by the time of the key frame that told them.
+    """
+
+    start: float
+    end: float = 0.0
+    scores: dict[float, float] = field(default_factory=dict[float, float])
+
+
 @dataclass(frozen=True, eq=False)
 class LocalizeResult:
     """Who does what, where and when in one video.
@@ -129,8 +145,45 @@ class LocalizeResult:
 
     @cached_property
     def ids(self) -> list[int]:
-        """Everybody who was in a key frame, in order of appearance."""
-        return list(dict.fromkeys(person for key in self.key_frames for person in key.people.ids.tolist()))
+        """Everybody who was seen, in order of appearance."""
+        return list(self.presence)
+
+    @cached_property
+    def seconds(self) -> float:
+        """When the film ends; where frames were not counted, when the last that is known of it does."""
+        if len(self.frame_seconds):
+            return float(self.frame_seconds[-1]) + 1 / self.rate
+        known = [look.seconds for look in self.looks] + [key.seconds + self.every / 2 for key in self.key_frames]
+        return max(known, default=0.0)
+
+    @cached_property
+    def _stretches(self) -> list[tuple[float, float]]:
+        """From the first frame to the end of the last one, anew after each gap in the recording."""
+        times = self.frame_seconds
+        if not len(times):
+            return [(0.0, self.seconds)]
+        parts = np.split(times, np.flatnonzero(np.diff(times) > LONGEST_STILL_SECONDS) + 1)
+        return [(float(part[0]), float(part[-1]) + 1 / self.rate) for part in parts]
+
+    @cached_property
+    def presence(self) -> Mapping[int, Sequence[tuple[float, float]]]:
+        """When each person is there, as (start, end) in seconds, by person in order of appearance.
+
+        Each look speaks for the time that is nearer to it than to others, the first and the last one for the film's
+        start and end; key frames do where nobody looked between them.
+        """
+        found: dict[int, list[tuple[float, float]]] = {}
+        for start, end in self._stretches:
+            looks = [look for look in self.looks or self.key_frames if start <= look.seconds < end]
+            edges = [start, *((a.seconds + b.seconds) / 2 for a, b in pairwise(looks)), end]
+            for look, (since, until) in zip(looks, pairwise(edges), strict=False):
+                for person in look.people.ids.tolist():
+                    times = found.setdefault(person, [])
+                    if times and since <= times[-1][1] + _TOUCHING:
+                        times[-1] = times[-1][0], until
+                    else:
+                        times.append((since, until))
+        return found
 
     def annotations(self, *, threshold: float = 0.0) -> Annotations:
         """Rows of key frames, boxes normalised: one for each person and class of probability `threshold` or more."""
@@ -179,31 +232,41 @@ class LocalizeResult:
         return rows.annotations()
 
     def spans(self, *, threshold: float) -> list[ActionSpan]:
-        """When each person does what, from the key frames and within the film; ordered by person and time."""
-        last = float(self.frame_seconds[-1]) + 1 / self.rate if len(self.frame_seconds) else np.inf
-        open_spans: dict[tuple[int, int], list[tuple[float, float]]] = {}
-        closed: list[ActionSpan] = []
+        """When each person does what; ordered by person and time.
 
-        def close(key: tuple[int, int]) -> None:
-            seen = open_spans.pop(key)
-            start, end = seen[0][0] - self.every / 2, seen[-1][0] + self.every / 2
-            score = float(np.mean([score for _, score in seen]))
-            closed.append(ActionSpan(key[0], max(0.0, start), min(end, last), self.labels.names[key[1]], score))
-
-        for moment in self.key_frames:
-            people = moment.people
-            rows, columns = np.nonzero(people.actions >= threshold)
-            now = {
-                (int(people.ids[row]), column): float(people.actions[row, column])
-                for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
-            }
-            for key in [key for key in open_spans if key not in now]:
-                close(key)
-            for key, score in now.items():
-                open_spans.setdefault(key, []).append((moment.seconds, score))
-        for key in list(open_spans):
-            close(key)
-        return sorted(closed, key=lambda span: (span.person, span.start, span.label))
+        As `tracks` has it: people are there as the looks say, and do what the key frame nearest in time says, or the
+        one before where that does not know them. The first and the last key frame speak for the film's start and end.
+        """
+        found: dict[tuple[int, int], list[_Stay]] = {}
+        for start, end in self._stretches:
+            keys = [key for key in self.key_frames if start <= key.seconds < end]
+            edges = [start, *(key.seconds - self.every / 2 for key in keys[1:]), end]
+            before: dict[int, tuple[float, Floats]] = {}
+            for key, (since, until) in zip(keys, pairwise(edges), strict=False):
+                known = {
+                    person: (key.seconds, actions)
+                    for person, actions in zip(key.people.ids.tolist(), key.people.actions, strict=True)
+                }
+                for person, (told, actions) in (before | known).items():
+                    columns = np.flatnonzero(actions >= threshold).tolist()
+                    for first, last in self.presence.get(person, ()) if columns else ():
+                        if min(last, until) - max(first, since) <= _TOUCHING:
+                            continue
+                        for column in columns:
+                            stays = found.setdefault((person, column), [])
+                            if not stays or max(first, since) > stays[-1].end + _TOUCHING:
+                                stays.append(_Stay(max(first, since)))
+                            stays[-1].end = min(last, until)
+                            stays[-1].scores[told] = float(actions[column])
+                before = known
+        spans = [
+            ActionSpan(
+                person, stay.start, stay.end, self.labels.names[column], float(np.mean([*stay.scores.values()]))
+            )
+            for (person, column), stays in found.items()
+            for stay in stays
+        ]
+        return sorted(spans, key=lambda span: (span.person, span.start, span.label))
 
     def supervision(self, key_frame: int) -> "Detections":
         """The people of a key frame as `supervision.Detections`.
@@ -217,7 +280,7 @@ class LocalizeResult:
         return as_supervision(self.key_frames[key_frame].people, self.labels, self.width, self.height)
 
     def to_json(self, *, threshold: float) -> dict[str, Any]:
-        """Key frames, people, their actions from `threshold` on, and spans, as plain numbers and text."""
+        """People and when they are seen, key frames with actions from `threshold` on, and spans, as plain data."""
         frames: list[dict[str, Any]] = []
         for key in self.key_frames:
             people = key.people
@@ -246,7 +309,12 @@ class LocalizeResult:
             "width": self.width,
             "height": self.height,
             "rate": self.rate,
+            "seconds": self.seconds,
             "labels": list(self.labels.names),
+            "people": [
+                {"id": person, "seen": [[round(edge, 3) for edge in stay] for stay in stays]}
+                for person, stays in self.presence.items()
+            ],
             "key_frames": frames,
             "spans": [vars(span) for span in self.spans(threshold=threshold)],
         }

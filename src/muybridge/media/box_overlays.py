@@ -2,7 +2,7 @@
 
 Each outline lies on a dark one, and words stand on plates nearly opaque, so that neither snow nor night hides them.
 Plates are put above, below, beside or inside their boxes, where they cover neither another plate nor another person.
-Where there is no such room, words are left out first, then the identity.
+Where there is no such room, words are left out first, then the identity; feet are covered rather than faces.
 """
 
 from collections.abc import Sequence
@@ -34,6 +34,7 @@ _COLOURS: tuple[Colour, ...] = (
 _DARK = (12, 12, 16)
 _PLATE_SHARE = 0.78
 _LETTERS = 0.75  # smaller than those of a caption, since each person has some
+_LEAST_LETTERS = 11  # pixels; smaller ones cannot be read
 _MOST_WITH_ACTIONS = 25  # beyond so many people words would hide the picture; identities stay
 _MOST_WITH_IDENTITY = 80
 
@@ -69,7 +70,7 @@ def draw_people(frame: RGB, people: Sequence[BoxLabel], *, most_actions: int = 3
     height, width = frame.shape[:2]
     image = Image.fromarray(np.ascontiguousarray(frame))
     draw = ImageDraw.Draw(image)
-    size = max(9, round(text_size(height) * _LETTERS))
+    size = max(_LEAST_LETTERS, round(text_size(height) * _LETTERS))
     thickness = max(1, round(height / 300))
     # Nearer people, whose boxes end lower, are drawn over those behind.
     ordered = sorted(people, key=lambda person: person.box_xyxy[3])
@@ -151,10 +152,19 @@ def _place(
         0 if roomy and _overlap(place, own) == width * height else sum(_overlap(place, other) for other in others)
         for place in places
     ]
+    heads = [_head(other) for other in (own, *others)]
+    faces = [sum(_overlap(place, head) for head in heads) for place in places]
     # A plate that had to be moved into the frame is farther from its box.
     moved = [abs(x - a) + abs(y - b) for (x, y), (a, b) in zip(inside, corners, strict=True)]
-    best = min(range(len(corners)), key=lambda i: (plates[i], people[i], moved[i] > 0, i))
+    best = min(range(len(corners)), key=lambda i: (plates[i], faces[i], people[i], moved[i] > 0, i))
     return inside[best], plates[best] > 0, people[best] > 0
+
+
+def _head(box: Rectangle) -> Rectangle:
+    """Where the head of a person is likely: in the middle of the box's upper quarter."""
+    left, top, right, bottom = box
+    side = (right - left) // 4
+    return left + side, top, right - side, top + (bottom - top) // 4
 
 
 def _within(start: int, length: int, limit: int) -> int:

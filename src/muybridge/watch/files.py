@@ -8,6 +8,7 @@ from pathlib import Path
 
 from muybridge.errors import OptionError
 from muybridge.localize.localizer import Localizer
+from muybridge.localize.movement import SECONDS as MOVEMENT_SECONDS
 from muybridge.localize.stream import LocalizeConfig
 from muybridge.media.frame_folder import FrameFolder
 from muybridge.media.frame_server import FrameServer
@@ -87,7 +88,10 @@ class WatchJob:
             labels = NO_ACTIONS if self.localizer is None else self.localizer.labels
             ahead = 0.0 if self.localizer is None else self.localizer.sampling.seconds_ahead
             looking = PeoplePart(
-                people, num_classes=len(labels), look_every=self.localize.look_every, remember=ahead + 1
+                people,
+                num_classes=len(labels),
+                look_every=self.localize.look_every,
+                remember=ahead + MOVEMENT_SECONDS + 1,
             )
             parts.append(looking)
             if self.localizer is not None:

@@ -21,6 +21,7 @@ import torch
 from muybridge.data.localization import scaled_picture
 from muybridge.errors import OptionError
 from muybridge.localize.localizer import Localizer
+from muybridge.localize.movement import with_velocity
 from muybridge.localize.results import Moment, People, between
 from muybridge.media.images import resize_image
 from muybridge.media.newest_frame import FrameHistory
@@ -179,12 +180,16 @@ class PeoplePart:
         return look
 
     def at(self, seconds: float) -> People | None:
-        """Who was there at a time, between two looks; None before the first look."""
+        """Who was there at a time, between two looks, with their velocity up to then; None before the first look.
+
+        Of whom too few looks are kept from before that time, the velocity is not known.
+        """
         with self._lock:
             looks = list(self._looks)
         before = next((look for look in reversed(looks) if look.seconds <= seconds), None)
         after = next((look for look in looks if look.seconds > seconds), None)
-        return between(before, after, seconds)
+        people = between(before, after, seconds)
+        return None if people is None else with_velocity(people, looks, seconds)
 
 
 class ActionPart:
