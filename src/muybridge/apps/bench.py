@@ -22,7 +22,8 @@ def bench(
     quick
         Smaller work, in seconds in place of minutes; for whether it runs, not for figures.
     threads
-        Of torch. With one, the processor's time is measured, which other work on the machine disturbs little.
+        Of torch. With one, the processor's time is measured, which other work on the machine disturbs little. Films
+        are always measured so.
     json
         A file to write the figures to.
     compare

@@ -1,35 +1,20 @@
-"""Medians of runs that take turns, the machine's own peaks, and where the time of a film goes."""
+"""Medians of runs that take turns with their reference and with the machine's own peaks; and the whole run."""
 
 import platform
 import statistics
 import tempfile
-import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from muybridge import __version__
 from muybridge.bench.comparisons import COMPARISONS, Comparison, draw_film
-from muybridge.bench.results import QUICK_REPEATS, REPEATS, Minute, Peaks, Ratio, Results
-from muybridge.localize.files import LocalizeJob, localize_file
-from muybridge.localize.localizer import Localizer
-from muybridge.localize.options import LocalizeConfig
-from muybridge.media.sources import Source
-from muybridge.media.video_reader import VideoReader
-from muybridge.recognize.files import RecognizeJob, recognize_file
-from muybridge.recognize.options import WindowConfig
-from muybridge.recognize.recognizer import Recognizer
-from muybridge.stylize.files import PaintJob, StylesAtSize, paint_file
-from muybridge.stylize.options import StylizeConfig, TemporalConfig
-from muybridge.stylize.stylizer import Stylizer
+from muybridge.bench.minutes import VERBS, spend
+from muybridge.bench.results import PEAK_TRIES, QUICK_REPEATS, REPEATS, Minute, Peaks, Ratio, Results
 
 
 def measure(*, quick: bool, threads: int, tell: Callable[[str], None]) -> Results:
@@ -43,26 +28,29 @@ def measure(*, quick: bool, threads: int, tell: Callable[[str], None]) -> Result
     clock = time.process_time if threads == 1 else time.perf_counter
     try:
         tell("the machine's own peaks")
-        peaks = measure_peaks(clock, quick=quick)
+        gauge = PeakGauge(clock, quick=quick)
+        for limit in ("matrix", "memory"):
+            gauge.best_of(limit, PEAK_TRIES)
         ratios: dict[str, Ratio] = {}
         for name, make in COMPARISONS.items():
             tell(name)
             with torch.no_grad():
                 comparison = make(quick)
             with torch.set_grad_enabled(comparison.trains):
-                ratios[name] = _compare(comparison, clock, peaks, repeats=QUICK_REPEATS if quick else REPEATS)
+                repeats = QUICK_REPEATS if quick else REPEATS
+                ratios[name] = compare_sides(comparison, clock, gauge.rate, repeats=repeats)
             if comparison.close is not None:
                 comparison.close()
         minutes: dict[str, Minute] = {}
         size = (160, 96, 2) if quick else (512, 288, 4)
         with tempfile.TemporaryDirectory() as folder:
             path = draw_film(Path(folder), *size)
-            for verb, make_run in VERBS.items():
+            for verb, make_work in VERBS.items():
                 tell(verb)
-                minutes[verb] = _spend(make_run(path), path, size[2], clock)
+                minutes[verb] = spend(make_work(path), size[2], lambda: gauge.best_of("matrix", PEAK_TRIES))
     finally:
         torch.set_num_threads(before)
-    return Results(describe_machine(threads), quick, peaks, ratios, minutes)
+    return Results(describe_machine(threads), quick, gauge.peaks, ratios, minutes)
 
 
 def describe_machine(threads: int) -> dict[str, str]:
@@ -77,42 +65,75 @@ def describe_machine(threads: int) -> dict[str, str]:
     }
 
 
-def measure_peaks(clock: Callable[[], float], *, quick: bool) -> Peaks:
-    """The best of some products of large matrices, and of some copies of a large array."""
-    side, size = (768, 1 << 24) if quick else (2048, 1 << 26)
-    a, b = torch.randn(side, side), torch.randn(side, side)
-    source, target = torch.zeros(size), torch.zeros(size)
-    products = min(_times(lambda: torch.mm(a, b), clock, 7))
-    copies = min(_times(lambda: target.copy_(source), clock, 7))
-    return Peaks(2 * side**3 / products / 1e9, 2 * source.nbytes / copies / 1e9)
+class PeakGauge:
+    """What the machine can do, tried again and again between other work, since what else it does comes and goes.
 
+    Args:
+        quick: smaller matrices and arrays.
+    """
 
-def _times(run: Callable[[], object], clock: Callable[[], float], repeats: int) -> list[float]:
-    taken: list[float] = []
-    for _ in range(repeats + 1):
-        start = clock()
+    def __init__(self, clock: Callable[[], float], *, quick: bool) -> None:
+        side, size = (768, 1 << 24) if quick else (2048, 1 << 26)
+        a, b = torch.randn(side, side), torch.randn(side, side)
+        source, target = torch.zeros(size), torch.zeros(size)
+        self._clock = clock
+        self._tries: dict[str, tuple[Callable[[], object], float]] = {
+            "matrix": (lambda: torch.mm(a, b), 2 * side**3 / 1e9),
+            "memory": (lambda: target.copy_(source), 2 * source.nbytes / 1e9),
+        }
+        self._best = dict.fromkeys(self._tries, 0.0)
+        for run, _ in self._tries.values():
+            run()  # the first pays for memory
+
+    def rate(self, limit: str) -> float:
+        """One try at a product of large matrices, "matrix", in GFLOP/s, or at a copy, "memory", in GB/s."""
+        run, work = self._tries[limit]
+        start = self._clock()
         run()
-        taken.append(clock() - start)
-    return taken[1:]
+        rate = work / (self._clock() - start)
+        self._best[limit] = max(rate, self._best[limit])
+        return rate
+
+    def best_of(self, limit: str, tries: int) -> float:
+        """Of so many tries now."""
+        return max(self.rate(limit) for _ in range(tries))
+
+    @property
+    def peaks(self) -> Peaks:
+        """The best of all tries so far."""
+        return Peaks(self._best["matrix"], self._best["memory"])
 
 
-def _compare(comparison: Comparison, clock: Callable[[], float], peaks: Peaks, *, repeats: int) -> Ratio:
+def compare_sides(
+    comparison: Comparison, clock: Callable[[], float], rate: Callable[[str], float], *, repeats: int
+) -> Ratio:
+    """Both sides in turns, and where ours has a limit, a try at that peak before and after each of our runs.
+
+    Args:
+        rate: one try at the peak of a limit.
+    """
     difference = _difference(comparison.reference(), comparison.ours())  # neither pays for the first call
-    times: dict[str, list[float]] = {"reference": [], "ours": []}
+    theirs, ours, rates = list[float](), list[float](), list[float]()
     for _ in range(repeats):
-        for name, run in (("reference", comparison.reference), ("ours", comparison.ours)):
-            start = clock()
-            run()
-            times[name].append(clock() - start)
-    theirs, ours = (statistics.median(times[name]) for name in ("reference", "ours"))
+        theirs.append(_seconds(comparison.reference, clock))
+        rates += [rate(comparison.limit)] if comparison.limit else []
+        ours.append(_seconds(comparison.ours, clock))
+        rates += [rate(comparison.limit)] if comparison.limit else []
+    reference_seconds, seconds = statistics.median(theirs), statistics.median(ours)
     share: float | None = None
     if comparison.limit == "matrix":
         with FlopCounterMode(display=False) as counter:
             comparison.ours()
-        share = counter.get_total_flops() / ours / 1e9 / peaks.gflops
+        share = counter.get_total_flops() / 1e9 / seconds / max(rates)
     elif comparison.limit == "memory":
-        share = comparison.bytes_moved / ours / 1e9 / peaks.gigabytes_per_second
-    return Ratio(comparison.about, theirs, ours, difference, comparison.limit, share, comparison.spares)
+        share = comparison.bytes_moved / 1e9 / seconds / max(rates)
+    return Ratio(comparison.about, reference_seconds, seconds, difference, comparison.limit, share, comparison.spares)
+
+
+def _seconds(run: Callable[[], object], clock: Callable[[], float]) -> float:
+    start = clock()
+    run()
+    return clock() - start
 
 
 def _difference(reference: Tensor | None, ours: Tensor | None) -> float | None:
@@ -121,73 +142,3 @@ def _difference(reference: Tensor | None, ours: Tensor | None) -> float | None:
         return None
     wanted = reference.double()
     return float((ours.double() - wanted).abs().max() / wanted.abs().max().clamp_min(1e-30))
-
-
-@contextmanager
-def time_of_modules(clock: Callable[[], float]) -> Generator[Mapping[str, float]]:
-    """Seconds in each kind of outermost module while the body runs, by the name of its class."""
-    spent: defaultdict[str, float] = defaultdict(float)
-    here = threading.local()
-
-    def enter(module: nn.Module, inputs: Any) -> None:
-        del module, inputs
-        here.depth = getattr(here, "depth", 0) + 1
-        if here.depth == 1:
-            here.start = clock()
-
-    def leave(module: nn.Module, inputs: Any, output: Any) -> None:
-        del inputs, output
-        here.depth -= 1
-        if here.depth == 0:
-            spent[type(module).__name__] += clock() - here.start
-
-    handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
-    try:
-        yield spent
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _spend(run: Callable[[], object], path: Path, seconds: float, clock: Callable[[], float]) -> Minute:
-    """Seconds of work for a minute of film: reading it, inside each network, and all the rest."""
-    start = clock()
-    with VideoReader(path) as reader:
-        for _ in reader:
-            pass
-    read = clock() - start
-    start = clock()
-    with time_of_modules(time.thread_time if clock is time.process_time else clock) as spent:
-        run()
-    total = clock() - start
-    scale = 60 / seconds
-    stages = {"read": read * scale} | {name: value * scale for name, value in sorted(spent.items())}
-    return Minute(total * scale, stages | {"the rest": max(0.0, total * scale - sum(stages.values()))})
-
-
-def _recognize(path: Path) -> Callable[[], object]:
-    job = RecognizeJob(Recognizer.from_pretrained("camera", device="cpu"), WindowConfig())
-    return lambda: recognize_file(job, Source(str(path), "video", Path(path.name)), quiet=True)
-
-
-def _localize(path: Path) -> Callable[[], object]:
-    localizer = Localizer.from_pretrained(device="cpu")
-    _ = localizer.detector  # loaded before the time is taken
-    job = LocalizeJob(localizer, LocalizeConfig(), report=False)
-    target = Path(tempfile.mkdtemp(dir=path.parent)) / "out.mp4"
-    return lambda: localize_file(job, Source(str(path), "video", Path(path.name)), target, quiet=True)
-
-
-def _stylize(path: Path) -> Callable[[], object]:
-    stylizer = Stylizer.from_pretrained(device="cpu")
-    styles = StylesAtSize(stylizer, ["ember"], StylizeConfig())
-    job = PaintJob(stylizer, styles, [1.0], [], StylizeConfig(), TemporalConfig())
-    target = Path(tempfile.mkdtemp(dir=path.parent)) / "out.mp4"
-    return lambda: paint_file(job, Source(str(path), "video", Path(path.name)), target, quiet=True)
-
-
-VERBS: dict[str, Callable[[Path], Callable[[], object]]] = {
-    "recognize": _recognize,
-    "localize": _localize,
-    "stylize": _stylize,
-}

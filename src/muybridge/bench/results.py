@@ -3,25 +3,27 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from muybridge.errors import InputError, MissingInput
 
-FORMAT = 1
+FORMAT = 2
 RATIO_HEAD = "| what | work | times as fast | difference | share of the peak |"
 MINUTE_HEAD = "| command | seconds for a minute of film | where they go |"
 _MOST_BYTES = 1 << 20
 # Runs of each side of a comparison, in turns; the medians are told.
 REPEATS, QUICK_REPEATS = 5, 3
+# Tries at a peak before and after a film, beside those around each run of a comparison.
+PEAK_TRIES = 4
 _RATIO, _SECONDS = re.compile(r"\d+\.\d\dx"), re.compile(r"\d+\.\d")
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """The most that this machine was seen to do, with as many threads as the figures.
+    """The most that this machine was seen to do in all of a run, with as many threads as the figures.
 
     Attributes:
         gflops: of a product of float32 matrices, in 10^9 operations a second.
@@ -41,7 +43,7 @@ class Ratio:
         reference_seconds, seconds: medians.
         difference: of the answers, as a share of the largest number; None where they have none to compare.
         limit: "matrix", "memory" or "".
-        share: of that peak; None without.
+        share: of that peak, as it was just before and after our runs; None without.
         spares: what the reference does without, where it is no other way to do the same.
     """
 
@@ -61,10 +63,17 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Minute:
-    """Seconds of work that a minute of film takes, in all and by stage."""
+    """What a minute of film takes.
+
+    Attributes:
+        seconds: of the processor, with one thread.
+        stages: the same by stage; they sum to it.
+        gflops: the matrix peak just before and after.
+    """
 
     seconds: float
     stages: Mapping[str, float]
+    gflops: float
 
 
 @dataclass(frozen=True)
@@ -104,8 +113,10 @@ def read_results(path: Path) -> Results:
             {str(name): Minute(**minute) for name, minute in found["minutes"].items()},
         )
         numbers = [value for each in results.ratios.values() for value in (each.reference_seconds, each.seconds)]
-        numbers += [each.seconds for each in results.minutes.values()]
+        numbers += [value for each in results.minutes.values() for value in (each.seconds, each.gflops)]
         if not all(math.isfinite(value) and value > 0 for value in numbers):
+            raise ValueError
+        if not all(math.isclose(sum(each.stages.values()), each.seconds) for each in results.minutes.values()):
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} was not written by muybridge bench --json. Choose another file") from error
@@ -135,7 +146,18 @@ def _cells(name: str, ratio: Ratio) -> tuple[str, str, str, str, str]:
 
 
 def _stages(minute: Minute) -> str:
-    return ", ".join(f"{name} {seconds / minute.seconds:.0%}" for name, seconds in minute.stages.items())
+    percents = _whole_percents([seconds / minute.seconds for seconds in minute.stages.values()])
+    return ", ".join(f"{name} {percent}%" for name, percent in zip(minute.stages, percents, strict=True))
+
+
+def _whole_percents(shares: Sequence[float]) -> list[int]:
+    """Of shares that sum to 1, rounded so that they sum to 100: up where the most is cut off."""
+    exact = [100 * share for share in shares]
+    rounded = [math.floor(value) for value in exact]
+    by_what_is_cut = sorted(range(len(exact)), key=lambda place: rounded[place] - exact[place])
+    for place in by_what_is_cut[: 100 - sum(rounded)]:
+        rounded[place] += 1
+    return rounded
 
 
 def compare(before: Results, now: Results) -> Iterator[str]:
@@ -152,9 +174,9 @@ def compare(before: Results, now: Results) -> Iterator[str]:
             yield f"{name}: {was:.2f}x before, {ratio.times_as_fast:.2f}x now ({ratio.times_as_fast / was - 1:+.0%})"
         else:
             yield f"{name}: {ratio.times_as_fast:.2f}x now, not measured before"
-    # Absolute times of two runs differ with the machine's mood; the matrix peak of each run takes that out.
-    mood = now.peaks.gflops / before.peaks.gflops
     for verb in (verb for verb in now.minutes if verb in before.minutes):
+        # Absolute times of two runs differ with the machine's mood; the matrix peak around each takes that out.
+        mood = now.minutes[verb].gflops / before.minutes[verb].gflops
         was, became = before.minutes[verb].seconds / mood, now.minutes[verb].seconds
         change = f"{was:.1f} s before (at this run's matrix peak), {became:.1f} s now ({became / was - 1:+.0%})"
         yield f"{verb}, a minute of film: {change}"
@@ -179,8 +201,8 @@ def page_of(results: Results) -> str:
             "machine; ratios less so, since reference and ours take turns in one run. Measure your own machine with",
             "`muybridge bench`, and two commits with `--json before.json` and, later, `--compare before.json`.",
             "",
-            f"This one: {machine}. Its peaks, measured in the same run: {results.peaks.gflops:.1f} GFLOP/s in a",
-            f"product of float32 matrices, {results.peaks.gigabytes_per_second:.1f} GB/s copied.",
+            f"This one: {machine}. The most that it was seen to do in this run: {results.peaks.gflops:.1f} GFLOP/s",
+            f"in a product of float32 matrices, {results.peaks.gigabytes_per_second:.1f} GB/s copied.",
             "",
             "## Against the reference",
             "",
@@ -196,9 +218,11 @@ def page_of(results: Results) -> str:
             "| --- | --- | --- |",
             *minutes,
             "",
-            "Networks go by the names of their classes. The rest is what runs outside of them: scaling, the style",
-            "swap, optical flow, tracks, drawing, writing. The film shows a drifting texture and nobody, so that",
-            "localize looks for people and finds none.",
+            "Seconds of the processor, with one thread for the models and one for FFmpeg, and their shares, all of",
+            "one run. Reading is FFmpeg's decoding; converting is making RGB, of those pictures that are looked at;",
+            "writing is both the other way round. Networks go by the names of their classes. The rest is what runs",
+            "outside of these: scaling, windows, tracks, drawing. The film shows a drifting texture and nobody, so",
+            "that localize looks for people and finds none.",
             "",
         ]
     )
@@ -209,7 +233,8 @@ def _about_ratios(results: Results) -> Iterator[str]:
     yield f"Times are medians of {repeats} runs, in which both take turns. The reference is the published form,"
     yield "written out plainly on the same weights (`muybridge.bench.references`), where the row says nothing else."
     yield "The difference is that of the answers, as a share of the largest number. The share of the peak is that of"
-    yield "the products counted, or of the least that has to be read and written."
+    yield "the products counted, or of the least that has to be read and written, in the median of our runs. The peak"
+    yield "is the best of tries just before and after each of these runs: it changes with what else the machine does."
     below = {name: ratio for name, ratio in results.ratios.items() if ratio.times_as_fast < 1}
     if below:
         yield ""

@@ -1,0 +1,119 @@
+"""Where a minute of film spends its time, for each verb, as its command does it."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from muybridge.bench.results import Minute
+from muybridge.bench.stages import Clocks, Place, StageTimes, shares_of
+from muybridge.localize.files import LocalizeJob, localize_file
+from muybridge.localize.localizer import Localizer
+from muybridge.localize.options import LocalizeConfig
+from muybridge.media.colour import RgbConverter
+from muybridge.media.ffmpeg_threads import limit_ffmpeg_threads
+from muybridge.media.sources import Source
+from muybridge.media.video_reader import VideoReader
+from muybridge.media.video_writer import VideoWriter
+from muybridge.people.built_in import BuiltInDetector
+from muybridge.recognize.files import RecognizeJob, recognize_file
+from muybridge.recognize.options import WindowConfig
+from muybridge.recognize.recognizer import Recognizer
+from muybridge.stylize import stylizer as painting
+from muybridge.stylize.files import PaintJob, StylesAtSize, paint_file
+from muybridge.stylize.options import StylizeConfig, TemporalConfig
+from muybridge.stylize.stylizer import Stylizer
+from muybridge.stylize.temporal import TemporalCarry
+
+# "reading" is FFmpeg's decoding, "converting" the making of RGB of those of its pictures that are asked for, and
+# "writing" the way back.
+FILMS = (
+    Place(VideoReader, "__init__", "reading"),
+    Place(VideoReader, "__iter__", "reading"),
+    Place(VideoReader, "convertible", "reading"),
+    Place(RgbConverter, "__call__", "converting"),
+    *(Place(VideoWriter, name, "writing") for name in ("__enter__", "write", "__exit__")),
+)
+# What the paper's style decorator does between encoder and decoder, and what is carried from frame to frame.
+PAINTING = (
+    *(Place(painting, name, "style decorator") for name in ("fit_whitening", "swap", "recolour", "transfer_skips")),
+    *(
+        Place(TemporalCarry, name, "coherence")
+        for name in ("begin", "carry_matches", "carry_features", "carry_picture")
+    ),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class FilmWork:
+    """What a verb does with a film.
+
+    Attributes:
+        run: does it.
+        models: all that it may run.
+        places: stages of its own, beside reading and writing.
+    """
+
+    run: Callable[[], object]
+    models: Sequence[nn.Module]
+    places: Sequence[Place] = ()
+
+
+def spend(work: FilmWork, seconds: float, peak: Callable[[], float], clocks: Clocks | None = None) -> Minute:
+    """Seconds of the processor for a minute of film, in one run, with one thread for models and one for FFmpeg.
+
+    Args:
+        seconds: how long the film is.
+        peak: the machine's matrix peak now, asked before and after.
+    """
+    clocks = clocks or Clocks()
+    threads = torch.get_num_threads()
+    at_first = peak()
+    torch.set_num_threads(1)
+    try:
+        times = StageTimes(clocks.thread)
+        with limit_ffmpeg_threads(1), times.watching([*FILMS, *work.places], work.models):
+            total, stages = shares_of(work.run, times, clocks)
+    finally:
+        torch.set_num_threads(threads)
+    scale = 60 / seconds
+    return Minute(total * scale, {name: value * scale for name, value in stages.items()}, max(at_first, peak()))
+
+
+def recognizing(path: Path) -> FilmWork:
+    """`muybridge recognize`."""
+    job = RecognizeJob(Recognizer.from_pretrained("camera", device="cpu"), WindowConfig())
+    return FilmWork(lambda: recognize_file(job, _film(path), quiet=True), [job.recognizer.model])
+
+
+def localizing(path: Path) -> FilmWork:
+    """`muybridge localize`, with the annotated film and without the report."""
+    localizer = Localizer.from_pretrained(device="cpu")
+    detector = localizer.detector  # loaded before the time is taken
+    models = [localizer.network, *([detector.network] if isinstance(detector, BuiltInDetector) else [])]
+    job = LocalizeJob(localizer, LocalizeConfig(), report=False)
+    target = Path(tempfile.mkdtemp(dir=path.parent)) / "out.mp4"
+    return FilmWork(lambda: localize_file(job, _film(path), target, quiet=True), models)
+
+
+def stylizing(path: Path) -> FilmWork:
+    """`muybridge stylize`, in one style."""
+    stylizer = Stylizer.from_pretrained(device="cpu")
+    styles = StylesAtSize(stylizer, ["ember"], StylizeConfig())
+    job = PaintJob(stylizer, styles, [1.0], [], StylizeConfig(), TemporalConfig())
+    target = Path(tempfile.mkdtemp(dir=path.parent)) / "out.mp4"
+    return FilmWork(lambda: paint_file(job, _film(path), target, quiet=True), [stylizer.network], PAINTING)
+
+
+def _film(path: Path) -> Source:
+    return Source(str(path), "video", Path(path.name))
+
+
+VERBS: dict[str, Callable[[Path], FilmWork]] = {
+    "recognize": recognizing,
+    "localize": localizing,
+    "stylize": stylizing,
+}
