@@ -11,80 +11,26 @@ runs, and only their ratios mean anything.
 
 import argparse
 import resource
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
+from muybridge.bench.comparisons import Comparison, our_swap, painting_of, swap_of
+from muybridge.bench.measure import PeakGauge, compare_sides
 from muybridge.bench.references import published_swap
-from muybridge.models.avatar_net.network import (
-    AvatarNet,
-    Decoration,
-    encode_style,
-    fit_whitening,
-    fusion_targets,
-    recolour,
-)
-from muybridge.models.avatar_net.patch_swap import match_patches, rebuild_from_matches
-
-K = 5
-
-
-def our_swap(content: Tensor, style: Tensor, k: int = K) -> tuple[Tensor, Tensor]:
-    matches = match_patches(content, style, patch_size=k)
-    return rebuild_from_matches(style, matches, patch_size=k), matches
-
-
-def compare(published: Callable[[], object], ours: Callable[[], object], repeats: int) -> None:
-    published(), ours()  # neither pays for the first call
-    times: dict[str, list[float]] = {"published": [], "ours": []}
-    for _ in range(repeats):
-        for name, call in (("published", published), ("ours", ours)):
-            start = time.process_time()
-            call()
-            times[name].append(time.process_time() - start)
-    slow, fast = (statistics.median(times[name]) for name in ("published", "ours"))
-    print(f"published {slow:.2f} s, ours {fast:.2f} s: {slow / fast:.1f}x (medians of {repeats})")
 
 
 @torch.inference_mode()
-def swap(repeats: int) -> None:
-    torch.manual_seed(0)
-    content, style = torch.randn(512, 64, 64), torch.randn(512, 64, 64)
-    (a, matches_a), (b, matches_b) = published_swap(content, style), our_swap(content, style)
+def compare(comparison: Comparison, repeats: int) -> None:
+    gauge = PeakGauge(time.process_time, quick=False)
+    found = compare_sides(comparison, time.process_time, gauge.rate, repeats=repeats)
+    print(f"largest difference, of the largest number: {found.difference:.1e}")
     print(
-        f"equal matches: {(matches_a == matches_b).float().mean():.2%}, largest difference {(a - b).abs().max():.1e}"
+        f"published {found.reference_seconds:.2f} s, ours {found.seconds:.2f} s: {found.times_as_fast:.1f}x "
+        f"(medians of {repeats}), {found.share:.0%} of the matrix peak"
     )
-    compare(lambda: published_swap(content, style), lambda: our_swap(content, style), repeats)
-
-
-@torch.inference_mode()
-def whole(repeats: int) -> None:
-    torch.manual_seed(0)
-    network = AvatarNet().eval().to(memory_format=torch.channels_last)
-    picture = torch.rand(1, 3, 512, 512).mul(255).contiguous(memory_format=torch.channels_last)
-    style = encode_style(network.encoder(torch.rand(1, 3, 512, 512) * 255))
-    how = Decoration()
-
-    def paint(swapped: Callable[[Tensor], Tensor]) -> Tensor:
-        content = network.encode(picture)
-        whitened = fit_whitening(content.z, style.projection, style.floor, style.softness).forward(content.z)
-        z = recolour(content.z, whitened, swapped(whitened), style, how)
-        return network.decode(z, fusion_targets(content.statistics, [(1.0, style)], how))
-
-    def published(z: Tensor) -> Tensor:
-        return published_swap(z, style.whitened, how.patch_size)[0]
-
-    def ours(z: Tensor) -> Tensor:
-        return our_swap(z, style.whitened, how.patch_size)[0]
-
-    difference = (paint(published) - paint(ours)).abs().max()
-    print(f"largest difference of a pixel, of 255: {difference:.1e}")
-    compare(lambda: paint(published), lambda: paint(ours), repeats)
 
 
 def peak_memory(which: str) -> None:
@@ -116,8 +62,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--which", default="ours")
     args = parser.parse_args()
-    if args.what in ("swap", "whole"):
-        {"swap": swap, "whole": whole}[args.what](args.repeats)
+    torch.manual_seed(0)
+    if args.what == "swap":
+        compare(swap_of(64, 512), args.repeats)
+    elif args.what == "whole":
+        compare(painting_of(512), args.repeats)
     elif args.what == "memory":
         memory()
     else:

@@ -23,13 +23,11 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from muybridge.data.clips.dataset import ClipDataset
 from muybridge.data.clips.lists import ClipEntry, ClipList, read_clip_list
@@ -47,6 +45,7 @@ from muybridge.recognize.options import Method, RecognizerFitConfig, SamplingOpt
 from muybridge.recognize.prefixes import KeptPrefixes, ViewsOfClips, drawn_views, fit_head, keep_prefixes
 from muybridge.training.fit import fit
 
+Kept = TypeVar("Kept", bound=KeptPrefixes)
 FOLDS = 5
 METHODS: tuple[Method, ...] = ("head", "adapters", "full")
 ORDERS = ("own", "shuffled", "reversed", "single_frame")
@@ -158,21 +157,12 @@ def build(backbone: torch.nn.Module, method: Method, classes: int, over_time: An
     )
 
 
-class KeptFrames(Dataset[dict[str, Tensor]]):
-    """Views of clips where nothing is frozen: (V, N, T, 3, height, width) uint8, and labels as of `KeptPrefixes`."""
-
-    def __init__(self, frames: Tensor, labels: list[list[Tensor]]) -> None:
-        self.frames, self.labels = frames, labels
-
-    def __len__(self) -> int:
-        return self.frames.shape[1]
+class KeptFrames(KeptPrefixes):
+    """Views of clips where nothing is frozen: frames (V, N, T, 3, height, width) uint8 in place of prefixes."""
 
     def __getitem__(self, draw: Draw) -> dict[str, Tensor]:
-        view = int(np.random.default_rng(draw.seed).integers(len(self.frames)))
-        return {"frames": self.frames[view, draw.index], "labels": self.labels[view][draw.index]}
-
-    def part(self, indices: list[int]) -> "KeptFrames":
-        return KeptFrames(self.frames[:, indices], [[view[i] for i in indices] for view in self.labels])
+        item = super().__getitem__(draw)
+        return {"frames": item.pop("prefix").byte(), **item}
 
 
 def kept_name(name: str, args: argparse.Namespace) -> str:
@@ -236,8 +226,8 @@ def _features(adapted: VideoViT, maps: KeptPrefixes, size: tuple[int, int]) -> K
     return KeptPrefixes(features, maps.labels)
 
 
-def part_of(kept: KeptPrefixes, indices: list[int]) -> KeptPrefixes:
-    return KeptPrefixes(kept.prefixes[:, indices], [[view[i] for i in indices] for view in kept.labels])
+def part_of(kept: Kept, indices: list[int]) -> Kept:
+    return type(kept)(kept.prefixes[:, indices], [[view[i] for i in indices] for view in kept.labels])
 
 
 def run_fold(
@@ -273,7 +263,7 @@ def run_fold(
         config = RecognizerFitConfig(
             epochs=args.epochs, learning_rate=args.learning_rate, seed=seed, workers=0, validations=0, patience=0
         )
-        moving = training if frames is None else frames.part(train)
+        moving = training if frames is None else part_of(frames, train)
         with tempfile.TemporaryDirectory() as folder:
             fit(objective, moving, config.for_method(method).of(len(train)), folder=Path(folder), title="fold")
         if method == "adapters":
@@ -284,7 +274,7 @@ def run_fold(
         ways = views_for(SamplingOptions()).count
         if frames is None:
             return model.forward_from_prefix(kept.prefixes[:ways, index][:, order].float(), sampling.size)
-        return model(normalize(frames.frames[:ways, index][:, order], sampling))
+        return model(normalize(frames.prefixes[:ways, index][:, order], sampling))
 
     truth = torch.tensor([clips.entries[i].labels[0] for i in test])
     right = dict.fromkeys(ORDERS, 0)

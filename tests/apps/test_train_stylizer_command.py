@@ -1,7 +1,11 @@
 """`muybridge train stylizer`: from photographs to a file that paints."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -46,6 +50,72 @@ def test_a_decoder_learns_to_reconstruct_and_a_stopped_run_goes_on(photos, capsy
     for name, tensor in built_in.network.encoder.state_dict().items():
         assert torch.equal(stylizer.network.encoder.state_dict()[name], tensor)  # frozen
     assert load_artifact("mine.safetensors", task="stylize").provenance["photographs"] == 3
+
+
+def test_photographs_that_cannot_be_read_are_named_and_left_out(photos):
+    """The first would be held out, and the others be trained on."""
+    Path("photos/a.jpg").write_bytes(b"hello")
+    whole = Path("photos/photo 1.png").read_bytes()
+    Path("photos/photo 1.png").write_bytes(whole[: len(whole) // 2])
+    Path("photos/z.png").write_bytes(b"")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "muybridge.apps.cli", "train", "stylizer", "photos", "--encoder", "builtin"),
+            *("-o", "mine.safetensors", "--steps", "6", "--short-side", "48", "--crop", "32", "--batch-size", "2"),
+            *("--workers", "2", "--device", "cpu"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for name in ("a.jpg", "photo 1.png", "z.png"):
+        lines = [line for line in done.stderr.splitlines() if name in line]
+        assert len(lines) == 1 and lines[0].startswith("muybridge: note: left out: photos/"), done.stderr
+    assert Path("mine.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("sound", "says"),
+    [
+        (slice(0), "none of the 4 photographs can be read"),
+        (slice(0, 1), "none of the 3 photographs can be read"),  # beside the one that is held out
+        (slice(3, 4), "1 of 4 photographs can be read, too few"),
+    ],
+)
+def test_too_few_photographs_that_can_be_read_are_refused(photos, capsys, sound, says):
+    paths = sorted(Path("photos").iterdir())
+    for path in set(paths) - set(paths[sound]):
+        path.write_bytes(b"hello")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert run("photos", "--encoder", "builtin", "-o", "out.safetensors", "--steps", "2") == 2
+    error = capsys.readouterr().err
+    assert says in error and "Traceback" not in error
+    assert not Path("out.safetensors").exists()
+
+
+def test_a_group_of_processes_that_is_ended_says_one_line(photos):
+    """As a service manager ends it: those that read are ended with the one that trains."""
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "muybridge.apps.cli", "train", "stylizer", "photos", "--encoder", "builtin"),
+            *("-o", "mine.safetensors", "--steps", "100000", "--short-side", "48", "--crop", "32"),
+            *("--batch-size", "2", "--workers", "2", "--device", "cpu"),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    history, deadline = Path("mine.training/history.jsonl"), time.monotonic() + 120
+    while not (history.exists() and history.stat().st_size):
+        assert process.poll() is None and time.monotonic() < deadline, "it never began to train"
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert error.splitlines()[-1] == "muybridge: interrupted, nothing half-written is left"
+    assert "Traceback" not in error and "Exception" not in error
 
 
 def test_vgg19_from_disk_trains_and_is_named_not_copied(photos):

@@ -1,14 +1,17 @@
 """Random crops: seeded, of the asked size, and really parts of the picture."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 import webdataset
 from PIL import Image
 
+from muybridge.data.loading import Loader
 from muybridge.data.photos import CropConfig, PhotoCrops, find_photographs, random_crop, recolour
 from muybridge.data.sampling import Draw
-from muybridge.errors import BrokenMedia
+from muybridge.errors import InputError
 
 
 @pytest.fixture
@@ -93,9 +96,27 @@ def test_a_shard_that_is_cut_short_is_warned_of(ramp, tmp_path):
 def test_a_photograph_that_cannot_be_read_is_named(ramp, tmp_path, name):
     content = {"text.jpg": b"hello", "empty.png": b"", "cut.png": ramp.read_bytes()[:200]}[name]
     (tmp_path / name).write_bytes(content)
-    photos = PhotoCrops([tmp_path / name], CropConfig(short_side=(60, 60), crop=40))
-    with pytest.raises(BrokenMedia, match=name):
-        photos[Draw(0, 1)]
+    config = CropConfig(short_side=(60, 60), crop=40)
+    photos = PhotoCrops([ramp, tmp_path / name, tmp_path / name], config)
+    with pytest.warns(RuntimeWarning, match=f"left out: .*{name}") as told:
+        items = [photos[Draw(index, 7)]["photo"] for index in (0, 1, 2, 1, 2)]
+    assert len(told) == 2  # each once
+    assert all(torch.equal(item, items[0]) for item in items)  # of the one that can be read
+    none = PhotoCrops([tmp_path / name], config)
+    with pytest.warns(RuntimeWarning), pytest.raises(InputError, match=f"none of the 1 photographs.*{name}"):
+        none[Draw(0, 1)]
+    with pytest.raises(InputError, match="none of the 1 photographs can be read"):
+        none[Draw(0, 1)]
+
+
+def test_processes_share_what_they_found_unreadable(ramp, tmp_path):
+    (tmp_path / "text.jpg").write_bytes(b"hello")
+    photos = PhotoCrops([tmp_path / "text.jpg", ramp], CropConfig(short_side=(60, 60), crop=40))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert len(list(Loader(photos, sampler=[Draw(0, 1)], num_workers=1, batch_size=None))) == 1
+        warnings.simplefilter("error")
+        photos[Draw(0, 1)]  # known from the other process, and not named again
 
 
 def test_recoloured_pixels_stay_in_range():

@@ -71,14 +71,23 @@ def our_swap(content: Tensor, style: Tensor) -> Tensor:
 
 
 def swap(quick: bool) -> Comparison:
-    side, channels = (24, 64) if quick else (48, 512)
+    return swap_of(24, 64) if quick else swap_of(48, 512)
+
+
+def swap_of(side: int, channels: int) -> Comparison:
+    """Of a square map on another of its size."""
     content, style = torch.randn(channels, side, side), torch.randn(channels, side, side)
     about = f"{side}x{side} on {side}x{side}, {channels} channels, patches of 5"
     return Comparison(about, lambda: published_swap(content, style)[0], lambda: our_swap(content, style), "matrix")
 
 
 def painting(quick: bool) -> Comparison:
-    side, how = 96 if quick else 384, Decoration()
+    return painting_of(96 if quick else 384)
+
+
+def painting_of(side: int) -> Comparison:
+    """Of a square picture of so many pixels, with random weights: the work is the same."""
+    how = Decoration()
     network = AvatarNet().eval().to(memory_format=torch.channels_last)
     picture = torch.rand(1, 3, side, side).mul(255).contiguous(memory_format=torch.channels_last)
     code = encode_style(network.encoder(torch.rand(1, 3, side, side) * 255))

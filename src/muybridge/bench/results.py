@@ -131,9 +131,9 @@ def lines_of(results: Results) -> Iterator[str]:
     )
     for name, ratio in results.ratios.items():
         cells = _cells(name, ratio)
-        yield (
-            f"{name}: {cells[2]} ({ratio.seconds:.4f} of {ratio.reference_seconds:.4f} s); {cells[1]}; "
-            + "; ".join(cell for cell in (f"difference {cells[3]}" if cells[3] else "", cells[4]) if cell)
+        timed = f"{name}: {cells[2]} ({ratio.seconds:.4f} of {ratio.reference_seconds:.4f} s)"
+        yield "; ".join(
+            cell for cell in (timed, cells[1], f"difference {cells[3]}" if cells[3] else "", cells[4]) if cell
         )
     for verb, minute in results.minutes.items():
         yield f"{verb}: {minute.seconds:.1f} s for a minute of film: {_stages(minute)}"

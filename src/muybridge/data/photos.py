@@ -15,7 +15,7 @@ from torch import Tensor
 from muybridge.data.clips.shards import are_shards, on_disk, pictures_of_shards
 from muybridge.data.sampling import Draw
 from muybridge.data.textures import TEXTURE_KINDS, draw_texture
-from muybridge.errors import MissingInput
+from muybridge.errors import InputError, MissingInput
 from muybridge.media.images import open_picture
 from muybridge.media.sources import expand_sources
 
@@ -85,15 +85,33 @@ def recolour(pixels: Tensor, random: np.random.Generator) -> Tensor:
     return (centred * contrast + 127.5 + shift[:, None, None]).clamp(0, 255)
 
 
+def decode_photograph(path: Path, config: CropConfig) -> Image.Image:
+    """In RGB, a JPEG perhaps at a fraction of its size that is enough for crops.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    with on_disk(path) as file, open_picture(file) as opened:
+        side = 2 * config.short_side[1]
+        opened.draft("RGB", (side, side))
+        return opened.convert("RGB")
+
+
+def warn_of_unreadable(error: InputError) -> None:
+    """One line for a photograph that is left out."""
+    warnings.warn(f"left out: {error}", RuntimeWarning, stacklevel=2)
+
+
 class PhotoCrops(torch.utils.data.Dataset[dict[str, Tensor]]):
     """Random crops of photographs, each with a second picture to serve as its style.
 
     Indexed by `Draw`: the draw's seed decides crop and style, so that a run can be repeated. An item is
     {"photo": (3, S, S), "style": (3, S, S)}, float32 RGB in [0, 255]. The style is, in equal parts, a texture
-    drawn by code, another photograph, and either of them recoloured.
+    drawn by code, another photograph, and either of them recoloured. In place of a photograph that cannot be read
+    comes the next one that can, whatever the process; a warning names it once.
 
     Raises (on indexing):
-        BrokenMedia: a photograph cannot be read.
+        InputError: none of them can be read.
     """
 
     def __init__(self, paths: Sequence[Path], config: CropConfig, *, texture_seeds: int = 0) -> None:
@@ -102,6 +120,8 @@ class PhotoCrops(torch.utils.data.Dataset[dict[str, Tensor]]):
         self._pictures: dict[int, Image.Image] = {}
         self._kept_bytes = 0
         self._textures: dict[int, Image.Image] = {}
+        # Shared with the processes that read, so that no second one tries and names a photograph that failed.
+        self._unreadable = torch.zeros(len(self.paths), dtype=torch.bool).share_memory_()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -120,13 +140,22 @@ class PhotoCrops(torch.utils.data.Dataset[dict[str, Tensor]]):
         return {"photo": photo, "style": style}
 
     def _picture(self, index: int) -> Image.Image:
-        kept = self._pictures.get(index)
-        if kept is not None:
-            return kept
-        with on_disk(self.paths[index]) as path, open_picture(path) as file:
-            side = 2 * self.config.short_side[1]
-            file.draft("RGB", (side, side))
-            picture = file.convert("RGB")
+        reason = ""
+        for place in (*range(index, len(self.paths)), *range(index)):
+            if place in self._pictures:
+                return self._pictures[place]
+            if self._unreadable[place]:
+                continue
+            try:
+                return self._read(place)
+            except InputError as error:
+                self._unreadable[place] = True
+                reason = f", at last: {error}"
+                warn_of_unreadable(error)
+        raise InputError(f"none of the {len(self.paths)} photographs can be read{reason}")
+
+    def _read(self, index: int) -> Image.Image:
+        picture = decode_photograph(self.paths[index], self.config)
         # At the largest size that a crop can ask for.
         scale = self.config.short_side[1] / min(picture.size)
         if scale < 1:

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from muybridge.data.clips.dataset import check_clips, load_views
 from muybridge.data.clips.lists import ClipEntry, ClipList, read_clip_list
 from muybridge.data.clips.sampling import SamplingConfig, ViewConfig
 from muybridge.data.clips.splits import split_by_group
+from muybridge.data.loading import Loader
 from muybridge.errors import ModelError, ModelMismatch, OptionError
 from muybridge.evaluation.classification import (
     ClassificationReport,
@@ -108,7 +109,7 @@ def predict(
         batch_size: clips at a time; each has as many views as `clips` takes.
     """
     collected: dict[str, list[Tensor]] = {}
-    loader: DataLoader[Any] = DataLoader(
+    loader: Loader[Any] = Loader(
         clips, batch_size=batch_size, num_workers=workers, collate_fn=list, generator=torch.Generator()
     )
     with progress_line("evaluating", total=len(clips), unit="clips", quiet=quiet) as line:

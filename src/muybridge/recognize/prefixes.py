@@ -8,16 +8,17 @@ One letter an axis: V views, N clips, F features of a clip, K classes.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from muybridge.data.clips.dataset import ClipDataset, encode_labels, load_views
 from muybridge.data.clips.sampling import normalize
+from muybridge.data.loading import Loader
 from muybridge.data.options import SamplingConfig
 from muybridge.data.sampling import Draw
 from muybridge.models.st_adapter.over_time import Standardization
@@ -130,7 +131,7 @@ def keep_prefixes(
         InputError: a clip cannot be read.
     """
     network.to(device).eval()
-    loader = DataLoader(ViewsOfClips(clips, drawn, seed), batch_size=None, num_workers=workers)
+    loader: Loader[Any] = Loader(ViewsOfClips(clips, drawn, seed), batch_size=None, num_workers=workers)
     kept = torch.empty(0)
     labels: list[list[Tensor]] = []
     with torch.inference_mode():

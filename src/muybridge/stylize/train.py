@@ -9,9 +9,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from muybridge.artifacts import Artifact, check_model_file
-from muybridge.data.photos import CropConfig, PhotoCrops, find_photographs
+from muybridge.data.photos import (
+    CropConfig,
+    PhotoCrops,
+    decode_photograph,
+    find_photographs,
+    warn_of_unreadable,
+)
 from muybridge.data.sampling import Draw
-from muybridge.errors import OptionError, TrainingError
+from muybridge.errors import InputError, OptionError, TrainingError
 from muybridge.models.avatar_net.network import StyleNetwork
 from muybridge.options import configuration
 from muybridge.pretrained import VGG19, avatar_net_with_vgg19, encoder_fingerprint
@@ -33,17 +39,17 @@ def train(plan: StylizerPlan, out: Path, *, resume: bool = False, device: str = 
 
     Raises:
         TrainingError: too few photographs.
+        InputError: none of them can be read.
         OptionError: an unknown encoder.
     """
     check_model_file(out)
     paths = find_photographs(plan.photos)
     if len(paths) < 2:
         raise TrainingError(f"{len(paths)} photographs are too few to train on and hold one out: give at least 2")
-    held_out = paths[::_HELD_OUT_EVERY]
-    kept = [path for number, path in enumerate(paths) if number % _HELD_OUT_EVERY]
+    crops = CropConfig((plan.short_side, plan.short_side), plan.crop)
+    kept, held_out = _split(paths, crops)
     torch.manual_seed(plan.config.seed)
     network, named_encoder = _network(plan.encoder)
-    crops = CropConfig((plan.short_side, plan.short_side), plan.crop)
     objective = ReconstructionObjective(network)
     result = fit(
         objective,
@@ -68,6 +74,38 @@ def train(plan: StylizerPlan, out: Path, *, resume: bool = False, device: str = 
         tensors, contract = network.state_dict(), {}
     Artifact(TASK, architecture, tensors, provenance, dict(result.metrics), contract).save(out)
     return result.metrics
+
+
+def _split(paths: Sequence[Path], crops: CropConfig) -> tuple[list[Path], list[Path]]:
+    """Photographs to train on, and one in so many to measure on, of which those that are looked at can be read.
+
+    Raises:
+        InputError: none can be read.
+        TrainingError: only one can be read.
+    """
+    kept, held_out, is_wanted = list[Path](), list[Path](), False
+    reason = ""
+    for number, path in enumerate(paths):
+        is_wanted = is_wanted or number % _HELD_OUT_EVERY == 0
+        if not is_wanted:
+            kept.append(path)
+            continue
+        try:
+            if len(held_out) < _LARGEST_VALIDATION:
+                decode_photograph(path, crops)
+        except InputError as error:
+            warn_of_unreadable(error)
+            reason = str(error)
+            continue
+        held_out.append(path)
+        is_wanted = False
+    if not held_out:
+        raise InputError(f"none of the {len(paths)} photographs can be read, at last: {reason}")
+    if not kept:
+        raise TrainingError(
+            f"1 of {len(paths)} photographs can be read, too few to train on and hold one out: give at least 2"
+        )
+    return kept, held_out
 
 
 def _network(encoder: str) -> tuple[StyleNetwork, dict[str, str] | None]:

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from muybridge.data.loading import Loader
 from muybridge.data.sampling import Draw, StepBatches
 from muybridge.devices import is_out_of_memory, peak_memory_bytes
 from muybridge.errors import TrainingError
@@ -147,7 +148,7 @@ def fit(
         world_size=fabric.world_size,
         weights=weights,
     )
-    loader: DataLoader[Any] = DataLoader(
+    loader: Loader[Any] = Loader(
         dataset,
         batch_sampler=cast(Any, batches),  # indexed by Draw, not by int: the loader hands on what the sampler yields
         num_workers=config.workers,
