@@ -218,13 +218,13 @@ def test_config_and_options_together_are_refused(stylizer, photo, painting):
 
 
 def test_vgg19_is_named_not_copied_and_checked(tmp_path, monkeypatch, photo, painting):
-    from muybridge import pretrained
+    from muybridge import pretrained_vgg19
     from muybridge.stylize.stylizer import TASK
 
     weights = tmp_path / "vgg19.pth"
     torch.save(random_vgg19_state(), weights)
-    network = pretrained.avatar_net_with_vgg19(weights)
-    named = {"source": pretrained.VGG19, "sha256": pretrained.encoder_fingerprint(network.encoder)}
+    network = pretrained_vgg19.avatar_net_with_vgg19(weights)
+    named = {"source": pretrained_vgg19.VGG19, "sha256": pretrained_vgg19.encoder_fingerprint(network.encoder)}
     tensors = {f"decoder.{name}": tensor for name, tensor in network.decoder.state_dict().items()}
     path = tmp_path / "model.safetensors"
     Artifact(TASK, {}, tensors, contract={"encoder": named}).save(path)

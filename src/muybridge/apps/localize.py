@@ -105,13 +105,17 @@ def localize(
         if boxes is not None:
             raise OptionError("--boxes tells of single videos. Leave --results out, or let a --detector find people")
         return run_many(task, names, many, out=out)
-    from muybridge.data.annotations.files import read_boxes
     from muybridge.localize.files import localize_file
 
     sources = expand_sources(names)
     targets = output_paths(sources, out, suffix_of_stem="localized")
     videos = [source.path for source in sources if source.kind == "video"]
-    job = task.job(None if boxes is None else read_boxes(boxes, videos, rename_lone=True))
+    given = None
+    if boxes is not None:
+        from muybridge.data.annotations.files import read_boxes
+
+        given = read_boxes(boxes, videos, rename_lone=True)
+    job = task.job(given)
 
     def work(source: "Source", target: Path) -> list[str]:
         job.written.clear()

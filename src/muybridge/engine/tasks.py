@@ -153,11 +153,12 @@ class LocalizeTask:
             boxes: who is where; None lets the detector find out.
         """
         from muybridge.localize.files import LocalizeJob
-        from muybridge.localize.localizer import Localizer
         from muybridge.localize.video_localizer import PeopleLocalizer, VideoLocalizer
 
         localizer: VideoLocalizer
         if self.actions:
+            from muybridge.localize.localizer import Localizer
+
             localizer = Localizer.from_pretrained(
                 self.model,
                 detector=self.detector,

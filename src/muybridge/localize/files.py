@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,11 @@ from muybridge.data.label_maps import LabelMap
 from muybridge.data.video_files import video_file
 from muybridge.errors import InputError, OptionError
 from muybridge.evaluation.report_page import write_report_page
-from muybridge.localize.localizer import Localizer
 from muybridge.localize.report import report_parts
 from muybridge.localize.results import LocalizeResult, People
 from muybridge.localize.steady import SteadyActions
 from muybridge.localize.stream import LocalizeConfig, LocalizedFrame
-from muybridge.localize.video_localizer import PERSON, VideoLocalizer
+from muybridge.localize.video_localizer import PERSON, PeopleLocalizer, VideoLocalizer
 from muybridge.media.box_overlays import BoxLabel, draw_people
 from muybridge.media.outputs import atomic_output, check_writable
 from muybridge.media.pipeline import BackgroundWriter, prefetch
@@ -33,6 +32,9 @@ from muybridge.media.sources import Source
 from muybridge.media.video_reader import VideoReader
 from muybridge.media.video_writer import rewriting
 from muybridge.progress import progress_line
+
+if TYPE_CHECKING:
+    from muybridge.localize.localizer import Localizer
 
 RGB = NDArray[np.uint8]
 Format = Literal["ava", "coco", "cvat", "json", "mot"]
@@ -145,6 +147,10 @@ def boxes_of(boxes: Annotations, name: str, width: int, height: int) -> Annotati
 def _bank(
     job: LocalizeJob, source: Source, name: str, boxes: Annotations | None, stack: ExitStack
 ) -> FeatureBankReader | None:
+    if isinstance(job.localizer, PeopleLocalizer):
+        return None
+    from muybridge.localize.localizer import Localizer  # of those who only follow people, nobody waits for it
+
     localizer = job.localizer
     if not isinstance(localizer, Localizer) or localizer.bank_span is None:
         return None
@@ -162,7 +168,7 @@ def _bank(
 
 
 def bank_file(
-    localizer: Localizer, source: Source, target: Path, *, boxes: Annotations | None, config: LocalizeConfig
+    localizer: "Localizer", source: Source, target: Path, *, boxes: Annotations | None, config: LocalizeConfig
 ) -> list[str]:
     """Write the feature bank of a video; returns how many entries it has, in a sentence for the user.
 

@@ -19,7 +19,7 @@ from muybridge.models.avatar_net.network import (
     StyleNetwork,
 )
 from muybridge.models.avatar_net.patch_swap import Window
-from muybridge.pretrained import FETCH_VGG19, VGG19, avatar_net_with_vgg19, encoder_fingerprint
+from muybridge.pretrained_vgg19 import FETCH_VGG19, VGG19, avatar_net_with_vgg19, encoder_fingerprint
 from muybridge.schema import Fields, Within, build
 from muybridge.weight_files import describe_differences, printable
 

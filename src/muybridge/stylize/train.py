@@ -20,7 +20,7 @@ from muybridge.data.sampling import Draw
 from muybridge.errors import InputError, OptionError, TrainingError
 from muybridge.models.avatar_net.network import StyleNetwork
 from muybridge.options import configuration
-from muybridge.pretrained import VGG19, avatar_net_with_vgg19, encoder_fingerprint
+from muybridge.pretrained_vgg19 import VGG19, avatar_net_with_vgg19, encoder_fingerprint
 from muybridge.stylize.model_file import TASK, architecture_of
 from muybridge.stylize.objective import ReconstructionObjective
 from muybridge.stylize.options import StylizerPlan

@@ -159,6 +159,8 @@ class SkipDecoder(nn.Module):
     @torch.no_grad()
     def _pass_colours(self) -> None:
         """Start from a decoder that hands the colours, the last three channels, through, and so paints at once."""
+        if self.finish.weight.is_meta:
+            return  # no values to draw; torch would load its compiler for them
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
