@@ -3,8 +3,9 @@
 Five sets of clips, their classes merged by meaning (action_labels.tsv), one head for all. Five folds by group (film,
 person, sequence) give every clip an answer of a head that has not seen its group. By these answers the head is
 calibrated: a temperature that makes its probabilities right on average, and the least probability at which it speaks,
-so that it is right in at least four of five of what it says, also of the hardest set, and also where it looks in one way
-alone, as it does at films. Then the head is fitted to all clips. A whole run takes minutes where the frozen model's part is there, else about half an hour of one core.
+so that it is right in at least four of five of what it says, also of the hardest set, and also where it looks in one
+way alone, as it does at films. Then the head is fitted to all clips. A whole run takes minutes where the frozen
+model's part is there, else about half an hour of one core.
 
     python recipes/builtin_actions.py --drawn 0 --artifact src/muybridge/weights/actions.safetensors
 
