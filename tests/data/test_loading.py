@@ -1,5 +1,6 @@
 """Processes that read: whoever asks to end, and whatever breaks, is told of in the one that started them."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -49,6 +50,16 @@ except KeyboardInterrupt:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=300)
     assert (done.stdout, done.stderr, done.returncode) == ("ended\n", "", 0)
+
+
+def test_a_process_that_reads_ends_when_the_one_that_started_it_says_so():
+    """As torch does at exit with those that nobody has told to stop."""
+    iterator = iter(Loader(range(100), num_workers=1, batch_size=None))
+    assert next(iterator) == 0
+    [process] = multiprocessing.active_children()
+    process.terminate()
+    process.join(timeout=60)
+    assert process.exitcode == 0
 
 
 def test_handlers_and_blocked_signals_are_as_they_were():

@@ -1,5 +1,6 @@
 """Reading a data set in processes of their own, of which neither a signal nor a broken file shows."""
 
+import os
 import signal
 import threading
 from collections.abc import Generator, Iterator
@@ -27,6 +28,7 @@ class Loader(DataLoader[T]):
         if not self.num_workers:
             return super().__iter__()
         with _signals_held_back():
+            self.worker_init_fn = _end_for_parent_alone
             items = super().__iter__()
         return _in_own_words(items)
 
@@ -54,6 +56,21 @@ def _signals_held_back() -> Generator[None, None, None]:
             signal.signal(number, handler)
         for number, frame in came[:1]:
             handlers[number](number, frame)
+
+
+def _end_for_parent_alone(worker: int) -> None:
+    """In a process that reads: of whoever asks it to end, which it has blocked, it listens to who started it."""
+    del worker
+    if hasattr(signal, "sigwaitinfo"):
+        threading.Thread(target=_wait_for_parent, daemon=True).start()
+    elif hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+
+def _wait_for_parent() -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def _in_own_words(items: Iterator[T]) -> Iterator[T]:
