@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from muybridge.apps.cli import main
 from muybridge.data.annotations.ava import write_ava
@@ -63,6 +64,25 @@ def test_people_alone_need_no_model(folder, capsys) -> None:
     coco = json.loads((folder / "out.coco.json").read_text())
     assert [category["name"] for category in coco["categories"]] == ["person"]
     assert coco["annotations"]
+
+
+def test_what_the_head_looks_at_is_a_picture_a_person(folder, capsys) -> None:
+    options = "--boxes truth.csv --no-video --no-report --attention --device cpu -o out.mp4"
+    assert run(f"localize videos/one.mp4 -m model.safetensors {options}") == 0
+    assert capsys.readouterr().out.split() == ["out.json", "out.attention.0.jpg", "out.attention.1.jpg"]
+    for person in (0, 1):
+        with Image.open(folder / f"out.attention.{person}.jpg") as picture:
+            assert picture.width == 96
+
+
+def test_a_model_without_relations_has_no_attention_to_show(folder, capsys) -> None:
+    small_localizer(head="baseline").save("alone.safetensors")
+    before = sorted(path.name for path in folder.iterdir())
+    for options, word in (("-m alone.safetensors", "each person alone"), ("--no-actions", "Leave --no-actions out")):
+        assert run(f"localize videos/one.mp4 {options} --attention --boxes truth.csv -o out.mp4") == 2
+        said = capsys.readouterr().err.strip()
+        assert word in said and len(said.splitlines()) == 1
+    assert sorted(path.name for path in folder.iterdir()) == before
 
 
 def test_several_views_of_each_clip(folder, capsys) -> None:

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from muybridge.engine.options import MANY, ManyFiles
 from muybridge.escapes import printable
 from muybridge.localize.options import ONE_VIEW, LocalizeConfig, TestViews
-from muybridge.options import FLAT, LIST
+from muybridge.options import FLAT, LIST, PLAIN
 
 if TYPE_CHECKING:
     from muybridge.media.sources import Source
@@ -31,6 +31,7 @@ def localize(
     top: int = 1,
     video: bool = True,
     report: bool = True,
+    attention: Annotated[bool, PLAIN] = False,
     bank_model: str | None = None,
     banks: Path | None = None,
     backbone_weights: Path | None = None,
@@ -65,6 +66,9 @@ def localize(
         Write the annotated video.
     report
         Write the report page, an HTML file with a timeline for each person.
+    attention
+        Write a picture of each person at the moment of their surest action, NAME.attention.PERSON.jpg: where in the
+        scene other people count for them. For models that relate people, trained with --head acar.
     bank_model
         For a model that reads a feature bank: the model that writes it.
     banks
@@ -94,6 +98,7 @@ def localize(
         top=top,
         video=video,
         report=report,
+        attention=attention,
         bank_model=bank_model,
         banks=banks,
         backbone_weights=backbone_weights,

@@ -135,6 +135,7 @@ class LocalizeTask:
     top: int = 1
     video: bool = True
     report: bool = True
+    attention: bool = False
     bank_model: str | None = None
     banks: Path | None = None
     backbone_weights: Path | None = None
@@ -155,11 +156,13 @@ class LocalizeTask:
         from muybridge.localize.files import LocalizeJob
         from muybridge.localize.video_localizer import PeopleLocalizer, VideoLocalizer
 
+        if self.attention and not self.actions:
+            raise OptionError("--attention shows what a model of actions looks at. Leave --no-actions out")
         localizer: VideoLocalizer
         if self.actions:
             from muybridge.localize.localizer import Localizer
 
-            localizer = Localizer.from_pretrained(
+            localizer = model = Localizer.from_pretrained(
                 self.model,
                 detector=self.detector,
                 bank_writer=self.bank_model,
@@ -168,6 +171,8 @@ class LocalizeTask:
                 precision=self.precision,
                 views=self.views,
             )
+            if self.attention:
+                model.check_attention()
         else:
             localizer = PeopleLocalizer(self.detector, device=self.device)
         if boxes is None:
@@ -182,6 +187,7 @@ class LocalizeTask:
             video=self.video,
             report=self.report,
             banks=self.banks,
+            attention=self.attention,
         )
 
     def load(self) -> Work:

@@ -26,6 +26,7 @@ from muybridge.localize.steady import SteadyActions
 from muybridge.localize.stream import LocalizeConfig, LocalizedFrame
 from muybridge.localize.video_localizer import PERSON, PeopleLocalizer, VideoLocalizer
 from muybridge.media.box_overlays import BoxLabel, draw_people
+from muybridge.media.images import write_image
 from muybridge.media.outputs import atomic_output, check_writable
 from muybridge.media.pipeline import BackgroundWriter, prefetch
 from muybridge.media.sources import Source
@@ -52,6 +53,7 @@ class LocalizeJob:
         top: most actions of a person that are drawn; files hold all.
         video: whether the annotated video is written.
         report: whether the report page is written.
+        attention: whether a picture of each person is written, of whom the head looks at, which must relate people.
         banks: folder of feature banks, named as the videos; None writes a bank first, where the model reads one.
     """
 
@@ -63,6 +65,7 @@ class LocalizeJob:
     video: bool = True
     report: bool = True
     banks: Path | None = None
+    attention: bool = False
     written: list[Path] = field(default_factory=list[Path])
 
 
@@ -86,8 +89,7 @@ def localize_video(
     Raises:
         InputError, OptionError, OutputError: see `muybridge.errors`. Nothing half-written is left.
     """
-    if source.kind == "image":
-        raise InputError(f"{source.location} is a picture. What people do is seen in videos: give one")
+    _check_source(job, source)
     check_writable(target)
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(source.location))
@@ -125,7 +127,31 @@ def localize_video(
                     writer.cut_short()
         result = job.localizer.result(run, reader, name, job.config)
     write_results(job, result, target, thumbnails)
-    return result, [*result.notes, *(writer.notes if writer is not None else [])]
+    notes = [*result.notes, *(writer.notes if writer is not None else [])]
+    return result, notes + _write_attention(job, source, result, target)
+
+
+def _check_source(job: LocalizeJob, source: Source) -> None:
+    if source.kind == "image":
+        raise InputError(f"{source.location} is a picture. What people do is seen in videos: give one")
+    if job.attention and source.kind != "video":
+        raise OptionError(f"{source.location} cannot be read a second time, as --attention needs. Give a file")
+
+
+def _write_attention(job: LocalizeJob, source: Source, result: LocalizeResult, target: Path) -> list[str]:
+    if not job.attention:
+        return []
+    from muybridge.localize.attention import attention_pictures
+    from muybridge.localize.localizer import Localizer
+
+    assert isinstance(job.localizer, Localizer)
+    count = 0
+    for picture in attention_pictures(job.localizer, source.path, result):
+        path = target.with_name(f"{target.stem}.attention.{picture.person}.jpg")
+        write_image(path, picture.image)
+        job.written.append(path)
+        count += 1
+    return [] if count else ["nobody was seen together with others, so that there is no attention to show"]
 
 
 def boxes_of(boxes: Annotations, name: str, width: int, height: int) -> Annotations:

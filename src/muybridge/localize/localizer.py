@@ -399,6 +399,51 @@ class Localizer(VideoLocalizer):
         actions[shown] = self.actions(clip_T3HW, people.boxes[shown], bank_maps)
         return actions if speeds is None else doubted_by_speed(actions, self.labels, self.usual_speeds, speeds)
 
+    def check_attention(self) -> None:
+        """Whether there is attention to be looked at.
+
+        Raises:
+            OptionError: the head relates nobody to anybody, or to people of other times.
+        """
+        if not isinstance(self.network.head, ACARHead):
+            raise OptionError(
+                "this model looks at each person alone and has no attention to show. Train one with --head acar"
+            )
+        if self.bank_span is not None:
+            raise OptionError(
+                "this model attends to its feature bank, to people of other times, which no frame shows. "
+                "Give one without a bank"
+            )
+
+    def attention_of(self, people: People, clip_T3HW: Tensor) -> tuple[NDArray[np.float32], tuple[int, int]]:
+        """Whose relation to a place counts for whom, in the head's last layer.
+
+        Returns:
+            Shares (n, n, h, w): [i, j] is that of the j-th person for the i-th, at each place of the head's maps, and
+            makes 1 over all j; 0 for and of those who are scored too low to be shown to the network. And the context
+            map's rows and columns, by which `ACARHead.map_place` tells where the places are in the frame.
+
+        Args:
+            people: found in the clip.
+            clip_T3HW: uint8, as `sampling` says.
+
+        Raises:
+            OptionError: see `check_attention`; too little memory.
+        """
+        self.check_attention()
+        head, shown = self.network.head, np.flatnonzero(self._is_shown(people))
+        assert isinstance(head, ACARHead)
+        if self.usual_speeds:
+            clip_T3HW, _ = self._steadied(people, clip_T3HW)
+        with torch.no_grad(), self._memory(len(shown)), self._autocast():
+            context = self.network.context(self._input(clip_T3HW))
+            grid = head.map_grid((context.features.shape[-2], context.features.shape[-1]))
+            found = np.zeros((len(people), len(people), *grid), np.float32)
+            if len(shown):
+                shares = head.attention(context, self._actors(people.boxes[shown]))[-1]
+                found[np.ix_(shown, shown)] = shares.float().cpu().numpy()
+        return found, (context.features.shape[-2], context.features.shape[-1])
+
     def _steadied(self, people: People, clip_T3HW: Tensor) -> tuple[Tensor, NDArray[np.floating]]:
         """The clip as a camera at rest would have filmed it, and people's speeds over the ground (n,)."""
         key = self.sampling.frames // 2

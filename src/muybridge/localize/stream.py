@@ -202,7 +202,7 @@ class LocalizeRun:
         people = self._people_at_key.pop(number, People.nobody(self._num_classes))
         people = with_velocity(people, self._recent, clip.seconds)
         actions = self._answer(clip.seconds, clip.clip(), people)
-        key = Moment(clip.seconds, People(people.boxes, people.ids, people.scores, actions))
+        key = Moment(clip.seconds, replace(people, actions=actions))
         self._shown_people.add_key(key)
         self._last_key = number
         if self._keep:

@@ -159,6 +159,52 @@ def test_head_equals_the_loop(counts, depth, kernel):
     assert torch.allclose(ours, reference_logits(head, features, boxes), rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("counts", [[0], [1], [3], [2, 0, 3], [1, 1]], ids=str)
+@torch.no_grad()
+def test_attention_equals_the_loop(counts):
+    head = make_head()
+    features, boxes = make_scene(counts)
+    ours = head.attention(ContextMap(features), Actors.from_clips(boxes))
+    assert ours.shape == (2, sum(counts), max(max(counts), 1), 2, 3)
+    first = 0
+    for clip, count in enumerate(counts):
+        _, maps = _first_order(head, features[clip], boxes[clip], features.shape[-2:])
+        for depth, layer in enumerate(head.hr2o if count else ()):
+            wq, wk, _ = layer.qkv.weight.chunk(3)
+            query, key = ([F.conv2d(m[None], w, padding=1)[0] for m in maps] for w in (wq, wk))
+            for i in range(count):
+                for y in range(2):
+                    for x in range(3):
+                        score = [float(query[i][:, y, x] @ other[:, y, x]) / math.sqrt(4) for other in key]
+                        parts = [math.exp(value - max(score)) for value in score]
+                        shares = ours[depth, first + i, :, y, x]
+                        assert shares[:count].tolist() == pytest.approx([part / sum(parts) for part in parts])
+                        assert not shares[count:].any()
+            maps = _hr2o(maps, maps, layer)
+        first += count
+
+
+@pytest.mark.parametrize("cells", [5, 6, 9, 14])
+@torch.no_grad()
+def test_places_of_the_maps_lie_in_the_frame_where_the_head_reads_them(cells):
+    head = make_head()
+    torch.nn.init.constant_(head.mix.weight, 1.0)
+    torch.nn.init.constant_(head.reduce.weight, 1.0)
+    torch.nn.init.constant_(head.relate_context.weight, 1.0)
+    torch.nn.init.constant_(head.relate_actor.weight, 0.0)
+    reads = [[] for _ in range(head.map_grid((cells, 5))[0])]
+    for row in range(cells):
+        features = torch.zeros(1, 6, cells, 5, dtype=torch.float64)
+        features[0, :, row, 2] = 1.0
+        context, actors = ContextMap(features), Actors.from_clips([torch.tensor([[0.1, 0.1, 0.9, 0.9]])])
+        for place in torch.nonzero(head.first_order(context, actors).maps[0].sum((0, 2)))[:, 0].tolist():
+            reads[place].append(row)
+    for place, rows in enumerate(reads):
+        if rows[0] > 0 and rows[-1] < cells - 1:  # at the frame's edge there is less to be read
+            middle = (rows[0] + rows[-1] + 1) / 2 / cells
+            assert head.map_place(middle, cells) == pytest.approx(place)
+
+
 @pytest.mark.parametrize("counts", [[1, 2], [3, 0, 1], [2, 1, 2]], ids=str)
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_context_is_cropped_to_the_unpadded_part(counts, kernel):

@@ -188,6 +188,31 @@ class ACARHead(nn.Module):
         inside = extent_mask((extents + 1) // 2, (maps.shape[-2], maps.shape[-1]))
         return FirstOrder(vectors, maps * inside, inside)
 
+    def attention(self, context: ContextMap, actors: Actors) -> Tensor:
+        """Whose relations to a place count for an actor there, in each layer: (depth, N, P, h, w).
+
+        See `HR2O.attention`; `map_place` says where the places are. In evaluation, without a bank.
+        """
+        _, maps, inside = self.first_order(context, actors)
+        found: list[Tensor] = []
+        for layer in self.hr2o:
+            step = cast(HR2O, layer)
+            found.append(step.attention(maps, actors.groups))
+            maps = step(maps, inside, actors.groups)
+        return torch.stack(found)
+
+    @staticmethod
+    def map_place(fraction: float, cells: int) -> float:
+        """Row or column of the first-order maps, counted from 0 at the first one's middle, of a place in the frame.
+
+        The convolution leaves the outermost cells of the context map out, and pooling keeps every second of the rest.
+
+        Args:
+            fraction: of the frame's height or width.
+            cells: rows or columns of the context map.
+        """
+        return (fraction * cells - 1.5) / 2
+
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the last layer by a fresh one for other classes."""
         weight = self.fc2.weight

@@ -81,6 +81,19 @@ class HR2O(nn.Module):
         added = mean_of_convolution(self._gather(maps_NChw, inside, groups, bank), self.out.weight, inside)
         return _mean_inside(maps_NChw, inside) + (added if bank is None else added * bank.answered[:, :, 0, 0])
 
+    def attention(self, maps_NChw: Tensor, groups: Grouping) -> Tensor:
+        """What `forward` weighs actors by: (N, P, h, w), at each place one share of each actor of the same clip.
+
+        Shares are those of the clip's first, second and so on actor, at least float32, and sum to 1 over P; where a
+        clip has fewer they are 0. For looking at: all are held at once.
+        """
+        query, key, _ = self.qkv(maps_NChw).split(self.channels, dim=1)
+        keys_BPChw = groups.pad(at_least_float32(key))
+        scores = torch.einsum("bpchw,bqchw->bpqhw", groups.pad(at_least_float32(query)), keys_BPChw)
+        there = groups.pad(torch.ones_like(groups.clips, dtype=torch.bool))[:, None, :, None, None]
+        shares = (scores / self.channels**0.5).masked_fill(~there, -torch.inf).softmax(2)
+        return groups.unpad(shares)
+
     def _gather(self, maps: Tensor, inside: Tensor | None, groups: Grouping, bank: BankKeys | None) -> Tensor:
         """Attention, norm and ReLU; zero in padding."""
         if bank is None:
