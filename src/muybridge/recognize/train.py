@@ -11,7 +11,6 @@ from shutil import disk_usage
 from typing import Any, cast
 
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -26,7 +25,7 @@ from muybridge.data.clips.splits import split_by_group
 from muybridge.data.label_maps import read_label_map
 from muybridge.devices import choose_device
 from muybridge.errors import ModelMismatch, OptionError, TrainingError
-from muybridge.evaluation.classification import classification_report
+from muybridge.evaluation.classification import classification_report, wilson_interval
 from muybridge.evaluation.report_page import Facts, Part, Text, write_report_page
 from muybridge.models.backbones import BUILTIN_BACKBONES, fuse_attention
 from muybridge.models.st_adapter.config import Readout
@@ -437,14 +436,14 @@ def _room_on_disk(folder: Path, needed: int, tell: Callable[[str], None]) -> Pat
 
 
 def _how_sure(evaluation: Evaluation) -> str:
-    """The interval in which the accuracy on all such clips lies with 95 % confidence (Wilson 1927)."""
+    """How many were right, and what that says of all such clips."""
     if evaluation.clips.multi_label:
         return f"measured on {len(evaluation.clips)} held-out clips"
     right, count = round(evaluation.report.accuracy * len(evaluation.clips)), len(evaluation.clips)
-    interval = binomtest(right, count).proportion_ci(method="wilson")
+    low, high = wilson_interval(right, count)
     return (
         f"right in {right} of {count} held-out clips, {right / count:.0%}: with 95 % confidence between "
-        f"{interval.low:.0%} and {interval.high:.0%} of such clips"
+        f"{low:.0%} and {high:.0%} of such clips"
     )
 
 
