@@ -1,5 +1,6 @@
 """How well clips are recognized, and whether the order of their frames is read."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -252,8 +253,25 @@ def _choose_split(
     splits: Mapping[str, ClipList], wanted: str | None, provenance: Mapping[str, object], data: Path
 ) -> ClipList:
     names = ", ".join(splits)
+    trained = next((name for name in ("train", "all") if name in splits), None)
+    is_known = trained is not None and splits[trained].fingerprint() == provenance.get("data_fingerprint")
+    holds_out = trained == "all" and bool(provenance.get("held_out"))
     if wanted is None:
         wanted = next(name for name in ("test", "val", "all", *splits) if name in splits)
+        # A pattern is a stranger's, and only used where asked for.
+        if wanted == "all" and is_known and holds_out and provenance.get("group_pattern") is None:
+            wanted = HELD_OUT
+            warnings.warn(
+                f"the model was trained on clips of {data}: measured are those that were held out then, by which its "
+                "best step was chosen too (--split all measures all)",
+                stacklevel=3,
+            )
+    if is_known and wanted == trained:
+        warnings.warn(
+            f"the model was trained on {'most of ' if holds_out else ''}these clips; how good it is on others, they "
+            "do not tell" + (f" (--split {HELD_OUT} measures those that were held out)" if holds_out else ""),
+            stacklevel=3,
+        )
     if wanted in splits:
         return splits[wanted]
     if wanted != HELD_OUT:

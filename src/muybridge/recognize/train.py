@@ -87,11 +87,12 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class _Clips:
-    """Clips to train on and to measure on, and those that cannot be read."""
+    """Clips to train on and to measure on, those that cannot be read, and how the data is known again."""
 
     train: ClipList
     held_out: ClipList | None
     left_out: tuple[ClipEntry, ...]
+    fingerprint: str
 
 
 def train(
@@ -310,6 +311,7 @@ def _read_clips(data: ClipData, seed: int, tell: Callable[[str], None]) -> _Clip
     whole = splits.get("train") or splits.get("all")
     if whole is None:
         raise TrainingError(f"{data.source} has only {', '.join(splits)}, and nothing to train on. Add train")
+    fingerprint = whole.fingerprint()
     held_out = next((splits[name] for name in ("val", "test") if name in splits), None)
     if held_out is None and data.held_out:
         whole, held_out = split_by_group(whole, fraction=data.held_out, seed=seed)
@@ -322,7 +324,7 @@ def _read_clips(data: ClipData, seed: int, tell: Callable[[str], None]) -> _Clip
             left_out = [*left_out, *also_left_out]
     _require_clips_of_each_class(whole, data.source)
     tell(f"{len(whole)} clips of {len(whole.classes)} classes to train on, {len(held_out or ())} held out")
-    return _Clips(whole, held_out, tuple(left_out))
+    return _Clips(whole, held_out, tuple(left_out), fingerprint)
 
 
 def _require_two_classes(clips: ClipList, source: Path) -> None:
@@ -522,6 +524,7 @@ def _provenance(plan: TrainingPlan, clips: _Clips, result: FitResult) -> dict[st
     facts = {
         "clips": len(clips.train),
         "left_out": len(clips.left_out),
+        "data_fingerprint": clips.fingerprint,
         "held_out": plan.data.held_out,
         "split_seed": plan.config.seed,
         "group_pattern": plan.data.group_pattern,
