@@ -7,6 +7,7 @@ import pytest
 
 from muybridge.apps.cli import main
 from muybridge.artifacts import load_artifact
+from muybridge.data.clips.lists import read_clip_list
 from muybridge.models.st_adapter.video_vit import AdapterConfig
 from muybridge.recognize import train as task
 from muybridge.recognize.options import ClipData, TrainingPlan
@@ -52,6 +53,8 @@ def test_one_command_makes_a_file_and_a_report_and_evaluate_reads_it(here, capsy
               "--backbone-weights", "tiny.safetensors", "--device", "cpu"])  # fmt: skip
     assert stopped.value.code == 0
     assert "top-1" in capsys.readouterr().out
+    data = load_artifact("out/mine.safetensors", task="recognize").provenance["data_fingerprint"]
+    assert data == read_clip_list(Path("clips"))["all"].fingerprint()
 
 
 def planned(monkeypatch, *arguments: str) -> TrainingPlan:

@@ -99,6 +99,14 @@ def test_mistakes_end_in_one_line_and_exit_code_2(run, monkeypatch, arguments, s
     assert sorted(Path().rglob("*")) == before
 
 
+def test_without_a_screen_no_model_is_loaded(run, monkeypatch):
+    monkeypatch.setenv("DISPLAY", ":9876")
+    monkeypatch.setattr("muybridge.recognize.recognizer.Recognizer.from_pretrained", lambda *_, **__: pytest.fail())
+    write_noise(Path("clip.mp4"), 0.3)
+    code, _, err = run("clip.mp4")
+    assert code == 2 and "-o" in err and "--serve PORT" in err
+
+
 def test_a_detector_that_breaks_ends_it_in_one_line_and_leaves_no_file(run, monkeypatch):
     def broken(*_: object) -> None:
         raise ModelError("the weights are torn")

@@ -136,6 +136,23 @@ def test_a_chart_places_points_by_their_values():
     assert [line.last for line in layout.lines] == ["5", "2.5"]
 
 
+def test_a_level_curve_lies_where_its_value_does():
+    shares = Chart("c", {"a": [(0, 1.0), (3, 1.0)]}, y_range=(0, 1)).layout()
+    assert shares.lines[0].points == f"{shares.left},{shares.top} {shares.right},{shares.top}"
+    assert (shares.bottom, "0") in shares.y_ticks and (shares.top, "1") in shares.y_ticks
+    rate = Chart("c", {"a": [(0, 0.001), (3, 0.001)]}).layout()
+    assert rate.lines[0].end[1] == rate.top and (rate.bottom, "0") in rate.y_ticks
+    beyond = Chart("c", {"a": [(0, -1.0), (1, 3.0)]}, y_range=(0, 1)).layout()
+    assert [line.end[1] for line in beyond.lines] == [beyond.top]
+
+
+def test_steps_are_counted_in_whole_numbers():
+    steps = Chart("c", {"a": [(1, 0.5), (2, 0.2), (3, 0.4)]}).layout()
+    assert [text for _, text in steps.x_ticks] == ["1", "2", "3"]
+    seconds = Chart("c", {"a": [(0.5, 0.5), (1, 0.2)]}).layout()
+    assert "0.6" in [text for _, text in seconds.x_ticks]
+
+
 def test_long_curves_are_averaged_in_equal_stretches():
     layout = Chart("c", {"a": [(x, float(x % 2)) for x in range(6000)]}).layout()
     values = [float(pair.split(",")[1]) for pair in layout.lines[0].points.split()]

@@ -1,12 +1,14 @@
 """Measuring a recognizer: against counts done by hand, in any order of frames, on the right split."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from muybridge.artifacts import Artifact
+from muybridge.artifacts import Artifact, load_artifact
 from muybridge.data.clips.lists import ClipEntry, ClipList, read_clip_list
 from muybridge.data.clips.sampling import SamplingConfig, ViewConfig
 from muybridge.data.label_maps import LabelMap
@@ -178,6 +180,37 @@ def test_held_out_clips_are_those_that_training_held_out(clips, model, weights):
     assert [e.path for e in measured.clips.entries] == [e.path for e in expected.entries]
     assert len(measured.clips) < 8
     assert measured.order is None
+
+
+def trained_on(model, path, fingerprint, **provenance):
+    """The same model, said to have been trained on clips of this fingerprint."""
+    artifact = load_artifact(model, task="recognize")
+    known = {"held_out": 0.25, "split_seed": 3, "data_fingerprint": fingerprint, **provenance}
+    replace(artifact, provenance={**artifact.provenance, **known}).save(path)
+    return path
+
+
+def test_clips_that_were_trained_on_are_not_measured_unless_asked_for(clips, model, weights, tmp_path):
+    shutil.copytree(clips, tmp_path / "elsewhere")
+    whole = read_clip_list(tmp_path / "elsewhere")["all"]
+    own = trained_on(model, tmp_path / "own.safetensors", whole.fingerprint())
+    arguments = {"order": False, "backbone_weights": weights}
+    with pytest.warns(UserWarning, match="measured are those that were held out"):
+        measured = evaluate(own, clips, report=tmp_path / "r.html", **arguments)
+    assert "measured are those that were held out" in (tmp_path / "r.html").read_text()
+    held_out = evaluate(own, clips, split="held-out", **arguments)
+    assert [e.path for e in measured.clips.entries] == [e.path for e in held_out.clips.entries]
+    assert 0 < len(measured.clips) < len(whole)
+    with pytest.warns(UserWarning, match="trained on most of these clips.*--split held-out"):
+        assert len(evaluate(own, clips, split="all", **arguments).clips) == len(whole)
+    grouped = trained_on(model, tmp_path / "g.safetensors", whole.fingerprint(), group_pattern="(a+)+$")
+    with pytest.warns(UserWarning, match="trained on most of these clips"):
+        assert len(evaluate(grouped, clips, **arguments).clips) == len(whole)
+    everything = trained_on(model, tmp_path / "e.safetensors", whole.fingerprint(), held_out=0)
+    with pytest.warns(UserWarning, match="trained on these clips; how good it is on others, they do not tell$"):
+        evaluate(everything, clips, **arguments)
+    other = trained_on(model, tmp_path / "o.safetensors", "0123456789abcdef")
+    assert len(evaluate(other, clips, **arguments).clips) == len(whole)
 
 
 def test_a_test_split_comes_first(model, weights, tmp_path):

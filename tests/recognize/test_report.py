@@ -23,6 +23,8 @@ def report():
 def test_scores_order_confusion_and_classes_worst_first(report):
     facts, order, matrix, classes = score_parts(report, OrderReport(0.9, 0.4, 0.1, 0.3))
     assert isinstance(facts, Facts) and ("top-1", "66.7 %") in facts.rows
+    # Wilson's bounds of 2 in 3: (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n), with z = 1.96.
+    assert facts.rows[-2:] == [("right", "2 of 3"), ("95 % confidence", "21 to 94 %")]
     assert isinstance(order, Table)
     assert [row[1] for row in order.rows] == ["90.0 %", "40.0 %", "10.0 %", "30.0 %", "+50.0 points"]
     assert isinstance(matrix, Matrix) and matrix.counts.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]

@@ -23,6 +23,7 @@ from muybridge.recognize.windows import WindowConfig
 from muybridge.stylize.stylizer import StylizeConfig
 from muybridge.watch import files as watch_files
 from muybridge.watch.files import WatchJob, open_scaled, watch_source
+from muybridge.watch.watch import WatchReport
 from tests.localize.localized_videos import small_localizer
 from tests.media.test_frame_server import next_picture
 from tests.media.test_newest_frame import TestClock
@@ -111,6 +112,14 @@ def test_what_is_dropped_is_missing_and_what_is_there_has_its_own_time(tmp_path)
     assert times_in(tmp_path / "out.mp4") == pytest.approx([(n - numbers[0]) / RATE for n in numbers])
     assert notes[0].startswith(f"{len(numbers)} shown, {40 - len(numbers)} dropped")
     assert "delay" in notes[0]
+
+
+@pytest.mark.parametrize(("dropped", "is_told"), [(39, True), (0, False)])
+def test_where_most_of_a_film_is_missing_a_note_says_how_to_have_all(tmp_path, monkeypatch, dropped, is_told):
+    monkeypatch.setattr(WatchReport, "dropped", property(lambda _: dropped))
+    notes = watch(everyone(), write_film(tmp_path / "film.mp4", 20), tmp_path / "out.mp4")
+    assert any("--every-frame" in note for note in notes) == is_told
+    assert not any("--every-frame" in note for note in watch(everyone(), write_film(tmp_path / "b.mp4", 9), None))
 
 
 def test_a_painter_paints(tmp_path, stylizer, painting):

@@ -115,10 +115,6 @@ def watch(
         bfloat16 is about twice as fast on machines that know it; for --model and --localizer.
     """
     from muybridge.errors import OptionError
-    from muybridge.people.detectors import load_detector
-    from muybridge.recognize.recognizer import Recognizer
-    from muybridge.stylize.stylizer import Stylizer
-    from muybridge.watch.files import WatchJob, watch_source
 
     if localizer is not None and not (people and actions):
         raise OptionError("--localizer says what people do: leave out --no-people and --no-actions")
@@ -126,6 +122,16 @@ def watch(
     is_shown = (out is None and serve is None) if show is None else show
     if out is None and serve is None and not is_shown:
         raise OptionError("with --no-show there is nobody to watch. Name a file with -o, or a port with --serve")
+    if is_shown:
+        from muybridge.media.window import check_screen
+
+        check_screen()
+
+    from muybridge.people.detectors import load_detector
+    from muybridge.recognize.recognizer import Recognizer
+    from muybridge.stylize.stylizer import Stylizer
+    from muybridge.watch.files import WatchJob, watch_source
+
     source = _one_source(input, out)
     stylizer = Stylizer.from_pretrained(device=device) if style else None
     recognizer = (

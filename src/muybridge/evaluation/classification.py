@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from scipy.stats import binomtest
 from torch import Tensor
 from torchmetrics.functional.classification import (
     binary_average_precision,
@@ -54,6 +55,17 @@ class ClassificationReport:
     def accuracy(self) -> float:
         """The first of the numbers: top-1, or mAP."""
         return next(iter(self.numbers.values()))
+
+
+def wilson_interval(right: int, count: int) -> tuple[float, float]:
+    """Between which shares, in [0, 1], the accuracy on all such clips lies with 95 % confidence (Wilson 1927).
+
+    Args:
+        right: clips that were recognized, at most `count`.
+        count: clips that were looked at, 1 or more.
+    """
+    interval = binomtest(right, count).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def classification_report(probabilities: Tensor, truth: Tensor, names: Sequence[str]) -> ClassificationReport:

@@ -94,13 +94,16 @@ class Chart:
     Attributes:
         curves: (x, y) points by name of curve, x ascending. Points that are not finite are left out; of many, equal
             stretches are averaged.
-        x_label: what x counts.
+        x_label: what x counts. Where all x are whole numbers, so are the ticks.
+        y_range: what the upright axis reaches over at least. Without it, as far as the values do; of a single value
+            from 0, so that a level line does not lie where one expects 0.
     """
 
     kind: ClassVar[str] = "chart"
     title: str
     curves: Mapping[str, Sequence[tuple[float, float]]]
     x_label: str = "step"
+    y_range: tuple[float, float] | None = None
 
     def layout(self) -> ChartLayout:
         curves = {name: _thinned(points) for name, points in self.curves.items()}
@@ -109,7 +112,11 @@ class Chart:
         if not len(every):
             return ChartLayout((), (), ())
         (x_low, y_low), (x_high, y_high) = every.min(axis=0), every.max(axis=0)
+        y_range = self.y_range or ((0.0,) if y_low == y_high else ())
+        y_low, y_high = min((y_low, *y_range)), max((y_high, *y_range))
         x_ticks, y_ticks = nice_ticks(x_low, x_high, 8), nice_ticks(y_low, y_high, 5)
+        if (every[:, 0] % 1 == 0).all():
+            x_ticks = [tick for tick in x_ticks if tick % 1 == 0]
         y_low, y_high = min(y_low, y_ticks[0]), max(y_high, y_ticks[-1])
         frame = ChartLayout((), (), ())
 

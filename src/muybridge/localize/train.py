@@ -347,7 +347,7 @@ def _report(
     return [
         *(evaluation_parts(evaluation, data.labels) if evaluation else []),
         Chart("Loss", {"loss": [(row["step"], row["loss"]) for row in steps]}),
-        *([Chart("Frame-mAP", frame_map)] if checks else []),
+        *([Chart("Frame-mAP", frame_map, y_range=(0, 1))] if checks else []),
         Facts("Run", facts),
         Text("Network", described),
         Text("Configuration", [f"{name}: {json.dumps(value)}" for name, value in configuration(plan).items()]),

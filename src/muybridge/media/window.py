@@ -24,6 +24,31 @@ RGB = NDArray[np.uint8]
 _ENDING_KEYS = ("<q>", "<Q>", "<Escape>")
 
 
+def check_screen() -> None:
+    """Whether a window can open, asked before models are loaded for it.
+
+    Raises:
+        OptionError: there is no screen, or Python came without tkinter.
+    """
+    _root_window().destroy()
+
+
+def _root_window() -> "tkinter.Tk":
+    try:
+        import tkinter
+    except ImportError as error:
+        raise OptionError(
+            "a window needs tkinter, which this Python lacks (Debian and Ubuntu: apt install python3-tk). "
+            "Or write a file with -o, or serve a page with --serve PORT, and leave --show out"
+        ) from error
+    try:
+        return tkinter.Tk()
+    except tkinter.TclError as error:
+        raise OptionError(
+            f"there is no screen for a window ({error}). Write a file with -o, or serve a page with --serve PORT"
+        ) from error
+
+
 class Window:
     """Open from `with` to its end, or until the user closes it or presses q or Esc. Pictures keep their size.
 
@@ -41,17 +66,9 @@ class Window:
         self._is_open = False
 
     def __enter__(self) -> "Window":
-        try:
-            import tkinter
-        except ImportError as error:
-            raise OptionError(
-                "a window needs tkinter, which this Python lacks (Debian and Ubuntu: apt install python3-tk). "
-                "Or write a file with -o and leave --show out"
-            ) from error
-        try:
-            self._root = tkinter.Tk()
-        except tkinter.TclError as error:
-            raise OptionError(f"there is no screen for a window ({error}). Write a file with -o instead") from error
+        self._root = _root_window()  # which says so where there is no tkinter to import
+        import tkinter
+
         self._root.title(self._title)
         self._root.resizable(False, False)
         self._label = tkinter.Label(self._root, borderwidth=0)

@@ -1,5 +1,6 @@
 """How well clips are recognized, and whether the order of their frames is read."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -214,7 +215,9 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     if groups is not None and not (isinstance(groups, str) and len(groups) < 200):
         raise ModelError(f"{model}: its provenance.group_pattern is no regular expression. Choose another --split")
     splits = read_clip_list(data, labels=recognizer.labels, root=config.root, group_pattern=groups)
-    clips = _choose_split(splits, config.split, recognizer.provenance, data)
+    clips, note = _choose_split(splits, config.split, recognizer.provenance, data)
+    if note is not None:
+        warnings.warn(note, stacklevel=2)
     if clips.multi_label and not recognizer.multi_label:
         raise ModelMismatch(f"{model} gives each clip one label, but {data} has clips with several or none")
     clips = replace(clips, multi_label=recognizer.multi_label)
@@ -243,6 +246,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
             *score_parts(evaluation.report, evaluation.order),
             *confused_clips(evaluation, views_of_clips),
             Facts("Measured on", about),
+            *([Text("About these clips", [note])] if note is not None else []),
             *broken,
         ]
         write_report_page(config.report, f"How well {Path(model).name} recognizes {data.name}", parts)
@@ -251,12 +255,29 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
 
 def _choose_split(
     splits: Mapping[str, ClipList], wanted: str | None, provenance: Mapping[str, object], data: Path
-) -> ClipList:
+) -> tuple[ClipList, str | None]:
+    """The clips to measure, and what is to be known of them where the model was trained on this data."""
     names = ", ".join(splits)
+    trained = next((name for name in ("train", "all") if name in splits), None)
+    is_known = trained is not None and splits[trained].fingerprint() == provenance.get("data_fingerprint")
+    holds_out = trained == "all" and bool(provenance.get("held_out"))
+    note = None
     if wanted is None:
         wanted = next(name for name in ("test", "val", "all", *splits) if name in splits)
+        # A pattern is a stranger's, and only used where asked for.
+        if wanted == "all" and is_known and holds_out and provenance.get("group_pattern") is None:
+            wanted = HELD_OUT
+            note = (
+                f"the model was trained on clips of {data}: measured are those that were held out then, by which its "
+                "best step was chosen too (--split all measures all)"
+            )
+    if is_known and wanted == trained:
+        note = (
+            f"the model was trained on {'most of ' if holds_out else ''}these clips; how good it is on others, they "
+            "do not tell" + (f" (--split {HELD_OUT} measures those that were held out)" if holds_out else "")
+        )
     if wanted in splits:
-        return splits[wanted]
+        return splits[wanted], note
     if wanted != HELD_OUT:
         raise OptionError(f"split={wanted!r} is not one of {data}, which has: {names}. Choose one, or {HELD_OUT}")
     whole = splits.get("all") or splits.get("train")
@@ -266,4 +287,4 @@ def _choose_split(
             f"split={HELD_OUT!r} is for data without splits of its own, and a model that held clips out of it; "
             f"{data} has: {names}"
         )
-    return split_by_group(whole, fraction=fraction, seed=seed)[1]
+    return split_by_group(whole, fraction=fraction, seed=seed)[1], note

@@ -258,7 +258,8 @@ class EvaluateConfig:
         data: Labelled clips, as `muybridge train recognizer` takes them; their classes must be the model's.
         model: camera, a .safetensors file, or OWNER/NAME on the Hugging Face hub.
         split: train, val, test or all, as far as the data has them; held-out draws again the clips that training held
-            out of undivided data. By default test, else val, else all.
+            out of undivided data. By default test, else val, else held-out where the model was trained on this very
+            data, else all.
         root: Folder that the paths in a list are relative to.
         temporal_views: Places in time that a clip is looked at, by default as the model file says.
         spatial_views: 1 looks at the centre, 3 at both ends of the long side too; by default as the model file says.

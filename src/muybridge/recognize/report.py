@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from muybridge.escapes import printable
-from muybridge.evaluation.classification import ClassificationReport, Confused, OrderReport
+from muybridge.evaluation.classification import ClassificationReport, Confused, OrderReport, wilson_interval
 from muybridge.evaluation.report_page import Chart, Facts, Matrix, Part, Strip, Strips, Table
 
 _NAMES = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean over classes", "mAP": "mAP"}
@@ -18,7 +18,12 @@ _NAMES = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean over cl
 
 def score_parts(report: ClassificationReport, order: OrderReport | None) -> list[Part]:
     """The numbers, the order report, the confusion matrix and the table of classes."""
-    parts: list[Part] = [Facts("Scores", [(_NAMES[name], _percent(value)) for name, value in report.numbers.items()])]
+    scores = [(_NAMES[name], _percent(value)) for name, value in report.numbers.items()]
+    if report.confusion is not None:
+        right, count = int(report.confusion.diagonal().sum()), int(report.confusion.sum())
+        low, high = wilson_interval(right, count)
+        scores += [("right", f"{right} of {count}"), ("95 % confidence", f"{100 * low:.0f} to {100 * high:.0f} %")]
+    parts: list[Part] = [Facts("Scores", scores)]
     if order is not None:
         parts.append(order_table(order))
     if report.confusion is not None:
@@ -57,7 +62,7 @@ def curve_parts(history: Sequence[Mapping[str, Any]]) -> list[Part]:
     }
     return [
         Chart("Loss", {"loss": [(row["step"], row["loss"]) for row in steps]}),
-        Chart("Accuracy", training | held_out),
+        Chart("Accuracy", training | held_out, y_range=(0, 1)),
         Chart("Learning rate", {"learning rate": [(row["step"], row["learning_rate"]) for row in steps]}),
     ]
 

@@ -11,7 +11,6 @@ from shutil import disk_usage
 from typing import Any, cast
 
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -26,7 +25,7 @@ from muybridge.data.clips.splits import split_by_group
 from muybridge.data.label_maps import read_label_map
 from muybridge.devices import choose_device
 from muybridge.errors import ModelMismatch, OptionError, TrainingError
-from muybridge.evaluation.classification import classification_report
+from muybridge.evaluation.classification import classification_report, wilson_interval
 from muybridge.evaluation.report_page import Facts, Part, Text, write_report_page
 from muybridge.models.backbones import BUILTIN_BACKBONES, fuse_attention
 from muybridge.models.st_adapter.config import Readout
@@ -88,11 +87,12 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class _Clips:
-    """Clips to train on and to measure on, and those that cannot be read."""
+    """Clips to train on and to measure on, those that cannot be read, and how the data is known again."""
 
     train: ClipList
     held_out: ClipList | None
     left_out: tuple[ClipEntry, ...]
+    fingerprint: str
 
 
 def train(
@@ -311,6 +311,7 @@ def _read_clips(data: ClipData, seed: int, tell: Callable[[str], None]) -> _Clip
     whole = splits.get("train") or splits.get("all")
     if whole is None:
         raise TrainingError(f"{data.source} has only {', '.join(splits)}, and nothing to train on. Add train")
+    fingerprint = whole.fingerprint()
     held_out = next((splits[name] for name in ("val", "test") if name in splits), None)
     if held_out is None and data.held_out:
         whole, held_out = split_by_group(whole, fraction=data.held_out, seed=seed)
@@ -323,7 +324,7 @@ def _read_clips(data: ClipData, seed: int, tell: Callable[[str], None]) -> _Clip
             left_out = [*left_out, *also_left_out]
     _require_clips_of_each_class(whole, data.source)
     tell(f"{len(whole)} clips of {len(whole.classes)} classes to train on, {len(held_out or ())} held out")
-    return _Clips(whole, held_out, tuple(left_out))
+    return _Clips(whole, held_out, tuple(left_out), fingerprint)
 
 
 def _require_two_classes(clips: ClipList, source: Path) -> None:
@@ -437,14 +438,14 @@ def _room_on_disk(folder: Path, needed: int, tell: Callable[[str], None]) -> Pat
 
 
 def _how_sure(evaluation: Evaluation) -> str:
-    """The interval in which the accuracy on all such clips lies with 95 % confidence (Wilson 1927)."""
+    """How many were right, and what that says of all such clips."""
     if evaluation.clips.multi_label:
         return f"measured on {len(evaluation.clips)} held-out clips"
     right, count = round(evaluation.report.accuracy * len(evaluation.clips)), len(evaluation.clips)
-    interval = binomtest(right, count).proportion_ci(method="wilson")
+    low, high = wilson_interval(right, count)
     return (
         f"right in {right} of {count} held-out clips, {right / count:.0%}: with 95 % confidence between "
-        f"{interval.low:.0%} and {interval.high:.0%} of such clips"
+        f"{low:.0%} and {high:.0%} of such clips"
     )
 
 
@@ -523,6 +524,7 @@ def _provenance(plan: TrainingPlan, clips: _Clips, result: FitResult) -> dict[st
     facts = {
         "clips": len(clips.train),
         "left_out": len(clips.left_out),
+        "data_fingerprint": clips.fingerprint,
         "held_out": plan.data.held_out,
         "split_seed": plan.config.seed,
         "group_pattern": plan.data.group_pattern,

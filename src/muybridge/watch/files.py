@@ -176,7 +176,15 @@ def watch_source(
                     _tell(watch, line, delay=not job.every_frame)
             except KeyboardInterrupt:
                 pass  # the way to end it: what was watched until then is the result
-        return [watch.report.line(delay=not job.every_frame), *watch.notes, *reader.notes]
+        gaps = [] if out is None or live else _gaps(watch, job, source.location, out)
+        return [watch.report.line(delay=not job.every_frame), *gaps, *watch.notes, *reader.notes]
+
+
+def _gaps(watch: Watch, job: WatchJob, name: str, out: Path) -> list[str]:
+    """What to know where most of a film did not get into the file."""
+    if job.every_frame or watch.report.dropped <= watch.report.shown:
+        return []
+    return [f"most frames of {name} are not in {out}: --every-frame leaves none out, however long it takes"]
 
 
 def _tell(watch: Watch, line: ProgressLine, *, delay: bool) -> None:

@@ -244,3 +244,20 @@ def test_lines_beyond_reason_are_named(tmp_path, text, message):
 def test_a_list_whose_name_no_system_takes(tmp_path):
     with pytest.raises(MissingInput, match="there is no"):
         read_clip_list(tmp_path / ("x" * 5000))
+
+
+def test_the_same_clips_are_known_again_wherever_they_lie(tmp_path):
+    for name in (
+        "a/run/1.mp4",
+        "a/walk/2.mp4",
+        "b/clips/walk/2.mp4",
+        "b/clips/run/1.mp4",
+        "c/run/2.mp4",
+        "c/walk/1.mp4",
+    ):
+        touch(tmp_path / name)
+    swapped = LabelMap(("walk", "run"), (0, 1))
+    first, same, other = (read_clip_list(tmp_path / name)["all"].fingerprint() for name in ("a", "b/clips", "c"))
+    assert read_clip_list(tmp_path / "a", labels=swapped)["all"].fingerprint() == first == same
+    assert other != first
+    assert read_clip_list(tmp_path / "a")["all"].select([0]).fingerprint() != first

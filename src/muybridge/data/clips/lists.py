@@ -5,6 +5,8 @@ Read from a folder a class, or from a list: CSV, text, and the lists of Kinetics
 """
 
 import csv
+import hashlib
+import json
 import math
 import re
 import unicodedata
@@ -90,6 +92,15 @@ class ClipList:
         """How many clips have each label, in the order of `classes`."""
         counts = Counter(label for entry in self.entries for label in entry.labels)
         return [counts[column] for column in range(len(self.classes))]
+
+    def fingerprint(self) -> str:
+        """16 hex digits by which the same clips are known again, in whatever folder they lie and in any order."""
+        names = self.classes.names
+        lines = sorted(
+            json.dumps([entry.path.name, [names[k] for k in entry.labels], entry.start_seconds, entry.end_seconds])
+            for entry in self.entries
+        )
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
     def select(self, indices: Iterable[int]) -> "ClipList":
         """The same classes, some of the clips."""
