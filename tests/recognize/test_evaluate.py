@@ -195,9 +195,9 @@ def test_clips_that_were_trained_on_are_not_measured_unless_asked_for(clips, mod
     whole = read_clip_list(tmp_path / "elsewhere")["all"]
     own = trained_on(model, tmp_path / "own.safetensors", whole.fingerprint())
     arguments = {"order": False, "backbone_weights": weights}
-    with pytest.warns(UserWarning, match="measured are those that were held out"):
+    with pytest.warns(UserWarning, match="measured are the clips that were held out"):
         measured = evaluate(own, clips, report=tmp_path / "r.html", **arguments)
-    assert "measured are those that were held out" in (tmp_path / "r.html").read_text()
+    assert "measured are the clips that were held out" in (tmp_path / "r.html").read_text()
     held_out = evaluate(own, clips, split="held-out", **arguments)
     assert [e.path for e in measured.clips.entries] == [e.path for e in held_out.clips.entries]
     assert 0 < len(measured.clips) < len(whole)

@@ -268,7 +268,7 @@ def _choose_split(
         if wanted == "all" and is_known and holds_out and provenance.get("group_pattern") is None:
             wanted = HELD_OUT
             note = (
-                f"the model was trained on clips of {data}: measured are those that were held out then, by which its "
+                f"the model was trained on {data}: measured are the clips that were held out then, by which its "
                 "best step was chosen too (--split all measures all)"
             )
     if is_known and wanted == trained:
