@@ -128,6 +128,32 @@ def test_small_people_are_looked_at_more_closely(share, score, frame, looks) -> 
     assert len(found) == 1
 
 
+class _TwoSizes(nn.Module):
+    """Someone large, and two small ones who at a first look are one loose box."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, pictures):
+        rows = pictures.shape[-2]
+        large, small = [0.1, 0.1, 0.4, 0.9], [0.8, 0.1, 0.9, 0.3]
+        if rows > 128:
+            return torch.tensor([[0.3, 0.7, 0.6]]).logit(), torch.tensor(
+                [[large, small, [1.0, 0.1, 1.1, 0.3]]]
+            ) * rows
+        loose = [[0.8, 0.1, 1.1, 0.35], [0.6, 0.7, 0.7, 0.9], [0.4, 0.7, 0.5, 0.9]]
+        return torch.tensor([[0.9, 0.8, 0.1, 0.1]]).logit(), torch.tensor([[large, *loose]]) * rows
+
+
+def test_of_two_looks_each_tells_of_its_sizes() -> None:
+    found = BuiltInDetector(_TwoSizes(), short_side=128, device="cpu")(np.zeros((1, 480, 640, 3), np.uint8))[0]
+    # The small ones side by side were one box at first.
+    np.testing.assert_allclose(found.scores, [0.9, 0.7, 0.6], atol=1e-6)
+    expected = np.array([[0.1, 0.1, 0.4, 0.9], [0.8, 0.1, 0.9, 0.3], [1.0, 0.1, 1.1, 0.3]]) * 480
+    np.testing.assert_allclose(found.boxes, expected, atol=1)  # 128 rows are 171 columns, rounded
+
+
 def test_a_network_gone_to_nan_is_told_of() -> None:
     network = PersonDetector()
     network.stem[0].weight.data.fill_(float("nan"))

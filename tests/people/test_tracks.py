@@ -34,6 +34,14 @@ def test_two_who_pass_each_other_keep_their_identities() -> None:
     assert [ids if t % 2 else ids[::-1] for t, ids in enumerate(seen)] == [[1, 0]] * 30
 
 
+def test_two_who_pass_at_different_distances_between_looks_are_not_exchanged() -> None:
+    # Each box then overlaps the other's last one by more than their own; but nobody halves their height.
+    def moment(near: float, far: float) -> list[list[float]]:
+        return [box(near, y=100, width=60, height=200), box(far, y=75, width=50, height=110)]
+
+    assert follow(Tracker(rate=5), [moment(100, 150)] * 5 + [moment(130, 115)])[-1] == [0, 1]
+
+
 def test_someone_hidden_for_a_while_is_known_again_where_they_were_going() -> None:
     frames = [[] if 12 <= t < 24 else [box(50 + 3 * t)] for t in range(36)]
     ids = follow(Tracker(rate=15), frames)

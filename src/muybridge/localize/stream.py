@@ -1,6 +1,6 @@
 """Frames in, frames with people and their actions out, in one pass and with a bounded number of frames held.
 
-frame ──┬── every look: who is there, settled a second later ┐
+frame ──┬── every look: who is there, settled in two seconds ┐
         ├── every key frame: its clip, when it is complete ──┴─ actions ── people of the frames that waited for it
         └── waits until the look after it and the actions nearest to it are known
 """

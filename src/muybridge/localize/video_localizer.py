@@ -117,7 +117,7 @@ class VideoLocalizer(ABC):
     ) -> Iterator[LocalizedFrame]:
         """Every frame with who is in it and what they do, `config.every` / 2 and half a clip later than it came.
 
-        Where a detector finds people, a second in place of half a clip, if that is more.
+        Where a detector finds people, two seconds in place of half a clip, if that is more.
 
         Holds as many frames as that takes, whatever the length.
 

@@ -39,7 +39,8 @@ _MOST_ENLARGED = 1.5
 _LONGEST_OVER_SHORT = 3.0
 _Found = tuple[Tensor, Tensor]  # boxes (n, 4) xyxy in pixels, scores (n,)
 # Where most of those who may be there (from this score on) are this small for the network, or nobody is, it looks a
-# second time, at a larger size, and only for people up to a size.
+# second time, at a larger size. The small ones are then those of this look, up to a size, the larger those of the
+# first.
 _MAY_BE, _SMALL, _NOT_LARGER = 0.2, 56.0, 72.0
 # It looks so closely that they are this tall, but so many times closer at least and at most.
 _WELL_SEEN, _CLOSER = 64.0, (1.5, 2.5)
@@ -184,12 +185,15 @@ class BuiltInDetector:
         return min(round(self.short_side * closer), min(frame))
 
     def _both(self, coarse: _Found, fine: _Found, frame: tuple[int, int]) -> _Found:
-        """All of the first look, and small people of the second that are no part of someone seen in the first."""
-        most = _NOT_LARGER * frame[0] / inner_size(*frame, self.short_side)[0]
-        (boxes, scores), (added, surely) = coarse, fine
+        """The larger people of the first look, and the small ones of the second that are no part of one of these."""
+        scale = frame[0] / inner_size(*frame, self.short_side)[0]
+        boxes, scores = coarse
+        large = boxes[:, 3] - boxes[:, 1] >= _SMALL * scale
+        boxes, scores = boxes[large], scores[large]
+        added, surely = fine
         seen = boxes[scores >= _SEEN]
         part = ((shares_inside(added, seen) >= _NESTED) & (box_iou(added, seen) < 0.5)).any(1)
-        kept = (added[:, 3] - added[:, 1] < most) & ~part
+        kept = (added[:, 3] - added[:, 1] < _NOT_LARGER * scale) & ~part
         return distinct(torch.cat([boxes, added[kept]]), torch.cat([scores, surely[kept]]))
 
     def _chosen(self, boxes: Tensor, scores: Tensor, size: tuple[int, int]) -> Detections:

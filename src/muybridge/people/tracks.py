@@ -6,7 +6,8 @@
 The two rounds are ByteTrack's (arXiv 2110.06864). A third round is for frames far apart, between which someone leaves
 their own box: left-over boxes are matched with a margin that grows with the time gone by (after 2211.13317).
 
-Where colours of what people wear are given (`colours.py`), boxes overlap by less the less these are alike.
+In the first two rounds boxes overlap by less the less they span the same height (after 2308.00783); in all, where
+colours of what people wear are given (`colours.py`), by less the less these are alike.
 
 `Tracker.update` is for boxes that were chosen already: each gets an identity. `Tracker.follow` is for all that a
 detector has to say, down to what it hardly believes: somebody begins with a box that is sure enough and is believed
@@ -288,9 +289,9 @@ class Tracker:
                 free[rows[row]] = False
 
         rows, candidates = np.flatnonzero(free), np.flatnonzero(sure)
-        claim(candidates, rows, _iou(boxes[candidates], expected[rows]), config.sure_iou)
+        claim(candidates, rows, _upright_iou(boxes[candidates], expected[rows]), config.sure_iou)
         rows, candidates = np.flatnonzero(free & seen_last), np.flatnonzero(~sure)
-        claim(candidates, rows, _iou(boxes[candidates], expected[rows]), config.unsure_iou)
+        claim(candidates, rows, _upright_iou(boxes[candidates], expected[rows]), config.unsure_iou)
         rows, candidates = np.flatnonzero(free), np.flatnonzero((matched < 0) & (scores >= least_in_margin))
         gone = (self._now - people.seen[rows]) * config.margin_per_second
         margin = gone.clip(max=config.most_margin) * people.state[rows, 3, 0].clip(min=0)
@@ -352,6 +353,18 @@ def _share_inside(one: Floats, other: Floats) -> Floats:
 def _iou(one: Floats, other: Floats) -> Floats:
     """(n, 4) and (T, 4) xyxy to (n, T)."""
     return _overlap(one[:, None], other[None])
+
+
+def _upright_iou(one: Floats, other: Floats) -> Floats:
+    """(n, 4) and (T, 4) xyxy to (n, T): IoU times the square of that of the spans from head to feet.
+
+    Feet tell who is nearer, and nobody grows: whoever passes behind somebody overlaps their box, but not its span.
+    """
+    first, second = one[:, None], other[None]
+    shared = np.minimum(first[..., 3], second[..., 3]) - np.maximum(first[..., 1], second[..., 1])
+    whole = np.maximum(first[..., 3], second[..., 3]) - np.minimum(first[..., 1], second[..., 1])
+    alike = np.divide(shared.clip(min=0), whole, out=np.zeros_like(shared), where=whole > 0)
+    return _iou(one, other) * alike**2
 
 
 def _widened_iou(one: Floats, other: Floats, margin: Floats) -> Floats:
