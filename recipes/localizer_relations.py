@@ -5,8 +5,8 @@
 Kicks or is kicked, punches or is punched, pushes or is pushed, hugs, shakes hands, points: per person, on 60 clips in
 ten sequences, moments while it happens. Two heads on the same frozen maps, boxes, draws and steps: the baseline reads
 a person's box alone, ACAR relates it to places and to the other. "Painted" asks the same heads about frames in which
-everything on the other's side of the line midway between the two was painted over. "Linear" is the baseline head at
-the minimum of its loss, on all of the trunk's channels.
+everything on the other's side of the line midway between the two was painted over. "Linear" is the baseline head
+fitted by LBFGS, on all of the trunk's channels.
 """
 
 import argparse
