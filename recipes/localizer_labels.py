@@ -42,7 +42,7 @@ SPORTS_POSES = {
     "swing a bat": {"stand"},
     "pull up": set[str](),
 }
-# Seen, but too seldom or in too few films to be learned; with heads for them, none was told in groups not seen.
+# Seen too seldom or in too few films to be learned: as labels they were never said of groups not seen.
 UNNAMED = {"kneel or squat", "dive", "ride a bicycle", "none"}
 HERE = Path(__file__).parent
 _NEAR = 0.1  # seconds by which a moment may miss the stretch in which something is done
