@@ -2,18 +2,20 @@
 
     clips, films ── people by a detector ── moments ── maps of the frozen trunk ── kept, a file a video
 
-Clips of one action give their middle; films are looked at once or twice a second, and their people are followed.
-`localizer_labels.py` says who does what there.
+Clips of one action give their middle; films are looked at once or twice a second, and their people are followed;
+scenes of sports give the moments that `sports_people.tsv` names. `localizer_labels.py` says who does what there.
 """
 
 import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from muybridge.data.localization import KeyFrameSampling, normalize_clips, scaled_picture
@@ -28,6 +30,8 @@ RGB = NDArray[np.uint8]
 SURE = 0.4  # boxes that the detector is less sure of are not people
 PLACES = {"jhmdb": (0.5,), "dark_actions": (0.5,), "weizmann": (0.5,)}
 STILL = ("golf", "shoot_bow", "shoot_gun", "clap", "pour", "wave", "brush_hair", "throw")
+SPORTS = ("ucf24", "volleyball")
+_VOLLEYBALL_RATE = 25.0  # pictures a second
 FAR = {"jhmdb": ("walk", "run", *STILL), "dark_actions": ("walk", "run"), "weizmann": ("walk", "run")}
 
 
@@ -40,6 +44,7 @@ class Video:
         group: films, people or sequences that must not be on both sides of a split.
         action: what the set says of the whole clip; empty for films.
         far: whether the clip is seen at half its size, within a plain frame, as people farther away are.
+        seconds: the moments of a scene of sports.
     """
 
     set: str
@@ -47,6 +52,7 @@ class Video:
     group: str
     action: str = ""
     far: bool = False
+    seconds: tuple[float, ...] = ()
 
 
 def videos(data: Path) -> Iterator[Video]:
@@ -71,8 +77,20 @@ def _near(data: Path) -> Iterator[Video]:
         yield Video("falls", path, path.split("/")[2])
     for path in (*_under(data, "people/*"), *_under(data, "misc/*")):
         yield Video(path.split("/")[0], path, path)
-    for path in (*_under(data, "boxes/ucf24/*.mp4"), *_under(data, "boxes/volleyball/*/*.mp4")):
-        yield Video(path.split("/")[1], path, path)
+    for path, seconds in _sports().items():
+        kind, name = path.split("/")[1:]
+        group = "one hall" if kind == "volleyball" else "_".join(name.split("_")[1:3])  # v_CLASS_GROUP_CLIP.mp4
+        yield Video(kind, path, group, seconds=seconds)
+
+
+@cache
+def _sports() -> dict[str, tuple[float, ...]]:
+    """Scenes of sports, and their moments in order."""
+    found: dict[str, set[float]] = {}
+    with Path(__file__).with_name("sports_people.tsv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            found.setdefault(row["film"], set()).add(float(row["seconds"]))
+    return {film: tuple(sorted(seconds)) for film, seconds in found.items()}
 
 
 def _under(data: Path, pattern: str) -> list[str]:
@@ -111,12 +129,11 @@ class Frames:
         self.times: list[float] = []
         self.small: list[Tensor] = []
         self._path = path
-        with VideoReader(path) as reader:
-            for frame in reader:
-                image = from_afar(frame.image) if far else frame.image
-                height, width = image.shape[:2]
-                self.times.append(float(frame.pts_seconds))
-                self.small.append(scaled_picture(image, sampling.size(width, height)))
+        for time, image in pictures_of(path):
+            image = from_afar(image) if far else image
+            height, width = image.shape[:2]
+            self.times.append(time)
+            self.small.append(scaled_picture(image, sampling.size(width, height)))
 
     def clip(self, seconds: float) -> Tensor:
         """(T, 3, h, w) uint8 around a moment, as `KeyClips` gives it."""
@@ -129,20 +146,28 @@ class Frames:
     def originals(self, seconds: list[float]) -> list[RGB]:
         """Frames at their own size."""
         wanted = [self.place(each) for each in seconds]
-        found: dict[int, RGB] = {}
-        with VideoReader(self._path) as reader:
-            for place, frame in enumerate(reader):
-                if place in wanted:
-                    found[place] = frame.image
+        found = {place: image for place, (_, image) in enumerate(pictures_of(self._path)) if place in wanted}
         return [found[place] for place in wanted]
+
+
+def pictures_of(path: Path) -> Iterator[tuple[float, RGB]]:
+    """Time and picture of each frame of a film, or of a folder of numbered pictures."""
+    if path.is_dir():
+        for number, file in enumerate(sorted(path.glob("*.jpg"))):
+            yield number / _VOLLEYBALL_RATE, np.asarray(Image.open(file).convert("RGB"))
+        return
+    with VideoReader(path) as reader:
+        for frame in reader:
+            yield float(frame.pts_seconds), frame.image
 
 
 def watched(video: Video, data: Path, trunk: ImageTrunk, sampling: KeyFrameSampling, detector: Detector) -> Kept:
     """Find the people of a video's moments and run the trunk."""
     path = data / video.name
     frames = Frames(path, sampling, far=video.far)
-    if video.set in PLACES:
-        seconds = [frames.times[int(share * len(frames.times))] for share in PLACES[video.set]]
+    if video.set in (*PLACES, *SPORTS):
+        shares = PLACES.get(video.set, ())
+        seconds = [*video.seconds, *(frames.times[int(share * len(frames.times))] for share in shares)]
         pictures = frames.originals(seconds)
         found = [_found(picture, detector) for picture in pictures]
         if video.far:
