@@ -31,13 +31,13 @@ from muybridge.media.outputs import name_beside
 
 _PICTURES = Path(__file__).parents[1] / "pictures"
 _PAGE = "index.html"
-_STYLES = ("woodcut", "glass", "marble", "meadow", "ember", "collage")
+_STYLES = ("woodcut", "ember", "meadow", "marble", "glass", "collage")
 _STRENGTHS = (0.3, 0.6, 1.0)
 _MOVES = (("rocket.jpg", "tilt up"), ("coffee.jpg", "zoom in"), ("chelsea.jpg", "pan left"), ("coffee.jpg", "roll right"))  # fmt: skip  # noqa: E501
 _STRIP_FRAMES, _STRIP_HEIGHT = 6, 120
 _MOST_RATE = 30  # frames a second of a user's film; more would take longer and show no more
 _MOST_ASPECT = 2
-_FILM_STYLE, _PAINTED_SECONDS = "glass", 2.0
+_FILM_STYLE, _FILM_STRENGTH, _PAINTED_SECONDS = "woodcut", 0.8, 2.0
 _STAGE_SECONDS = 6.0
 _STAGE_SEED = 4  # chosen by looking
 
@@ -375,11 +375,15 @@ def _painted_film(title: str, text: str, film: Path, end: float) -> Exhibit:
         for frame in kept:
             writer.write(frame.image, frame.pts_seconds - first)
     write_image(Path("still.png"), kept[0].image)
-    commands = [f"muybridge stylize excerpt.mp4 --style {_FILM_STYLE} --strength 0.6 --size 300 -o painted.mp4"]
+    how = f"--style {_FILM_STYLE} --strength {_FILM_STRENGTH} --size 300"
+    commands = [f"muybridge stylize excerpt.mp4 {how} -o painted.mp4"]
     _run(commands)
     paintings = _paintings(title, text, "still.png", "a frame of the film, painted", styles=_STYLES[1:4])
     parts = [
-        _film("painted.mp4", f"In style {_FILM_STYLE}, strength 0.6. All built-in styles are drawn by code."),
+        _film(
+            "painted.mp4",
+            f"In style {_FILM_STYLE}, strength {_FILM_STRENGTH}. All built-in styles are drawn by code.",
+        ),
         *paintings.parts,
     ]
     prepared = (
