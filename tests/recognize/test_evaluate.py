@@ -11,6 +11,7 @@ from torch import Tensor
 from muybridge.artifacts import Artifact, load_artifact
 from muybridge.data.clips.lists import ClipEntry, ClipList, read_clip_list
 from muybridge.data.clips.sampling import SamplingConfig, ViewConfig
+from muybridge.data.clips.splits import split_by_group
 from muybridge.data.label_maps import LabelMap
 from muybridge.errors import AnnotationError, MissingInput, ModelMismatch, OptionError
 from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
@@ -172,8 +173,6 @@ def test_kept_views_are_not_read_again_and_do_not_change(clips, monkeypatch):
 
 
 def test_held_out_clips_are_those_that_training_held_out(clips, model, weights):
-    from muybridge.data.clips.splits import split_by_group
-
     measured = evaluate(model, clips, split="held-out", order=False, device="cpu", backbone_weights=weights)
     labels = LabelMap(("blue", "red"), (0, 1))
     expected = split_by_group(read_clip_list(clips, labels=labels)["all"], fraction=0.25, seed=3)[1]
@@ -193,7 +192,8 @@ def trained_on(model, path, fingerprint, **provenance):
 def test_clips_that_were_trained_on_are_not_measured_unless_asked_for(clips, model, weights, tmp_path):
     shutil.copytree(clips, tmp_path / "elsewhere")
     whole = read_clip_list(tmp_path / "elsewhere")["all"]
-    own = trained_on(model, tmp_path / "own.safetensors", whole.fingerprint())
+    drawn = split_by_group(whole, fraction=0.25, seed=3)[1].fingerprint()
+    own = trained_on(model, tmp_path / "own.safetensors", whole.fingerprint(), held_out_fingerprint=drawn)
     arguments = {"order": False, "backbone_weights": weights}
     with pytest.warns(UserWarning, match="measured are the clips that were held out"):
         measured = evaluate(own, clips, report=tmp_path / "r.html", **arguments)
@@ -258,3 +258,29 @@ def test_another_backbone_is_refused(clips, model, tmp_path):
     other = write_backbone(tmp_path / "other.safetensors", seed=5)
     with pytest.raises(ModelMismatch, match="hash"):
         evaluate(model, clips, device="cpu", backbone_weights=other)
+
+
+def test_clips_of_another_split_than_trainings_are_not_said_to_be_held_out(clips, model, weights, tmp_path):
+    whole = read_clip_list(clips)["all"]
+    other = split_by_group(whole, fraction=0.25, seed=4)[1].fingerprint()
+    assert other != split_by_group(whole, fraction=0.25, seed=3)[1].fingerprint()
+    moved = trained_on(model, tmp_path / "m.safetensors", whole.fingerprint(), held_out_fingerprint=other)
+    arguments = {"order": False, "backbone_weights": weights}
+    with pytest.warns(UserWarning, match="trained on most of these clips"):
+        assert len(evaluate(moved, clips, **arguments).clips) == len(whole)
+    with pytest.warns(UserWarning, match="other clips were held out"):
+        evaluate(moved, clips, split="held-out", **arguments)
+
+
+@pytest.mark.parametrize("lie", [{"split_seed": -1}, {"held_out": "0.2"}, {"held_out": 2.0}, {"split_seed": [1]}])
+def test_what_a_stranger_says_of_the_split_ends_in_one_line(clips, model, weights, tmp_path, lie):
+    whole = read_clip_list(clips)["all"]
+    liar = trained_on(model, tmp_path / "l.safetensors", whole.fingerprint(), **lie)
+    with pytest.raises(OptionError, match="held-out"):
+        evaluate(liar, clips, split="held-out", order=False, backbone_weights=weights)
+
+
+def test_a_share_that_is_next_to_nothing_holds_out_one_clip_of_a_class(clips, model, weights, tmp_path):
+    liar = trained_on(model, tmp_path / "l.safetensors", "x", held_out=1e-320)
+    measured = evaluate(liar, clips, split="held-out", order=False, backbone_weights=weights)
+    assert len(measured.clips) == 1

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from muybridge.data.clips.lists import ClipEntry, ClipList, read_clip_list
 from muybridge.data.clips.sampling import SamplingConfig, ViewConfig
 from muybridge.data.clips.splits import split_by_group
 from muybridge.data.loading import Loader
-from muybridge.errors import ModelError, ModelMismatch, OptionError
+from muybridge.errors import AnnotationError, ModelError, ModelMismatch, OptionError
 from muybridge.evaluation.classification import (
     ClassificationReport,
     OrderReport,
@@ -261,16 +262,19 @@ def _choose_split(
     trained = next((name for name in ("train", "all") if name in splits), None)
     is_known = trained is not None and splits[trained].fingerprint() == provenance.get("data_fingerprint")
     holds_out = trained == "all" and bool(provenance.get("held_out"))
-    note = None
+    note = drawn = None
     if wanted is None:
         wanted = next(name for name in ("test", "val", "all", *splits) if name in splits)
         # A pattern is a stranger's, and only used where asked for.
         if wanted == "all" and is_known and holds_out and provenance.get("group_pattern") is None:
-            wanted = HELD_OUT
-            note = (
-                f"the model was trained on {data}: measured are the clips that were held out then, by which its "
-                "best step was chosen too (--split all measures all)"
-            )
+            # The same clips in other folders, or said to be of other sources, may be parted otherwise, or not at all.
+            with suppress(AnnotationError):
+                drawn = _held_out(splits, provenance)
+            if drawn is not None and drawn.fingerprint() == provenance.get("held_out_fingerprint"):
+                return drawn, (
+                    f"the model was trained on {data}: measured are the clips that were held out then, by which its "
+                    "best step was chosen too (--split all measures all)"
+                )
     if is_known and wanted == trained:
         note = (
             f"the model was trained on {'most of ' if holds_out else ''}these clips; how good it is on others, they "
@@ -280,11 +284,24 @@ def _choose_split(
         return splits[wanted], note
     if wanted != HELD_OUT:
         raise OptionError(f"split={wanted!r} is not one of {data}, which has: {names}. Choose one, or {HELD_OUT}")
-    whole = splits.get("all") or splits.get("train")
-    fraction, seed = provenance.get("held_out"), provenance.get("split_seed")
-    if whole is None or not isinstance(fraction, float) or type(seed) is not int or not 0 < fraction < 1:
+    drawn = _held_out(splits, provenance)
+    if drawn is None:
         raise OptionError(
             f"split={HELD_OUT!r} is for data without splits of its own, and a model that held clips out of it; "
             f"{data} has: {names}"
         )
-    return split_by_group(whole, fraction=fraction, seed=seed)[1], note
+    if is_known and drawn.fingerprint() != provenance.get("held_out_fingerprint", drawn.fingerprint()):
+        note = (
+            "the model was trained on most of these clips: in the training they lay in other folders, or were said "
+            "to be of other sources, and other clips were held out. Give the data as it was given then"
+        )
+    return drawn, note
+
+
+def _held_out(splits: Mapping[str, ClipList], provenance: Mapping[str, object]) -> ClipList | None:
+    """The part that the model's training held out of undivided data; None where it says of none."""
+    whole = splits.get("all") or splits.get("train")
+    fraction, seed = provenance.get("held_out"), provenance.get("split_seed")
+    if whole is None or not isinstance(fraction, float) or not 0 < fraction < 1 or type(seed) is not int or seed < 0:
+        return None
+    return split_by_group(whole, fraction=fraction, seed=seed)[1]

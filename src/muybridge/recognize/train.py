@@ -93,6 +93,7 @@ class _Clips:
     held_out: ClipList | None
     left_out: tuple[ClipEntry, ...]
     fingerprint: str
+    held_out_fingerprint: str | None
 
 
 def train(
@@ -315,6 +316,7 @@ def _read_clips(data: ClipData, seed: int, tell: Callable[[str], None]) -> _Clip
     held_out = next((splits[name] for name in ("val", "test") if name in splits), None)
     if held_out is None and data.held_out:
         whole, held_out = split_by_group(whole, fraction=data.held_out, seed=seed)
+    held_out_fingerprint = None if held_out is None else held_out.fingerprint()
     _require_two_classes(whole, data.source)
     total = len(whole) + len(held_out or ())
     with progress_line("looking at clips", total=total, unit="clips", quiet=not is_main_process()) as line:
@@ -324,7 +326,7 @@ def _read_clips(data: ClipData, seed: int, tell: Callable[[str], None]) -> _Clip
             left_out = [*left_out, *also_left_out]
     _require_clips_of_each_class(whole, data.source)
     tell(f"{len(whole)} clips of {len(whole.classes)} classes to train on, {len(held_out or ())} held out")
-    return _Clips(whole, held_out, tuple(left_out), fingerprint)
+    return _Clips(whole, held_out, tuple(left_out), fingerprint, held_out_fingerprint)
 
 
 def _require_two_classes(clips: ClipList, source: Path) -> None:
@@ -525,6 +527,7 @@ def _provenance(plan: TrainingPlan, clips: _Clips, result: FitResult) -> dict[st
         "clips": len(clips.train),
         "left_out": len(clips.left_out),
         "data_fingerprint": clips.fingerprint,
+        "held_out_fingerprint": clips.held_out_fingerprint,
         "held_out": plan.data.held_out,
         "split_seed": plan.config.seed,
         "group_pattern": plan.data.group_pattern,

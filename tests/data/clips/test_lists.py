@@ -261,3 +261,5 @@ def test_the_same_clips_are_known_again_wherever_they_lie(tmp_path):
     assert read_clip_list(tmp_path / "a", labels=swapped)["all"].fingerprint() == first == same
     assert other != first
     assert read_clip_list(tmp_path / "a")["all"].select([0]).fingerprint() != first
+    (tmp_path / "b/clips/walk/2.mp4").write_bytes(b"recorded another day")
+    assert read_clip_list(tmp_path / "b/clips")["all"].fingerprint() != first

@@ -94,10 +94,21 @@ class ClipList:
         return [counts[column] for column in range(len(self.classes))]
 
     def fingerprint(self) -> str:
-        """16 hex digits by which the same clips are known again, in whatever folder they lie and in any order."""
+        """16 hex digits by which the same clips are known again, in whatever folder they lie and in any order.
+
+        Known by their names, classes, times and the sizes of their files; contents are not read.
+        """
         names = self.classes.names
         lines = sorted(
-            json.dumps([entry.path.name, [names[k] for k in entry.labels], entry.start_seconds, entry.end_seconds])
+            json.dumps(
+                [
+                    entry.path.name,
+                    [names[k] for k in entry.labels],
+                    entry.start_seconds,
+                    entry.end_seconds,
+                    _size_of(entry.path),
+                ]
+            )
             for entry in self.entries
         )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
@@ -382,3 +393,14 @@ def _group(path: Path, pattern: re.Pattern[str] | None) -> str:
         if found is not None:
             return found[1]
     return path.as_posix()
+
+
+def _size_of(path: Path) -> int | None:
+    """Bytes of a file, of the first picture of a folder of frames, None of what is no file by itself."""
+    try:
+        if path.is_dir():
+            pictures = pictures_in(path)
+            return len(pictures) and pictures[0].stat().st_size
+        return path.stat().st_size
+    except (OSError, ValueError):
+        return None

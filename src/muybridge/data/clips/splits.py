@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from muybridge.data.clips.lists import ClipList
 from muybridge.errors import AnnotationError, OptionError
@@ -17,7 +18,9 @@ def split_by_group(clips: ClipList, *, fraction: float = 0.2, seed: int = 0) -> 
     """
     if not 0 < fraction < 1:
         raise OptionError(f"fraction={fraction} is not between 0 and 1. Choose such as 0.2.")
-    return k_folds(clips, folds=max(2, round(1 / fraction)), seed=seed)[0]
+    # More folds than clips are empty, and would not change the first.
+    folds = max(2, round(min(1 / fraction, len(clips))))
+    return _parts_of(clips, _fold_of_clips(clips, folds, seed), 0)
 
 
 def k_folds(clips: ClipList, *, folds: int, seed: int = 0) -> list[tuple[ClipList, ClipList]]:
@@ -31,6 +34,11 @@ def k_folds(clips: ClipList, *, folds: int, seed: int = 0) -> list[tuple[ClipLis
     """
     if folds < 2:
         raise OptionError(f"folds={folds} leaves nothing to hold out. Choose 2 or more.")
+    fold_of = _fold_of_clips(clips, folds, seed)
+    return [_parts_of(clips, fold_of, fold) for fold in range(folds)]
+
+
+def _fold_of_clips(clips: ClipList, folds: int, seed: int) -> NDArray[np.int64]:
     members: dict[str, list[int]] = defaultdict(list)
     for index, entry in enumerate(clips.entries):
         members[entry.group].append(index)
@@ -49,13 +57,12 @@ def k_folds(clips: ClipList, *, folds: int, seed: int = 0) -> list[tuple[ClipLis
         counts[fold] += own
         sizes[fold] += len(members[name])
         fold_of[members[name]] = fold
-    return [
-        (
-            clips.select(np.flatnonzero(fold_of != fold).tolist()),
-            clips.select(np.flatnonzero(fold_of == fold).tolist()),
-        )
-        for fold in range(folds)
-    ]
+    return fold_of
+
+
+def _parts_of(clips: ClipList, fold_of: NDArray[np.int64], fold: int) -> tuple[ClipList, ClipList]:
+    others, own = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
+    return clips.select(others.tolist()), clips.select(own.tolist())
 
 
 def _require_two_sources(clips: ClipList, members: dict[str, list[int]]) -> None:
