@@ -235,6 +235,7 @@ def _about_ratios(results: Results) -> Iterator[str]:
     yield "The difference is that of the answers, as a share of the largest number. The share of the peak is that of"
     yield "the products counted, or of the least that has to be read and written, in the median of our runs. The peak"
     yield "is the best of tries just before and after each of these runs: it changes with what else the machine does."
+    yield "Above 100 % the libraries do that row's work faster than the product or copy that was tried."
     below = {name: ratio for name, ratio in results.ratios.items() if ratio.times_as_fast < 1}
     if below:
         yield ""
