@@ -85,7 +85,7 @@ def test_spans_join_key_frames_that_follow_each_other_and_stay_in_the_film(resul
     assert spans == [  # the last of 31 frames ends at 3.1 s
         (1, "walk", 0.0, 3.1, 0.9),
         (1, "carry", 2.5, 3.1, 0.6),
-        (5, "stand", 1.75, 3.1, 0.95),  # first seen at 2 s, and not at 1.5 s
+        (5, "stand", 1.8, 3.1, 0.95),  # first seen at 2 s, not at 1.5 s: 1.8 s is the first frame nearer to 2 s
     ]
 
 
@@ -116,6 +116,20 @@ def test_a_span_ends_with_the_film_before_and_after_a_gap_in_the_recording() -> 
     found = LocalizeResult("yard", LABELS, WIDTH, HEIGHT, 10.0, 1.0, looks, keys, np.array(times))
     stays = [(span.start, span.end) for span in found.spans(threshold=0.5)]
     assert stays == [pytest.approx((0, 1.8)), pytest.approx((100.3, 101.1))]
+
+
+def test_people_are_there_as_long_as_the_frame_that_shows_them_stands() -> None:
+    """One leaves and one comes over a frame that stands from 0.9 s to 9 s, less than a gap in the recording."""
+    nothing, walking_now = np.full((1, 3), np.nan), [(0.0, 0.9, 0.0)]
+    times = [*np.arange(10) / 10, *(9.0 + np.arange(6) / 10)]
+    looks = [Moment(t, people([walker(0)], [1 if t < 5 else 2], nothing)) for t in (0.0, 0.4, 0.8, 9.0, 9.4)]
+    keys = [Moment(float(t), people([walker(0)], [1 if t < 9 else 2], walking_now)) for t in range(10)]
+    found = LocalizeResult("yard", LABELS, WIDTH, HEIGHT, 10.0, 1.0, looks, keys, np.array(times))
+    assert found.presence == {1: [pytest.approx((0, 9.0))], 2: [pytest.approx((9.0, 9.6))]}
+    stays = [(span.person, span.start, span.end) for span in found.spans(threshold=0.5)]
+    assert stays == [pytest.approx((1, 0, 9.0)), pytest.approx((2, 9.0, 9.6))]
+    tracks = found.tracks(threshold=0.5)
+    assert [int(person) for person in tracks.person] == [1] * 10 + [2] * 6
 
 
 def test_spans_say_what_the_frames_say() -> None:

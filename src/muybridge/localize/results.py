@@ -169,13 +169,13 @@ class LocalizeResult:
     def presence(self) -> Mapping[int, Sequence[tuple[float, float]]]:
         """When each person is there, as (start, end) in seconds, by person in order of appearance.
 
-        Each look speaks for the time that is nearer to it than to others, the first and the last one for the film's
-        start and end; key frames do where nobody looked between them.
+        Each look speaks for the frames that are nearer to it than to others, as long as these are shown, the first
+        and the last one for the film's start and end; key frames do where nobody looked between them.
         """
         found: dict[int, list[tuple[float, float]]] = {}
         for start, end in self._stretches:
             looks = [look for look in self.looks or self.key_frames if start <= look.seconds < end]
-            edges = [start, *((a.seconds + b.seconds) / 2 for a, b in pairwise(looks)), end]
+            edges = [start, *(self._edge(a.seconds, b.seconds) for a, b in pairwise(looks)), end]
             for look, (since, until) in zip(looks, pairwise(edges), strict=False):
                 for person in look.people.ids.tolist():
                     times = found.setdefault(person, [])
@@ -184,6 +184,12 @@ class LocalizeResult:
                     else:
                         times.append((since, until))
         return found
+
+    def _edge(self, before: float, after: float) -> float:
+        """When the first frame is shown that is nearer to the later of two looks; the middle if that is not known."""
+        middle = (before + after) / 2
+        frame = int(np.searchsorted(self.frame_seconds, middle - _TOUCHING))
+        return min(float(self.frame_seconds[frame]), after) if frame < len(self.frame_seconds) else middle
 
     def annotations(self, *, threshold: float = 0.0) -> Annotations:
         """Rows of key frames, boxes normalised: one for each person and class of probability `threshold` or more."""
