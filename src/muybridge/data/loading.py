@@ -1,5 +1,6 @@
 """Reading a data set in processes of their own, of which neither a signal nor a broken file shows."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader
 from muybridge.errors import MuybridgeError
 
 T = TypeVar("T")
+_LOOK_SECONDS = 1.0  # from one look for whoever started a process that reads to the next
 _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -61,15 +63,19 @@ def _signals_held_back() -> Generator[None, None, None]:
 def _end_for_parent_alone(worker: int) -> None:
     """In a process that reads: of whoever asks it to end, which it has blocked, it listens to who started it."""
     del worker
-    if hasattr(signal, "sigwaitinfo"):
+    if hasattr(signal, "sigtimedwait"):
         threading.Thread(target=_wait_for_parent, daemon=True).start()
     elif hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
 
 def _wait_for_parent() -> None:
-    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
-        pass
+    # torch asks who the parent is only when the process is up, which one that was killed before never was.
+    parent = multiprocessing.parent_process()
+    while parent is None or parent.is_alive():
+        told = signal.sigtimedwait([signal.SIGTERM], _LOOK_SECONDS)
+        if told is not None and told.si_pid == os.getppid():
+            break
     os._exit(0)
 
 
