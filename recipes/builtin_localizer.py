@@ -197,28 +197,51 @@ def principal_directions(standardized: Tensor, ridge: float) -> Principal:
     return Principal(directions * (singular / scale), scale, (directions / singular).T @ standardized)
 
 
-def fit_to_minimum(people: People, *, ridge: float = RIDGE_AT_MINIMUM) -> tuple[Tensor, Tensor]:
-    """Weights (K, C) and bias (K,) of a linear head, at the minimum of its loss."""
-    mean, deviation = people.vectors.mean(0), people.vectors.std(0) + 1e-3
-    principal = principal_directions((people.vectors - mean) / deviation, ridge)
-    weight = torch.zeros(len(NAMES), len(principal.scale), requires_grad=True)
-    bias = torch.zeros(len(NAMES), requires_grad=True)
-    balance = rarity(people)
+def linear_at_minimum(
+    vectors: Tensor,
+    count: int,
+    loss: Callable[[Tensor], Tensor],
+    *,
+    ridge: float,
+    iterations: int = 150,
+    tolerance: float = 1e-8,
+) -> tuple[Tensor, Tensor]:
+    """Weights (K, C) and bias (K,) of a linear layer, at the minimum of a loss with a ridge.
+
+    Args:
+        vectors: (N, C), which are standardized for the fit.
+        count: K.
+        loss: of logits (N, K).
+        iterations, tolerance: of LBFGS, which ends where the loss changes by less.
+    """
+    mean, deviation = vectors.mean(0), vectors.std(0) + 1e-3
+    principal = principal_directions((vectors - mean) / deviation, ridge)
+    weight = torch.zeros(count, len(principal.scale), requires_grad=True)
+    bias = torch.zeros(count, requires_grad=True)
     optimizer = torch.optim.LBFGS(
-        [weight, bias], max_iter=150, history_size=20, line_search_fn="strong_wolfe", tolerance_change=1e-8
+        [weight, bias],
+        max_iter=iterations,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+        tolerance_change=tolerance,
     )
 
     def step() -> Tensor:
         optimizer.zero_grad()
-        loss = loss_of(principal.inputs @ weight.T + bias, people, balance)
-        loss = loss + ridge * (weight / principal.scale).square().sum()
-        loss.backward()
-        return loss
+        total = loss(principal.inputs @ weight.T + bias) + ridge * (weight / principal.scale).square().sum()
+        total.backward()
+        return total
 
     optimizer.step(step)
     with torch.no_grad():
         folded = (weight / principal.scale) @ principal.back / deviation
         return folded, bias - folded @ mean
+
+
+def fit_to_minimum(people: People, *, ridge: float = RIDGE_AT_MINIMUM) -> tuple[Tensor, Tensor]:
+    """Weights (K, C) and bias (K,) of a linear head, at the minimum of its loss."""
+    balance = rarity(people)
+    return linear_at_minimum(people.vectors, len(NAMES), lambda logits: loss_of(logits, people, balance), ridge=ridge)
 
 
 def folds_of(people: People) -> Tensor:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from builtin_localizer import FOLDS, MARGIN, principal_directions
+from builtin_localizer import FOLDS, MARGIN, linear_at_minimum
 from localizer_labels import SAME, acting, is_wrong
 from localizer_moments import Floats, Kept, Video, kept_file, load, pictures_of, videos
 from torch import Tensor
@@ -88,25 +88,15 @@ def vectors(kept: Kept, boxes: Floats) -> Tensor:
 
 
 def fit(inputs: Tensor, classes: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Weights (count, C) and bias of multinomial regression with a ridge, as `fit_to_minimum` finds them."""
-    mean, deviation = inputs.mean(0), inputs.std(0) + 1e-3
-    standardized = (inputs - mean) / deviation
-    principal = principal_directions(standardized, RIDGE)
-    weight = torch.zeros(count, principal.inputs.shape[1], requires_grad=True)
-    bias = torch.zeros(count, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=100, history_size=20, line_search_fn="strong_wolfe")
-
-    def step() -> Tensor:
-        optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(principal.inputs @ weight.T + bias, classes)
-        loss = loss + RIDGE * (weight / principal.scale).square().sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(step)
-    with torch.no_grad():
-        folded = (weight / principal.scale) @ principal.back / deviation
-        return folded, bias - folded @ mean
+    """Weights (count, C) and bias of multinomial regression with a ridge."""
+    return linear_at_minimum(
+        inputs,
+        count,
+        lambda logits: torch.nn.functional.cross_entropy(logits, classes),
+        ridge=RIDGE,
+        iterations=100,
+        tolerance=1e-9,
+    )
 
 
 def average_precision(scores: Sequence[float], right: Sequence[bool], positives: int) -> float:
