@@ -52,6 +52,31 @@ except KeyboardInterrupt:
     assert (done.stdout, done.stderr, done.returncode) == ("ended\n", "", 0)
 
 
+def test_who_is_ended_while_it_fetches_a_tensor_hears_nothing_of_the_process_that_read_it():
+    """Which serves one after the other, so that the second that is let in finds the first one's end told."""
+    script = """
+from multiprocessing import current_process, resource_sharer
+from multiprocessing.connection import Client
+import torch
+from muybridge.data.loading import Loader
+
+def ended_after_dialling(ident):
+    address, _ = ident
+    for _ in range(2):
+        Client(address, authkey=current_process().authkey).close()
+    raise KeyboardInterrupt
+
+resource_sharer._ResourceSharer.get_connection = staticmethod(ended_after_dialling)
+try:
+    list(Loader(torch.zeros(100, 3), num_workers=1, batch_size=None))
+    print("lost")
+except KeyboardInterrupt:
+    print("ended")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=300)
+    assert (done.stdout, done.stderr, done.returncode) == ("ended\n", "", 0)
+
+
 def test_a_process_that_reads_ends_when_the_one_that_started_it_says_so():
     """As torch does at exit with those that nobody has told to stop."""
     iterator = iter(Loader(range(100), num_workers=1, batch_size=None))

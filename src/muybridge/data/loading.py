@@ -3,10 +3,11 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader
@@ -63,10 +64,20 @@ def _signals_held_back() -> Generator[None, None, None]:
 def _end_for_parent_alone(worker: int) -> None:
     """In a process that reads: of whoever asks it to end, which it has blocked, it listens to who started it."""
     del worker
+    sys.excepthook = _tell_unless_hung_up
     if hasattr(signal, "sigtimedwait"):
         threading.Thread(target=_wait_for_parent, daemon=True).start()
     elif hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+
+def _tell_unless_hung_up(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Of the thread that hands over tensors, which is all that calls this.
+
+    Whoever started this process may be asked to end while it fetches one: it tells that itself.
+    """
+    if not issubclass(kind, (EOFError, ConnectionError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _wait_for_parent() -> None:
