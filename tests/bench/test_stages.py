@@ -1,5 +1,6 @@
 """Whose time is whose: on a clock that runs only when the test says so, with models and films of known times."""
 
+import os
 import threading
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -9,10 +10,9 @@ import torch
 from torch import nn
 
 from muybridge.bench.comparisons import RATE, draw_film
-from muybridge.bench.minutes import VERBS, FilmWork, spend
+from muybridge.bench.minutes import VERBS, FilmWork, on_one_core, spend
 from muybridge.bench.stages import Clocks, Place, StageTimes, shares_of
 from muybridge.media.colour import RgbConverter
-from muybridge.media.ffmpeg_threads import ffmpeg_threads, limit_ffmpeg_threads
 from muybridge.media.pipeline import prefetch
 from muybridge.media.video_reader import VideoReader
 from muybridge.media.video_writer import VideoWriter
@@ -190,15 +190,17 @@ def test_the_row_of_a_verb_holds_what_its_models_and_films_took(verb, stages, pi
 
 def test_a_film_is_read_and_written_in_the_thread_that_asks(film, tmp_path):
     """What FFmpeg did in threads of its own would be told as the rest."""
-    with limit_ffmpeg_threads(1), VideoReader(film) as reader:
-        assert reader._stream.codec_context.thread_count == 1
+    cores = os.sched_getaffinity(0)
+    with on_one_core():
         before = set(_threads())
-        frames = [frame.image for frame in reader]
+        with VideoReader(film) as reader:
+            frames = [frame.image for frame in reader]
+            assert set(_threads()) <= before
         with VideoWriter(tmp_path / "out.mp4", width=96, height=64, rate=25) as writer:
             for image in frames:
                 writer.write(image)
             assert set(_threads()) <= before
-    assert ffmpeg_threads() == 0
+    assert os.sched_getaffinity(0) == cores
 
 
 def _threads():

@@ -1,7 +1,9 @@
 """Where a minute of film spends its time, for each verb, as its command does it."""
 
+import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,6 @@ from muybridge.localize.files import LocalizeJob, localize_file
 from muybridge.localize.localizer import Localizer
 from muybridge.localize.options import LocalizeConfig
 from muybridge.media.colour import RgbConverter
-from muybridge.media.ffmpeg_threads import limit_ffmpeg_threads
 from muybridge.media.sources import Source
 from muybridge.media.video_reader import VideoReader
 from muybridge.media.video_writer import VideoWriter
@@ -75,12 +76,30 @@ def spend(work: FilmWork, seconds: float, peak: Callable[[], float], clocks: Clo
     torch.set_num_threads(1)
     try:
         times = StageTimes(clocks.thread)
-        with limit_ffmpeg_threads(1), times.watching([*FILMS, *work.places], work.models):
+        with on_one_core(), times.watching([*FILMS, *work.places], work.models):
             total, stages = shares_of(work.run, times, clocks)
     finally:
         torch.set_num_threads(threads)
     scale = 60 / seconds
     return Minute(total * scale, {name: value * scale for name, value in stages.items()}, max(at_first, peak()))
+
+
+@contextmanager
+def on_one_core() -> Generator[None, None, None]:
+    """The body, and the threads that it starts, are done by one core, where the system lets a thread choose.
+
+    FFmpeg takes as many threads as there are cores for it: here none beside the one that asks it, so that what it
+    takes can be told from the rest.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def recognizing(path: Path) -> FilmWork:

@@ -8,8 +8,6 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from muybridge.media.ffmpeg_threads import ffmpeg_threads
-
 UInt8 = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
@@ -46,7 +44,7 @@ class RgbConverter:
     """
 
     def __init__(self) -> None:
-        self._reformatter, self._threads = VideoReformatter(), ffmpeg_threads()
+        self._reformatter = VideoReformatter()
 
     def __call__(self, frame: VideoFrame, width: int, height: int) -> UInt8:
         """(height, width, 3) uint8, in the orientation in which it is stored."""
@@ -58,7 +56,6 @@ class RgbConverter:
             format="rgb48le" if transfer else "rgb24",
             src_colorspace=_source_colorspace(frame),
             interpolation=COLOR_CONVERSION,
-            threads=self._threads,
         ).to_ndarray()
         return _to_sdr(cast(NDArray[np.uint16], converted), transfer) if transfer else cast(UInt8, converted)
 

@@ -12,7 +12,6 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from muybridge.errors import BrokenMedia, InputError, MissingInput, NoVideoStream
-from muybridge.media.ffmpeg_threads import ffmpeg_threads
 from muybridge.media.images import HEIF_BRANDS
 
 # As Pillow's limit for pictures: above it, a file of a few kilobytes may take all memory.
@@ -110,7 +109,6 @@ def _picture_track(container: InputContainer, source: str) -> VideoStream:
         )
     context.options = {"max_pixels": str(MOST_PIXELS)}
     context.thread_type = "AUTO" if pixels <= _PIXELS_IN_THREADS else "SLICE"
-    context.thread_count = ffmpeg_threads()
     return track
 
 

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from muybridge.errors import InputError, OptionError, OutputError
 from muybridge.media.colour import COLOR_CONVERSION
 from muybridge.media.container import ffmpeg_address, open_video
-from muybridge.media.ffmpeg_threads import ffmpeg_threads
 from muybridge.media.gif import GifPictures, gif_loops, gif_options, set_last_delay
 from muybridge.media.outputs import atomic_output, output_error
 from muybridge.media.sound import REFUSED, KeptTracks
@@ -399,14 +398,13 @@ class _H264Pictures:
         options: dict[str, object],
     ) -> None:
         self.time_base = time_base
-        self._reformatter, self._threads = VideoReformatter(), ffmpeg_threads()
+        self._reformatter = VideoReformatter()
         self._stream = stream = container.add_stream("libx264", rate=rate)
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"
         stream.options = options
         stream.time_base = time_base
         context = stream.codec_context
-        context.thread_count = self._threads
         context.time_base = time_base
         context.colorspace = Colorspace.ITU709.value
         context.color_primaries = context.color_trc = 1  # BT.709 again
@@ -422,7 +420,6 @@ class _H264Pictures:
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
             interpolation=COLOR_CONVERSION,
-            threads=self._threads,
         )
         frame.pts, frame.time_base = pts, self.time_base
         return self._stream.encode(frame)
