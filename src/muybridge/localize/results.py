@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from muybridge.data.annotations.table import NO_LABEL, AnnotationRows, Annotations
 from muybridge.data.label_maps import LabelMap
+from muybridge.decimals import PIXELS, SCORE, SECONDS
 from muybridge.errors import MissingExtra
 from muybridge.media.video_reader import LONGEST_STILL_SECONDS
 
@@ -101,6 +102,16 @@ class ActionSpan:
     end: float
     label: str
     score: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "person": self.person,
+            "start": round(self.start, SECONDS),
+            "end": round(self.end, SECONDS),
+            "label": self.label,
+            "score": round(self.score, SCORE),
+        }
 
 
 @dataclass
@@ -319,12 +330,12 @@ class LocalizeResult:
             people = key.people
             frames.append(
                 {
-                    "seconds": key.seconds,
+                    "seconds": round(key.seconds, SECONDS),
                     "people": [
                         {
                             "id": person,
-                            "box_xyxy": [round(edge, 2) for edge in box],
-                            "score": round(score, 4),
+                            "box_xyxy": [round(edge, PIXELS) for edge in box],
+                            "score": round(score, SCORE),
                             "actions": self._named(actions, threshold),
                         }
                         for person, box, score, actions in zip(
@@ -342,19 +353,21 @@ class LocalizeResult:
             "width": self.width,
             "height": self.height,
             "rate": self.rate,
-            "seconds": self.seconds,
+            "seconds": round(self.seconds, SECONDS),
             "labels": list(self.labels.names),
             "people": [
-                {"id": person, "seen": [[round(edge, 3) for edge in stay] for stay in stays]}
+                {"id": person, "seen": [[round(edge, SECONDS) for edge in stay] for stay in stays]}
                 for person, stays in self.presence.items()
             ],
             "key_frames": frames,
-            "spans": [vars(span) for span in self.spans(threshold=threshold)],
+            "spans": [span.to_json() for span in self.spans(threshold=threshold)],
         }
 
     def _named(self, actions: Floats, threshold: float) -> Mapping[str, float]:
         order = np.argsort(-actions, kind="stable")
-        return {self.labels.names[i]: round(float(actions[i]), 4) for i in order.tolist() if actions[i] >= threshold}
+        return {
+            self.labels.names[i]: round(float(actions[i]), SCORE) for i in order.tolist() if actions[i] >= threshold
+        }
 
 
 class ShownPeople:
