@@ -191,7 +191,7 @@ def test_actions_are_those_of_the_localizer(folder, model_file, capsys, monkeypa
     assert not Path("out.mp4").exists()
     assert run(*arguments, "stand", "--doing", "walk", *given) == 0
     assert Path("out.mp4").exists()
-    monkeypatch.setattr("muybridge.localize.model_file.BUILT_IN", {})
+    monkeypatch.setattr("muybridge.localize.options.BUILT_IN", {})
     assert run(*arguments, "stand") == 2
     assert "Name it with --localizer" in capsys.readouterr().err
 

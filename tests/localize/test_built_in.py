@@ -13,8 +13,7 @@ from muybridge.data.label_maps import write_label_map
 from muybridge.data.localization import read_key_clip
 from muybridge.data.video_files import video_file
 from muybridge.localize.localizer import Localizer
-from muybridge.localize.model_file import BUILT_IN
-from muybridge.localize.options import BoxData, LocalizerConfig, LocalizerPlan
+from muybridge.localize.options import BUILT_IN, BoxData, LocalizerConfig, LocalizerPlan
 from muybridge.localize.train import train
 from muybridge.media.video_writer import VideoWriter
 from muybridge.training.fit_config import ClipFitConfig

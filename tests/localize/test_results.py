@@ -1,5 +1,6 @@
 """What was found, in every form that other tools read."""
 
+import json
 from xml.etree import ElementTree
 
 import numpy as np
@@ -242,7 +243,7 @@ def test_cvat_opens_again_in_our_reader_and_in_a_second_one(result, tmp_path) ->
         5: (18, 30, 13),  # seen at 2 s, and from the middle between that look and the one before
     }
     edges, actions = theirs[1][30]
-    np.testing.assert_allclose(edges, np.array(walker(3.0)) * [WIDTH, HEIGHT, WIDTH, HEIGHT], atol=1e-3)
+    np.testing.assert_allclose(edges, np.array(walker(3.0)) * [WIDTH, HEIGHT, WIDTH, HEIGHT], atol=0.0051)
     assert actions == {"walk", "carry"}
 
 
@@ -253,6 +254,38 @@ def test_json_says_what_people_do(result) -> None:
     assert last["people"][0]["id"] == 1
     assert last["people"][0]["actions"] == {"walk": 0.9, "carry": 0.6}
     assert last["people"][1]["box_xyxy"] == pytest.approx([140, 10, 180, 90], abs=0.01)
+
+
+def floats_in(content) -> list[float]:
+    if isinstance(content, (dict, list)):
+        return [
+            each for item in (content.values() if isinstance(content, dict) else content) for each in floats_in(item)
+        ]
+    return [content] if isinstance(content, float) else []
+
+
+def test_json_is_what_was_found_to_a_few_decimals() -> None:
+    random = np.random.default_rng(5)
+    rate, every = 30000 / 1001, 0.7
+    corners = [random.uniform(0.1, 0.2, (2, 2)) for _ in range(3)]
+    shown = [people(np.concatenate([c, c + 0.5], 1), [1, 2], random.random((2, 3))) for c in corners]
+    moments = [Moment(number * every, each) for number, each in enumerate(shown)]
+    found = LocalizeResult("yard", LABELS, 1917, 1081, rate, every, moments, moments, np.arange(50) / rate)
+    content = json.loads(json.dumps(found.to_json(threshold=0.3)))
+    assert content.pop("rate") == rate  # frames are counted with it
+    assert len(floats_in(content)) > 50
+    assert all(round(number, 4) == number for number in floats_in(content))
+    spans = found.spans(threshold=0.3)
+    assert len(spans) > 3
+    for told, span in zip(content["spans"], spans, strict=True):
+        assert told["start"] == pytest.approx(span.start, abs=5e-4)
+        assert told["end"] == pytest.approx(span.end, abs=5e-4)
+        assert told["score"] == pytest.approx(span.score, abs=5e-5)
+        assert (told["person"], told["label"]) == (span.person, span.label)
+    for told, moment in zip(content["key_frames"], moments, strict=True):
+        boxes = [person["box_xyxy"] for person in told["people"]]
+        np.testing.assert_allclose(boxes, moment.people.pixel_boxes(1917, 1081), rtol=0, atol=0.005 + 1e-3)
+        assert told["seconds"] == pytest.approx(moment.seconds, abs=5e-4)
 
 
 def test_supervision_is_asked_for_where_it_is_not_installed(result) -> None:

@@ -75,6 +75,25 @@ def test_windows_need_not_be_kept(tmp_path):
     assert (lean.num_windows, len(lean.windows)) == (whole.num_windows, 1)
 
 
+def test_answers_are_told_to_a_few_decimals(tmp_path):
+    film = write_film(tmp_path / "film.mp4", [220, 30], rate=7)
+    answer = recognize_file(job(windows=WindowConfig(0.3, 1 / 7)), source(film), quiet=True)
+    for span, told in zip(answer.spans, [span.to_json() for span in answer.spans], strict=True):
+        assert told["label"] == span.label
+        assert (told["start"], told["end"]) == pytest.approx((span.start, span.end), abs=5e-4)
+        assert told["score"] == pytest.approx(span.score, abs=5e-5)
+        assert [len(repr(told[name]).partition(".")[2]) <= 3 for name in ("start", "end")] == [True, True]
+        assert len(repr(told["score"]).partition(".")[2]) <= 4
+    window, told = answer.windows[1], answer.windows[1].to_json(top=1)
+    ((name, score),) = window.prediction.top(1)
+    assert told == {
+        "start": round(window.start, 3),
+        "end": round(window.end, 3),
+        "top": [{"label": name, "score": round(score, 4)}],
+    }
+    assert score != round(score, 4) and window.start != round(window.start, 3)
+
+
 def test_a_clip_of_one_frame_has_an_answer(tmp_path):
     clip = write_clip(tmp_path / "one.mp4", 1)
     answer = recognize_file(job(), source(clip), quiet=True)

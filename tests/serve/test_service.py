@@ -221,6 +221,9 @@ def test_the_picture_that_is_painted_is_the_one_that_the_library_paints(folder, 
         large = folder / "large.png"
         Image.new("RGB", (400, 300)).save(large)
         assert error_of(ask(service.port, "/stylize?style=painting", large.read_bytes()))[0] == 413
+        for broken in (photo[:8] + b"x" * 100, photo[:30], photo[: len(photo) // 2], b"\xff\xd8\xff" + b"x" * 100):
+            code, error = error_of(ask(service.port, "/stylize?style=painting", broken))
+            assert code == 422 and error.startswith("the upload is a damaged picture"), error
     assert not list(uploads.iterdir())
 
 

@@ -11,7 +11,8 @@ import torch
 from muybridge.artifacts import load_artifact
 from muybridge.media.images import read_image, resize_image
 from muybridge.stylize.objective import style_distance
-from muybridge.stylize.stylizer import BUILT_IN, Stylizer
+from muybridge.stylize.options import BUILT_IN
+from muybridge.stylize.stylizer import Stylizer
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "src" / "muybridge" / "weights" / BUILT_IN["builtin"]

@@ -1,45 +1,61 @@
 """Many inputs, one after another: a broken one is named and counted, the rest goes on."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from muybridge.errors import InputError, OptionError
 from muybridge.escapes import printable
+from muybridge.media.frame_folder import check_opens
 from muybridge.media.outputs import same_place
 from muybridge.media.sources import Source
 
 FAILED = 2
+# Makes a target from a source and returns notes for the user.
+Work = Callable[[Source, Path], Sequence[str]]
 
 
 def run(
     sources: Sequence[Source],
     targets: Sequence[Path],
-    work: Callable[[Source, Path], Sequence[str]],
+    load: Callable[[], Work],
     *,
+    check: Callable[[Source], None] = check_opens,
     say_targets: bool = True,
 ) -> int:
-    """Do `work` for each pair and say where each result is.
+    """Do the work for each pair and say where each result is.
 
     A single input's error is raised; among several, an `InputError` costs only its own input. Any other error (a
     full disk, a broken model) would meet every input alike and ends the batch.
 
     Args:
-        work: makes the target from the source and returns notes for the user.
+        load: makes the model ready, which takes seconds; asked once, for the first input that `check` lets pass.
+        check: raises InputError for what is told at a glance to be no input of this verb.
         say_targets: False where the work itself prints its result.
 
     Returns:
         The exit code: 0, or 2 where an input failed.
     """
     failed: list[str] = []
+
+    def skip(error: InputError) -> None:
+        if len(sources) == 1:
+            raise error
+        failed.append(str(error))
+        _say(f"skipped: {error}")
+
+    work: Work | None = None
     for source, target in zip(sources, targets, strict=True):
+        try:
+            check(source)
+        except InputError as error:
+            skip(error)
+            continue
+        work = work or load()
         try:
             notes = work(source, target)
         except InputError as error:
-            if len(sources) == 1:
-                raise
-            failed.append(str(error))
-            _say(f"skipped: {error}")
+            skip(error)
             continue
         for note in notes:
             _say(f"note: {note}")
@@ -48,6 +64,20 @@ def run(
     if failed:
         _say(f"{len(failed)} of {len(sources)} inputs failed, the others are done")
     return FAILED if failed else 0
+
+
+def check_model(name: str, *, task: str, built_in: Mapping[str, str]) -> None:
+    """Look at the header of a model's file, before all is imported that the model needs.
+
+    Args:
+        built_in: files of the models that come with it, by name.
+
+    Raises:
+        MissingInput, ModelError: there is no such model, or it is for another task.
+    """
+    from muybridge.artifacts import find_model, open_model
+
+    open_model(find_model(name, built_in=built_in, task=task), task=task)
 
 
 def check_apart(out: Path, others: Iterable[str | Path]) -> None:

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from muybridge.engine.options import MANY, ManyFiles
 from muybridge.escapes import printable
-from muybridge.localize.options import ONE_VIEW, LocalizeConfig, TestViews
+from muybridge.localize.options import BUILT_IN, ONE_VIEW, LocalizeConfig, TestViews
 from muybridge.options import FLAT, LIST, PLAIN
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def localize(
     from muybridge.engine.run import run_many
     from muybridge.engine.tasks import LocalizeTask
     from muybridge.errors import OptionError
+    from muybridge.media.frame_folder import check_film
     from muybridge.media.sources import expand_sources, output_paths
 
     task = LocalizeTask(
@@ -110,23 +111,26 @@ def localize(
         if boxes is not None:
             raise OptionError("--boxes tells of single videos. Leave --results out, or let a --detector find people")
         return run_many(task, names, many, out=out)
-    from muybridge.localize.files import localize_file
-
     sources = expand_sources(names)
     targets = output_paths(sources, out, suffix_of_stem="localized")
-    videos = [source.path for source in sources if source.kind == "video"]
-    given = None
-    if boxes is not None:
+    for name in (model, bank_model) if actions else ():
+        if name is not None:
+            batch.check_model(name, task=task.verb, built_in=BUILT_IN)
+
+    def load() -> batch.Work:
         from muybridge.data.annotations.files import read_boxes
+        from muybridge.localize.files import localize_file
 
-        given = read_boxes(boxes, videos, rename_lone=True)
-    job = task.job(given)
+        videos = [source.path for source in sources if source.kind == "video"]
+        job = task.job(None if boxes is None else read_boxes(boxes, videos, rename_lone=True))
 
-    def work(source: "Source", target: Path) -> list[str]:
-        job.written.clear()
-        notes = localize_file(job, source, target)
-        for path in job.written:
-            print(printable(str(path)))  # noqa: T201
-        return notes
+        def work(source: "Source", target: Path) -> list[str]:
+            job.written.clear()
+            notes = localize_file(job, source, target)
+            for path in job.written:
+                print(printable(str(path)))  # noqa: T201
+            return notes
 
-    return batch.run(sources, targets, work, say_targets=video)
+        return work
+
+    return batch.run(sources, targets, load, check=check_film, say_targets=video)

@@ -10,11 +10,11 @@ from cyclopts import Parameter
 from muybridge.engine.options import MANY, ManyFiles
 from muybridge.escapes import printable
 from muybridge.options import FLAT, PLAIN
-from muybridge.recognize.options import WindowConfig
+from muybridge.recognize.options import BUILT_IN, WindowConfig
 
 if TYPE_CHECKING:
     from muybridge.media.sources import Source
-    from muybridge.recognize.files import RecognizeJob
+    from muybridge.recognize.files import FileAnswer, RecognizeJob
 
 Format = Literal["table", "json", "csv"]
 
@@ -74,8 +74,10 @@ def recognize(
     from muybridge.engine.inputs import named_inputs
     from muybridge.engine.run import run_many
     from muybridge.engine.tasks import RecognizeTask
+    from muybridge.media.frame_folder import check_film
     from muybridge.media.outputs import check_writable
     from muybridge.media.sources import clip_sources, output_paths
+    from muybridge.media.video_writer import check_video_suffix
 
     task = RecognizeTask(
         model=model,
@@ -93,32 +95,39 @@ def recognize(
     if many.results is not None:
         _check_rows({"--out": out is not None, "--format": format != "table"})
         return run_many(task, names, many, out=overlay)
-    from muybridge.apps.recognize_output import write_answers
-    from muybridge.recognize.files import FileAnswer, check_overlays, recognize_file, write_overlay
-
     sources = clip_sources(names)
     _check_live(sources, {"--out": out is not None, "--overlay": overlay is not None, "--shots": shots})
     if out is not None:
         check_writable(out)
         check_apart(out, [model, *(s.path for s in sources if s.kind != "stream"), *([overlay] if overlay else [])])
     overlays = output_paths(sources, overlay, suffix_of_stem="recognized") if overlay else [Path()] * len(sources)
-    if overlay is not None:
-        check_overlays(overlays)
-    job = task.job()
+    for target in overlays if overlay is not None else ():
+        check_video_suffix(target)
+    batch.check_model(model, task=task.verb, built_in=BUILT_IN)
     answers: list[FileAnswer] = []
 
-    def work(source: "Source", target: Path) -> list[str]:
-        if source.kind == "stream":
-            return _follow(job, source, format)
-        answer = recognize_file(job, source, keep_windows=overlay is not None or format == "json")
-        lost = [] if overlay is None else write_overlay(answer, source, target, top=min(top, 3))
-        answers.append(answer)
-        if out is None and format == "table":
-            write_answers([answer], format, None, top=top)
-        return [*answer.notes, *lost]
+    def load() -> batch.Work:
+        from muybridge.apps.recognize_output import write_answers
+        from muybridge.recognize.files import recognize_file, write_overlay
 
-    code = batch.run(sources, overlays, work, say_targets=overlay is not None)
+        job = task.job()
+
+        def work(source: "Source", target: Path) -> list[str]:
+            if source.kind == "stream":
+                return _follow(job, source, format)
+            answer = recognize_file(job, source, keep_windows=overlay is not None or format == "json")
+            lost = [] if overlay is None else write_overlay(answer, source, target, top=min(top, 3))
+            answers.append(answer)
+            if out is None and format == "table":
+                write_answers([answer], format, None, top=top)
+            return [*answer.notes, *lost]
+
+        return work
+
+    code = batch.run(sources, overlays, load, check=check_film, say_targets=overlay is not None)
     if answers and (out is not None or format != "table"):
+        from muybridge.apps.recognize_output import write_answers
+
         write_answers(answers, format, out, top=top)
     if answers and out is not None:
         print(printable(str(out)))  # noqa: T201

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from muybridge.decimals import SCORE, SECONDS
 from muybridge.escapes import csv_cell, printable
 from muybridge.media.outputs import atomic_output
 from muybridge.media.sources import Source
@@ -59,13 +60,12 @@ def live_line(
     if not found:
         return ""
     if format == "json":
-        top = [{"label": name, "score": round(score, 4)} for name, score in found]
-        return json.dumps({"start": round(start, 3), "end": round(end, 3), "top": top}) + "\n"
+        top = [{"label": name, "score": round(score, SCORE)} for name, score in found]
+        return json.dumps({"start": round(start, SECONDS), "end": round(end, SECONDS), "top": top}) + "\n"
     if format == "csv":
         text = io.StringIO()
         name, score = found[0]
-        row = (csv_cell(source.location), f"{start:.3f}", f"{end:.3f}", csv_cell(name), f"{score:.4f}")
-        csv.writer(text, lineterminator="\n").writerow(row)
+        csv.writer(text, lineterminator="\n").writerow(_cells(source.location, start, end, name, score))
         return text.getvalue()
     labels = "  ".join(f"{score:.2f} {printable(name)}" for name, score in found)
     return f"{_clock(start)} - {_clock(end)}  {labels}\n" if end > start else f"{_clock(start)}  {labels}\n"
@@ -78,27 +78,21 @@ def _csv(answers: Sequence[FileAnswer], top: int) -> str:
     rows.writerow(_COLUMNS)
     for answer in answers:
         for span in answer.spans:
-            file, label = csv_cell(answer.source), csv_cell(span.label)
-            rows.writerow((file, f"{span.start:.3f}", f"{span.end:.3f}", label, f"{span.score:.4f}"))
+            rows.writerow(_cells(answer.source, span.start, span.end, span.label, span.score))
     return text.getvalue()
+
+
+def _cells(file: str, start: float, end: float, label: str, score: float) -> tuple[str, ...]:
+    times = (f"{seconds:.{SECONDS}f}" for seconds in (start, end))
+    return (csv_cell(file), *times, csv_cell(label), f"{score:.{SCORE}f}")
 
 
 def _json(answers: Sequence[FileAnswer], top: int) -> str:
     files = [
         {
             "file": answer.source,
-            "spans": [
-                {"start": round(s.start, 3), "end": round(s.end, 3), "label": s.label, "score": round(s.score, 4)}
-                for s in answer.spans
-            ],
-            "windows": [
-                {
-                    "start": round(w.start, 3),
-                    "end": round(w.end, 3),
-                    "top": [{"label": name, "score": round(score, 4)} for name, score in w.prediction.top(top)],
-                }
-                for w in answer.windows
-            ],
+            "spans": [span.to_json() for span in answer.spans],
+            "windows": [window.to_json(top=top) for window in answer.windows],
         }
         for answer in answers
     ]

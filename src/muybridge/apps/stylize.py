@@ -1,5 +1,6 @@
 """`muybridge stylize`."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ from cyclopts import Parameter
 from muybridge.engine.options import MANY, ManyFiles
 from muybridge.errors import OptionError
 from muybridge.options import FLAT, PLAIN, Seconds
-from muybridge.stylize.options import PeopleOptions, StylizeConfig, TemporalConfig
+from muybridge.stylize.options import BUILT_IN, PeopleOptions, StylizeConfig, TemporalConfig
 
 _PEOPLE = Parameter(group="People", negative=())
 
@@ -85,20 +86,28 @@ def stylize(
         raise OptionError("--preview is one picture at once: leave out --resume and --results")
     if many.results is not None:
         return run_many(task, names, many, out=out)
-    from muybridge.stylize.segments import paint
-
     sources = expand_sources(names)
+    videos = [source.path for source in sources if source.kind == "video"]
+    targets = output_paths(sources, out, suffix_of_stem="preview" if preview else "stylized")
     if preview:
-        from muybridge.stylize.preview import paint_preview, preview_path
+        targets = [_sheet(path) for path in targets]
+    batch.check_model(model, task=task.verb, built_in=BUILT_IN)
 
-        sheets = [preview_path(path) for path in output_paths(sources, out, suffix_of_stem="preview")]
-        job = task.job([source.path for source in sources if source.kind == "video"])
-        return batch.run(
-            sources, sheets, lambda source, target: paint_preview(job, source, target, every_seconds=preview)
-        )
-    targets = output_paths(sources, out, suffix_of_stem="stylized")
-    job = task.job([source.path for source in sources if source.kind == "video"])
-    return batch.run(sources, targets, lambda source, target: paint(job, source, target))
+    def load() -> batch.Work:
+        if preview:
+            from muybridge.stylize.preview import paint_preview
+
+            return partial(paint_preview, task.job(videos), every_seconds=preview)
+        from muybridge.stylize.segments import paint
+
+        return partial(paint, task.job(videos))
+
+    return batch.run(sources, targets, load)
+
+
+def _sheet(result: Path) -> Path:
+    """Where a film's pictures go, whose painting would go to `result`."""
+    return result if result.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"} else result.with_suffix(".jpg")
 
 
 def styles() -> None:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from muybridge.escapes import printable
+from muybridge.localize.options import BUILT_IN as LOCALIZERS
 from muybridge.localize.options import LocalizeConfig
 from muybridge.models.avatar_net.config import MIN_SIDE
 from muybridge.options import FLAT, PLAIN, TIME, Seconds
+from muybridge.recognize.options import BUILT_IN as RECOGNIZERS
 from muybridge.recognize.options import WindowConfig
 from muybridge.stylize.options import StylizeConfig, TemporalConfig
 
@@ -127,12 +129,21 @@ def watch(
 
         check_screen()
 
+    from muybridge.apps.batch import check_model
+    from muybridge.media.frame_folder import check_film
+
+    source = _one_source(input, out)
+    check_film(source)
+    if labels:
+        check_model(model, task="recognize", built_in=RECOGNIZERS)
+    if localizer is not None:
+        check_model(localizer, task="localize", built_in=LOCALIZERS)
+
     from muybridge.people.detectors import load_detector
     from muybridge.recognize.recognizer import Recognizer
     from muybridge.stylize.stylizer import Stylizer
     from muybridge.watch.files import WatchJob, watch_source
 
-    source = _one_source(input, out)
     stylizer = Stylizer.from_pretrained(device=device) if style else None
     recognizer = (
         Recognizer.from_pretrained(model, device=device, backbone_weights=backbone_weights, precision=precision)
@@ -169,13 +180,13 @@ def _one_source(name: str, out: Path | None) -> "Source":
     """The input; refused where it is several, or the file to write."""
     from muybridge.errors import OptionError
     from muybridge.media.sources import clip_sources, output_paths
-    from muybridge.recognize.files import check_overlays
+    from muybridge.media.video_writer import check_video_suffix
 
     sources = clip_sources([name])
     if len(sources) > 1:
         raise OptionError(f"{name} names {len(sources)} videos, and one can be watched at a time. Name one")
     if out is not None:
-        check_overlays([out])
+        check_video_suffix(out)
         output_paths(sources, out, suffix_of_stem="watched")
     return sources[0]
 
@@ -183,9 +194,8 @@ def _one_source(name: str, out: Path | None) -> "Source":
 def _localizer(name: str | None, device: str, precision: Precision) -> "Localizer":
     """The one that was named, else the built-in one."""
     from muybridge.localize.localizer import Localizer
-    from muybridge.localize.model_file import BUILT_IN
 
-    return Localizer.from_pretrained(name or next(iter(BUILT_IN)), device=device, precision=precision)
+    return Localizer.from_pretrained(name or next(iter(LOCALIZERS)), device=device, precision=precision)
 
 
 def _style_size(paint_size: int, size: int) -> int:

@@ -1,14 +1,12 @@
 """`muybridge write-bank`."""
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from muybridge.options import Seconds
-
-if TYPE_CHECKING:
-    from muybridge.media.sources import Source
 
 
 def write_bank(
@@ -54,9 +52,8 @@ def write_bank(
     from muybridge.apps import batch
     from muybridge.data.annotations.files import read_boxes
     from muybridge.errors import OptionError
-    from muybridge.localize.files import bank_file
-    from muybridge.localize.localizer import Localizer
-    from muybridge.localize.options import LocalizeConfig
+    from muybridge.localize.options import BUILT_IN, LocalizeConfig
+    from muybridge.media.frame_folder import check_film
     from muybridge.media.sources import expand_sources
 
     config = LocalizeConfig(every=every, look_every=min(every, LocalizeConfig.look_every), min_score=min_score)
@@ -66,10 +63,16 @@ def write_bank(
     targets = [out / f"{source.path.stem}.safetensors" for source in sources]
     if len(set(targets)) < len(targets):
         raise OptionError("two videos have the same name, and would have the same bank. Write them to two folders")
-    given = None if boxes is None else read_boxes(boxes, [source.path for source in sources], rename_lone=True)
-    localizer = Localizer.from_pretrained(model, detector=detector, device=device, backbone_weights=backbone_weights)
+    batch.check_model(model, task="localize", built_in=BUILT_IN)
 
-    def work(source: "Source", target: Path) -> list[str]:
-        return bank_file(localizer, source, target, boxes=given, config=config)
+    def load() -> batch.Work:
+        from muybridge.localize.files import bank_file
+        from muybridge.localize.localizer import Localizer
 
-    return batch.run(sources, targets, work)
+        given = None if boxes is None else read_boxes(boxes, [source.path for source in sources], rename_lone=True)
+        localizer = Localizer.from_pretrained(
+            model, detector=detector, device=device, backbone_weights=backbone_weights
+        )
+        return partial(bank_file, localizer, boxes=given, config=config)
+
+    return batch.run(sources, targets, load, check=check_film)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from muybridge.data.text_files import shown
 from muybridge.errors import AnnotationError, MissingInput
+from muybridge.media.frame_folder import open_film
 from muybridge.media.outputs import is_folder
 from muybridge.media.sources import VIDEO_SUFFIXES
-from muybridge.media.video_reader import DEFAULT_RATE, VideoReader
+from muybridge.media.video_reader import DEFAULT_RATE
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,12 @@ class VideoFile:
 
 
 def video_file(path: Path) -> VideoFile:
-    """What a video says of itself.
+    """What a video, or a folder of frames, says of itself.
 
     Raises:
         InputError: it cannot be read.
     """
-    with VideoReader(path) as reader:
+    with open_film(path) as reader:
         info = reader.info
     duration = None if info.duration_seconds is None else float(info.duration_seconds)
     return VideoFile(path, info.width, info.height, float(info.average_rate or DEFAULT_RATE), duration)

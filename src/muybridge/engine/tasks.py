@@ -116,7 +116,7 @@ class RecognizeTask:
             lost = list[str]()
             if self.overlay:
                 lost = write_overlay(answer, source, target, top=min(self.top, 3), quiet=True)
-            labels = [Label(round(s.start, 3), round(s.end, 3), s.label, round(s.score, 4)) for s in answer.spans]
+            labels = [Label(**span.to_json()) for span in answer.spans]
             return Outcome(labels, [target] if self.overlay else (), [*answer.notes, *lost])
 
         return work
@@ -199,10 +199,7 @@ class LocalizeTask:
         def work(source: Source, target: Path) -> Outcome:
             mine = replace(job, written=[])  # others may be at work beside it
             result, notes = localize_video(mine, source, target, quiet=True)
-            labels = [
-                Label(round(s.start, 3), round(s.end, 3), s.label, round(s.score, 4), s.person)
-                for s in result.spans(threshold=job.config.threshold)
-            ]
+            labels = [Label(**span.to_json()) for span in result.spans(threshold=job.config.threshold)]
             return Outcome(labels, [*([target] if job.video else []), *mine.written], notes)
 
         return work
@@ -267,7 +264,7 @@ class StylizeTask:
         from muybridge.data.annotations.files import read_boxes
         from muybridge.localize.localizer import Localizer
         from muybridge.localize.masks import PeopleChoice, parse_people
-        from muybridge.localize.model_file import BUILT_IN
+        from muybridge.localize.options import BUILT_IN
         from muybridge.localize.search import PeopleSearch
         from muybridge.people.detectors import load_detector
 

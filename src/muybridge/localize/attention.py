@@ -19,8 +19,8 @@ from muybridge.data.localization import scaled_picture
 from muybridge.localize.localizer import Localizer
 from muybridge.localize.results import LocalizeResult, People
 from muybridge.media.box_overlays import BoxLabel, draw_people, person_colour
+from muybridge.media.frame_folder import open_film
 from muybridge.media.overlays import overlay_font, text_size
-from muybridge.media.video_reader import VideoReader
 from muybridge.models.acar.head import ACARHead
 
 RGB = NDArray[np.uint8]
@@ -44,7 +44,7 @@ def attention_pictures(localizer: Localizer, video: str | Path, result: Localize
     """A picture of everybody who was seen with others, at the key frame where what they do is surest.
 
     Args:
-        video: the file that `result` is of; it is read again.
+        video: the file or folder of frames that `result` is of; it is read again.
 
     Raises:
         OptionError: the model has no such attention.
@@ -53,7 +53,7 @@ def attention_pictures(localizer: Localizer, video: str | Path, result: Localize
     asked: dict[int, list[tuple[int, str]]] = {}
     for person, (place, title) in _moments(result).items():
         asked.setdefault(place, []).append((person, title))
-    with VideoReader(video) as reader:
+    with open_film(video) as reader:
         for place, those in sorted(asked.items()):
             key = result.key_frames[place]
             sampling = localizer.sampling

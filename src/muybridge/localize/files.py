@@ -24,13 +24,13 @@ from muybridge.localize.report import report_parts
 from muybridge.localize.results import LocalizeResult, People
 from muybridge.localize.steady import SteadyActions
 from muybridge.localize.stream import LocalizeConfig, LocalizedFrame
-from muybridge.localize.video_localizer import PERSON, PeopleLocalizer, VideoLocalizer
+from muybridge.localize.video_localizer import PERSON, VideoLocalizer
 from muybridge.media.box_overlays import BoxLabel, draw_people
+from muybridge.media.frame_folder import open_film, refuse_picture
 from muybridge.media.images import write_image
 from muybridge.media.outputs import atomic_output, check_writable
 from muybridge.media.pipeline import BackgroundWriter, prefetch
 from muybridge.media.sources import Source
-from muybridge.media.video_reader import VideoReader
 from muybridge.media.video_writer import rewriting
 from muybridge.progress import progress_line
 
@@ -92,7 +92,7 @@ def localize_video(
     _check_source(job, source)
     check_writable(target)
     with ExitStack() as stack:
-        reader = stack.enter_context(VideoReader(source.location))
+        reader = stack.enter_context(open_film(source.location))
         name = source.relative.stem if source.kind != "stream" else source.relative.name
         boxes = None if job.boxes is None else boxes_of(job.boxes, name, reader.info.width, reader.info.height)
         bank = _bank(job, source, name, boxes, stack)
@@ -132,8 +132,7 @@ def localize_video(
 
 
 def _check_source(job: LocalizeJob, source: Source) -> None:
-    if source.kind == "image":
-        raise InputError(f"{source.location} is a picture. What people do is seen in videos: give one")
+    refuse_picture(source)
     if job.attention and source.kind != "video":
         raise OptionError(f"{source.location} cannot be read a second time, as --attention needs. Give a file")
 
@@ -173,12 +172,8 @@ def boxes_of(boxes: Annotations, name: str, width: int, height: int) -> Annotati
 def _bank(
     job: LocalizeJob, source: Source, name: str, boxes: Annotations | None, stack: ExitStack
 ) -> FeatureBankReader | None:
-    if isinstance(job.localizer, PeopleLocalizer):
-        return None
-    from muybridge.localize.localizer import Localizer  # of those who only follow people, nobody waits for it
-
     localizer = job.localizer
-    if not isinstance(localizer, Localizer) or localizer.bank_span is None:
+    if localizer.bank_span is None:
         return None
     if job.banks is not None:
         return FeatureBank(job.banks / f"{name}.safetensors", model=localizer.bank_model)
@@ -266,7 +261,7 @@ def write_result(path: Path, result: LocalizeResult, kind: Format, *, threshold:
     """One annotation file.
 
     AVA, COCO and JSON hold key frames, CVAT and MOT every frame. AVA holds all classes with their scores, since
-    evaluators rank them; MOT holds none; the others those from `threshold` on.
+    evaluators rank them, and for that all their decimals; MOT holds none; the others those from `threshold` on.
 
     Raises:
         OutputError: it cannot be written.

@@ -38,7 +38,7 @@ from muybridge.localize.stream import Answer, LocalizeConfig, LocalizeRun, confi
 from muybridge.localize.video_localizer import VideoLocalizer
 from muybridge.localize.views import largest, resized, views_of_clip
 from muybridge.media.camera_motion import camera_shifts, steadied
-from muybridge.media.video_reader import VideoReader
+from muybridge.media.frame_folder import open_film
 from muybridge.memory import check_fits
 from muybridge.models.acar.actors import Actors
 from muybridge.models.acar.checkpoint import convert_checkpoint, infer_configs
@@ -363,7 +363,7 @@ class Localizer(VideoLocalizer):
         config = configured(config, options)
         count = 0
         with (
-            VideoReader(video) as reader,
+            open_film(video) as reader,
             FeatureBankWriter(path, model=self.fingerprint, video=str(video)) as writer,
         ):
 

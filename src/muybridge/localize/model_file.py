@@ -14,13 +14,13 @@ from muybridge.data.localization import BankSpan, KeyFrameSampling
 from muybridge.data.options import LARGEST_SIDE, MOST_FRAMES, check_clip_size
 from muybridge.errors import ModelError, MuybridgeError
 from muybridge.localize.objective import NetworkConfig, localizer_state
+from muybridge.localize.options import BUILT_IN
 from muybridge.models.acar.head import ACARNet
 from muybridge.models.backbones import checked_options
 from muybridge.pretrained import BackboneIdentity, sketch_of
 from muybridge.schema import Fields, Within, build
 
 TASK = "localize"
-BUILT_IN = {"people_actions": "localizer.safetensors"}
 
 _SAMPLING_LIMITS = Fields(
     later=("preprocessing",),

@@ -29,6 +29,9 @@ from muybridge.options import (
 from muybridge.schema import Within, require_within
 from muybridge.training.fit_config import ClipFitConfig
 
+# Models that come with it: their files by name.
+BUILT_IN = {"people_actions": "localizer.safetensors"}
+
 ContextMaps = Literal["last", "change"]
 SLOWFAST_TRUNKS = {"slowfast": SLOWFAST_SMALL, "slowfast_r50": SLOWFAST_R50, "slowfast_r101": SLOWFAST_R101}
 # As far as a model file may go; 0 leaves the choice to the trunk.

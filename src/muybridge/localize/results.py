@@ -1,16 +1,17 @@
 """What a localizer finds: people at every look, their actions at key frames, and both as annotations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise, product
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from muybridge.data.annotations.table import NO_LABEL, AnnotationRows, Annotations
 from muybridge.data.label_maps import LabelMap
+from muybridge.decimals import PIXELS, SCORE, SECONDS
 from muybridge.errors import MissingExtra
 from muybridge.media.video_reader import LONGEST_STILL_SECONDS
 
@@ -102,6 +103,16 @@ class ActionSpan:
     label: str
     score: float
 
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "person": self.person,
+            "start": round(self.start, SECONDS),
+            "end": round(self.end, SECONDS),
+            "label": self.label,
+            "score": round(self.score, SCORE),
+        }
+
 
 @dataclass
 class _Stay:
@@ -114,6 +125,27 @@ class _Stay:
     start: float
     end: float = 0.0
     scores: dict[float, float] = field(default_factory=dict[float, float])
+
+    @property
+    def score(self) -> float:
+        """Their mean."""
+        return float(np.mean([*self.scores.values()]))
+
+
+class _Told(NamedTuple):
+    """What one key frame says of a person.
+
+    Attributes:
+        since, until: for which time it speaks, in seconds.
+        seconds: of the key frame.
+        actions: (K,) probabilities of the classes.
+    """
+
+    person: int
+    since: float
+    until: float
+    seconds: float
+    actions: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,35 +276,41 @@ class LocalizeResult:
         one before where that does not know them. The first and the last key frame speak for the film's start and end.
         """
         found: dict[tuple[int, int], list[_Stay]] = {}
+        for told in self._told():
+            columns = np.flatnonzero(told.actions >= threshold).tolist()
+            stretches = self._seen_between(told.person, told.since, told.until) if columns else ()
+            for (start, end), column in product(stretches, columns):
+                stays = found.setdefault((told.person, column), [])
+                if not stays or start > stays[-1].end + _TOUCHING:
+                    stays.append(_Stay(start))
+                stays[-1].end = end
+                stays[-1].scores[told.seconds] = float(told.actions[column])
+        spans = [
+            ActionSpan(person, stay.start, stay.end, self.labels.names[column], stay.score)
+            for (person, column), stays in found.items()
+            for stay in stays
+        ]
+        return sorted(spans, key=lambda span: (span.person, span.start, span.label))
+
+    def _told(self) -> Iterator[_Told]:
+        """What key frames say of each person, in order of time; the one before does of those whom one lacks."""
         for start, end in self._stretches:
             keys = [key for key in self.key_frames if start <= key.seconds < end]
             edges = [start, *(key.seconds - self.every / 2 for key in keys[1:]), end]
             before: dict[int, tuple[float, Floats]] = {}
             for key, (since, until) in zip(keys, pairwise(edges), strict=False):
+                ids = key.people.ids.tolist()
                 known = {
-                    person: (key.seconds, actions)
-                    for person, actions in zip(key.people.ids.tolist(), key.people.actions, strict=True)
+                    person: (key.seconds, actions) for person, actions in zip(ids, key.people.actions, strict=True)
                 }
-                for person, (told, actions) in (before | known).items():
-                    columns = np.flatnonzero(actions >= threshold).tolist()
-                    for first, last in self.presence.get(person, ()) if columns else ():
-                        if min(last, until) - max(first, since) <= _TOUCHING:
-                            continue
-                        for column in columns:
-                            stays = found.setdefault((person, column), [])
-                            if not stays or max(first, since) > stays[-1].end + _TOUCHING:
-                                stays.append(_Stay(max(first, since)))
-                            stays[-1].end = min(last, until)
-                            stays[-1].scores[told] = float(actions[column])
+                for person, (seconds, actions) in (before | known).items():
+                    yield _Told(person, since, until, seconds, actions)
                 before = known
-        spans = [
-            ActionSpan(
-                person, stay.start, stay.end, self.labels.names[column], float(np.mean([*stay.scores.values()]))
-            )
-            for (person, column), stays in found.items()
-            for stay in stays
-        ]
-        return sorted(spans, key=lambda span: (span.person, span.start, span.label))
+
+    def _seen_between(self, person: int, since: float, until: float) -> list[tuple[float, float]]:
+        """The parts of a stretch of time in which someone is there, as (start, end) in seconds."""
+        parts = [(max(start, since), min(end, until)) for start, end in self.presence.get(person, ())]
+        return [(start, end) for start, end in parts if end - start > _TOUCHING]
 
     def supervision(self, key_frame: int) -> "Detections":
         """The people of a key frame as `supervision.Detections`.
@@ -292,12 +330,12 @@ class LocalizeResult:
             people = key.people
             frames.append(
                 {
-                    "seconds": key.seconds,
+                    "seconds": round(key.seconds, SECONDS),
                     "people": [
                         {
                             "id": person,
-                            "box_xyxy": [round(edge, 2) for edge in box],
-                            "score": round(score, 4),
+                            "box_xyxy": [round(edge, PIXELS) for edge in box],
+                            "score": round(score, SCORE),
                             "actions": self._named(actions, threshold),
                         }
                         for person, box, score, actions in zip(
@@ -315,19 +353,21 @@ class LocalizeResult:
             "width": self.width,
             "height": self.height,
             "rate": self.rate,
-            "seconds": self.seconds,
+            "seconds": round(self.seconds, SECONDS),
             "labels": list(self.labels.names),
             "people": [
-                {"id": person, "seen": [[round(edge, 3) for edge in stay] for stay in stays]}
+                {"id": person, "seen": [[round(edge, SECONDS) for edge in stay] for stay in stays]}
                 for person, stays in self.presence.items()
             ],
             "key_frames": frames,
-            "spans": [vars(span) for span in self.spans(threshold=threshold)],
+            "spans": [span.to_json() for span in self.spans(threshold=threshold)],
         }
 
     def _named(self, actions: Floats, threshold: float) -> Mapping[str, float]:
         order = np.argsort(-actions, kind="stable")
-        return {self.labels.names[i]: round(float(actions[i]), 4) for i in order.tolist() if actions[i] >= threshold}
+        return {
+            self.labels.names[i]: round(float(actions[i]), SCORE) for i in order.tolist() if actions[i] >= threshold
+        }
 
 
 class ShownPeople:

@@ -4,7 +4,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,16 +14,20 @@ from torch import Tensor
 from muybridge.data.annotations.table import Annotations
 from muybridge.data.feature_bank import FeatureBankReader
 from muybridge.data.label_maps import LabelMap
-from muybridge.data.localization import KeyFrameSampling
+from muybridge.data.localization import BankSpan, KeyFrameSampling
 from muybridge.devices import choose_device
 from muybridge.errors import OptionError
 from muybridge.localize.results import LocalizeResult, People
 from muybridge.localize.stream import LocalizeConfig, LocalizedFrame, LocalizeRun, configured
-from muybridge.media.video_reader import DEFAULT_RATE, Frame, VideoReader
+from muybridge.media.frame_folder import open_film
+from muybridge.media.video_reader import DEFAULT_RATE, Frame, FrameSource
 from muybridge.people.detector import Detector
 from muybridge.people.detectors import load_detector
 from muybridge.people.sightings import DetectedPeople, GivenPeople, PeopleSource
 from muybridge.people.tracks import Tracker
+
+if TYPE_CHECKING:
+    from muybridge.localize.localizer import Localizer
 
 PERSON = LabelMap(("person",), (1,))
 _LOADING = threading.Lock()  # here, since a localizer with a lock of its own could not be pickled
@@ -35,9 +39,15 @@ class VideoLocalizer(ABC):
 
     Attributes:
         labels: the classes, and which exclude each other.
+        bank_span: what is read of a video's feature bank around a key frame; None for who reads none.
+        bank_model: fingerprint of the model whose banks are read.
+        bank_writer: that model, where it is at hand.
     """
 
     labels: LabelMap
+    bank_span: BankSpan | None = None
+    bank_model: str = ""
+    bank_writer: "Localizer | None" = None
 
     def __init__(self, labels: LabelMap, detector: str | Path | Detector | None) -> None:
         self.labels = labels
@@ -88,7 +98,7 @@ class VideoLocalizer(ABC):
         bank: FeatureBankReader | None = None,
         **options: Any,
     ) -> LocalizeResult:
-        """Who does what, where and when in a video file.
+        """Who does what, where and when in a video file or a folder of frames.
 
         Args:
             boxes: who is where, of this one video, in place of the detector's.
@@ -100,7 +110,7 @@ class VideoLocalizer(ABC):
             InputError: the video cannot be read.
         """
         config = configured(config, options)
-        with VideoReader(video) as reader:
+        with open_film(video) as reader:
             run = self.run(self.people(boxes, config), config, bank=bank)
             for _ in run.walk(reader):
                 pass
@@ -129,7 +139,7 @@ class VideoLocalizer(ABC):
         run = self.run(people or self.people(None, config), config, bank=bank, keep=False)
         yield from run.walk(frames)
 
-    def result(self, run: LocalizeRun, reader: VideoReader, name: str, config: LocalizeConfig) -> LocalizeResult:
+    def result(self, run: LocalizeRun, reader: FrameSource, name: str, config: LocalizeConfig) -> LocalizeResult:
         """What a finished run recorded."""
         info = reader.info
         return LocalizeResult(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from muybridge.errors import OptionError
-from muybridge.media.video_reader import VideoReader
+from muybridge.media.frame_folder import open_film
 
 
 class FrameTimes:
@@ -20,7 +20,7 @@ class FrameTimes:
     `VideoReader`: seconds from the start of the first picture or sound.
 
     Args:
-        path: the film; read through once.
+        path: the film, read through once, or a folder of frames.
 
     Attributes:
         seconds: (N,) float64, rising.
@@ -31,7 +31,7 @@ class FrameTimes:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        with VideoReader(path) as reader:
+        with open_film(path) as reader:
             self.seconds: NDArray[np.float64] = np.array([float(time) for time in reader.timestamps()])
 
     def __len__(self) -> int:

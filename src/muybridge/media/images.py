@@ -32,6 +32,8 @@ _WRITTEN_SUFFIXES = IMAGE_SUFFIXES | {".gif"}
 _ALPHA_SUFFIXES = frozenset({".png", ".webp", ".tif", ".tiff", ".tga", ".avif", ".gif"})
 # What a file may be by what is in it, whatever its name says: Pillow would take many more, and run PostScript.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "PPM", "TGA", "AVIF", "GIF")
+# Their first bytes; TGA has none.
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*", b"P5", b"P6", b"GIF8")
 # Pillow promises OSError alone, but its readers raise what their parsers stumble over in a damaged file.
 _READER_ERRORS = (
     OSError,
@@ -97,6 +99,15 @@ def count_pictures(path: str | Path) -> int | None:
         return None
 
 
+def begins_as_picture(path: str | Path) -> bool:
+    """Whether a file's first bytes are those of a picture, however broken the rest of it is."""
+    with Path(path).open("rb") as file:
+        head = file.read(64)
+    if head[4:8] == b"ftyp":
+        return head[8:12].decode("latin-1") in HEIF_BRANDS | {"avif", "avis"}
+    return head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+
+
 def image_size(path: str | Path) -> tuple[int, int]:
     """(width, height) of a picture in pixels as stored; its pixels are not decoded.
 
@@ -128,6 +139,8 @@ def open_picture(path: str | Path) -> Generator[Image.Image]:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise BrokenMedia(f"{path} is too large to open safely ({error}). Scale it down first") from error
     except UnidentifiedImageError as error:
+        if begins_as_picture(path):
+            raise BrokenMedia(f"{path} is a damaged picture. Copy or export it again") from error
         raise BrokenMedia(f"{path} is not a picture of a known format") from error
     except _READER_ERRORS as error:
         raise BrokenMedia(f"{path} is a damaged picture ({error}). Copy or export it again") from error

@@ -77,7 +77,8 @@ def clip_sources(inputs: Iterable[str]) -> list[Source]:
             videos = [source for source in sources if source.kind == "video"]
             folders = sorted({source.path.parent for source in sources}, key=natural_order)
             sources = videos or [
-                Source(str(folder), "video", Path(path.name) / folder.relative_to(path)) for folder in folders
+                Source(str(folder), "video", Path(path.resolve().name) / folder.relative_to(path))
+                for folder in folders
             ]
         found += sources
     return found

@@ -5,15 +5,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from muybridge.errors import InputError, OptionError
-from muybridge.media.frame_folder import FrameFolder, pictures_in
+from muybridge.errors import OptionError
+from muybridge.media.frame_folder import FrameFolder, open_film, refuse_picture
 from muybridge.media.outputs import check_writable
 from muybridge.media.overlays import draw_scores
 from muybridge.media.pipeline import BackgroundWriter, prefetch
 from muybridge.media.shots import SHORT_SIDE, ShotDetector
 from muybridge.media.sources import Source
 from muybridge.media.video_reader import Frame, VideoReader
-from muybridge.media.video_writer import check_video_suffix, rewriting
+from muybridge.media.video_writer import rewriting
 from muybridge.memory import check_fits, main_memory_bytes
 from muybridge.progress import ProgressLine, progress_line
 from muybridge.recognize.recognizer import Recognizer
@@ -175,23 +175,8 @@ def open_source(source: Source, *, short_side: int | None = None) -> VideoReader
     Raises:
         InputError: it cannot be read, or is a still picture.
     """
-    if source.kind == "image":
-        raise InputError(
-            f"{source.location} is a picture, in which nothing happens. Give a video or a folder of frames"
-        )
-    if source.kind == "video" and source.path.is_dir():
-        return FrameFolder(pictures_in(source.path), short_side=short_side)
-    return VideoReader(source.location, short_side=short_side)
-
-
-def check_overlays(targets: Iterable[Path]) -> None:
-    """Refuse, before any work, files that no video can be written to.
-
-    Raises:
-        OptionError: a suffix that is not of a video.
-    """
-    for target in targets:
-        check_video_suffix(target)
+    refuse_picture(source)
+    return open_film(source.location, short_side=short_side)
 
 
 def write_overlay(

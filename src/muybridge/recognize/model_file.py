@@ -18,14 +18,10 @@ from muybridge.models.st_adapter.config import AdapterConfig, OverTime
 from muybridge.models.st_adapter.sets import ADAPTER_LIMITS, trained_state
 from muybridge.models.st_adapter.video_vit import VideoViT
 from muybridge.pretrained import BackboneIdentity, sketch_of
+from muybridge.recognize.options import BUILT_IN
 from muybridge.schema import Fields, Within, build
 
 TASK = "recognize"
-BUILT_IN = {
-    "actions": "actions.safetensors",
-    "camera": "camera.safetensors",
-    "stage_actions": "stage_actions.safetensors",
-}
 
 _SAMPLING_LIMITS = Fields(
     later=("preprocessing",),

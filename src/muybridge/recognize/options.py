@@ -29,6 +29,13 @@ from muybridge.options import (
 from muybridge.schema import Within, require_within
 from muybridge.training.fit_config import ClipFitConfig, learning_rate_of_batch
 
+# Models that come with it: their files by name.
+BUILT_IN = {
+    "actions": "actions.safetensors",
+    "camera": "camera.safetensors",
+    "stage_actions": "stage_actions.safetensors",
+}
+
 Method = Literal["adapters", "head", "full"]
 _ADAPTERS = Parameter(parse=re.compile("^(?!keep_dead)"))  # a checkpoint's matter, not a user's
 _NO_DEFAULT = Parameter(show_default=False)

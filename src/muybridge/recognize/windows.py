@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count, pairwise
 from math import inf, isinf
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from muybridge.data.clips.sampling import SamplingConfig, crop_views, sample_seconds
+from muybridge.decimals import SCORE, SECONDS
 from muybridge.media.gaps import stretches
 from muybridge.media.video_reader import DEFAULT_RATE, LONGEST_STILL_SECONDS, Frame
 from muybridge.recognize.options import WindowConfig
@@ -34,6 +35,14 @@ class WindowPrediction:
     end: float
     prediction: Prediction
 
+    def to_json(self, *, top: int) -> dict[str, Any]:
+        """With its likeliest labels, as plain data."""
+        return {
+            "start": round(self.start, SECONDS),
+            "end": round(self.end, SECONDS),
+            "top": [{"label": name, "score": round(score, SCORE)} for name, score in self.prediction.top(top)],
+        }
+
 
 @dataclass(frozen=True)
 class Span:
@@ -49,6 +58,15 @@ class Span:
     end: float
     label: str
     score: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "start": round(self.start, SECONDS),
+            "end": round(self.end, SECONDS),
+            "label": self.label,
+            "score": round(self.score, SCORE),
+        }
 
 
 @dataclass(eq=False)

@@ -11,22 +11,22 @@ from typing import Any, Literal, TypeVar
 from muybridge.artifacts import find_model, open_model
 from muybridge.errors import InputError, MissingInput, ModelMismatch, OptionError
 from muybridge.localize.localizer import Localizer
-from muybridge.localize.model_file import BUILT_IN as LOCALIZERS
+from muybridge.localize.options import BUILT_IN as LOCALIZERS
 from muybridge.localize.options import LocalizeConfig
-from muybridge.media.images import count_pictures, image_size
+from muybridge.media.images import begins_as_picture, count_pictures, image_size
 from muybridge.media.pipeline import prefetch
 from muybridge.media.sources import Source
 from muybridge.media.video_reader import VideoReader
 from muybridge.people.detectors import load_detector
-from muybridge.recognize.model_file import BUILT_IN as RECOGNIZERS
+from muybridge.recognize.options import BUILT_IN as RECOGNIZERS
 from muybridge.recognize.recognizer import Recognizer
 from muybridge.recognize.windows import WindowConfig, iter_spans, window_predictions
 from muybridge.serve.batching import SharedDetector, SharedRecognizer
 from muybridge.serve.options import Limits
 from muybridge.stylize.files import PaintJob, StylesAtSize, paint_file
+from muybridge.stylize.options import BUILT_IN as STYLIZERS
 from muybridge.stylize.options import TemporalConfig
 from muybridge.stylize.styles import BUILT_IN_STYLES
-from muybridge.stylize.stylizer import BUILT_IN as STYLIZERS
 from muybridge.stylize.stylizer import Style, StylizeConfig, Stylizer
 
 T = TypeVar("T")
@@ -156,18 +156,8 @@ class Models:
             answers = list(window_predictions(recognizer, frames, windows, shots=shots, frame_rate=rate))
             spans = iter_spans(answers, threshold=least, multi_label=recognizer.multi_label)
             return {
-                "spans": [
-                    {"start": round(s.start, 3), "end": round(s.end, 3), "label": s.label, "score": round(s.score, 4)}
-                    for s in sorted(spans, key=lambda span: (span.start, span.label))
-                ],
-                "windows": [
-                    {
-                        "start": round(w.start, 3),
-                        "end": round(w.end, 3),
-                        "top": [{"label": name, "score": round(p, 4)} for name, p in w.prediction.top(top)],
-                    }
-                    for w in answers
-                ],
+                "spans": [span.to_json() for span in sorted(spans, key=lambda span: (span.start, span.label))],
+                "windows": [window.to_json(top=top) for window in answers],
                 "notes": list(reader.notes),
             }
 
@@ -183,11 +173,18 @@ class Models:
         return result.to_json(threshold=config.threshold) | {"notes": list(result.notes)}
 
     def stylize(self, path: Path, folder: Path, *, model: str | None, style: str, config: StylizeConfig) -> Path:
-        """A painted picture (.png) or film (.mp4) in `folder`."""
+        """A painted picture (.png) or film (.mp4) in `folder`.
+
+        Raises:
+            TooLargeError, InputError, OptionError: the upload or the request cannot be used.
+        """
         short = next(iter(self.stylizers), "") if model is None else model
         stylizer, encoded = _chosen(self.stylizers, model), self.encoded(short, style)
         job = PaintJob(stylizer, StylesAtSize(stylizer, [encoded], config), [1.0], (), config, TemporalConfig())
-        if count_pictures(path) == 1:
+        pictures = count_pictures(path)
+        if pictures is None and begins_as_picture(path):
+            image_size(path)  # tells what is wrong with it
+        if pictures == 1:
             self._check_pixels(*image_size(path))
             source, target = Source(str(path), "image", Path(path.name)), folder / "painted.png"
         else:

@@ -11,6 +11,9 @@ from muybridge.options import BASIC, DATA, FLAT, HIDDEN, PLAIN, RUN, TRAINING
 from muybridge.schema import Within, require_within
 from muybridge.training.fit_config import FitConfig
 
+# Models that come with it: their files by name.
+BUILT_IN = {"builtin": "stylizer.safetensors"}
+
 # Below, strokes are lost; above, they cost time, and pieces of style are small against the picture.
 _STYLE_SIDES = (256, 640)
 

@@ -25,11 +25,6 @@ _CELL, _CAPTION, _GAP = 320, 18, 4
 _READ_TOGETHER = 4
 
 
-def preview_path(result: Path) -> Path:
-    """Where a film's sheet goes, whose painting would go to `result`."""
-    return result if result.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"} else result.with_suffix(".jpg")
-
-
 def paint_preview(
     job: PaintJob, source: Source, target: Path, *, every_seconds: float, quiet: bool = False
 ) -> list[str]:

@@ -43,12 +43,10 @@ from muybridge.stylize.model_file import (
     load_style,
     style_differences,
 )
-from muybridge.stylize.options import StylizeConfig, TemporalConfig
+from muybridge.stylize.options import BUILT_IN, StylizeConfig, TemporalConfig
 from muybridge.stylize.pictures import RGB, as_rgb, check_fits_memory, keep_colors, padded, scaled, sized
 from muybridge.stylize.styles import BUILT_IN_STYLES, built_in_style
 from muybridge.stylize.temporal import TemporalCarry
-
-BUILT_IN = {"builtin": "stylizer.safetensors"}
 
 # Above this many bytes for one full-resolution feature map the network works in tiles.
 _LARGEST_MAP_BYTES = 256 << 20

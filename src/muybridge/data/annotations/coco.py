@@ -18,6 +18,7 @@ from muybridge.data.annotations.frame_clock import FrameClock, clock_of
 from muybridge.data.annotations.table import NO_LABEL, NO_PERSON, AnnotationRows, Annotations
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.text_files import is_number, is_whole, parse_json, read_text, shown
+from muybridge.decimals import PIXELS
 from muybridge.errors import AnnotationError
 from muybridge.media.outputs import atomic_output
 
@@ -89,6 +90,8 @@ def read_coco(  # noqa: C901 - a flat list of checks
 def write_coco(path: str | Path, annotations: Annotations, labels: LabelMap) -> None:
     """Write images (one a video and time), annotations and categories. Scores, where there are any, are kept.
 
+    Edges and scores are written as `Annotations.rounded` has them.
+
     Raises:
         AnnotationError: boxes are not in pixels, or rows have no label.
         OutputError: it cannot be written.
@@ -99,6 +102,7 @@ def write_coco(path: str | Path, annotations: Annotations, labels: LabelMap) -> 
     if (annotations.label == NO_LABEL).any():
         raise AnnotationError(f"{path}: some rows have no class, and COCO needs one. Give them one in the label map.")
     labels.columns(annotations.label)
+    annotations = annotations.rounded()
     images: dict[tuple[int, float], dict[str, Any]] = {}
 
     def image_of(video: int, time: float) -> int:
@@ -120,13 +124,13 @@ def write_coco(path: str | Path, annotations: Annotations, labels: LabelMap) -> 
         )
     ):
         left, top, right, bottom = box
-        width, height = right - left, bottom - top
+        width, height = round(right - left, PIXELS), round(bottom - top, PIXELS)
         entry: dict[str, Any] = {
             "id": row + 1,
             "image_id": image_of(video, time),
             "category_id": int(annotations.label[row]),
             "bbox": [left, top, width, height],
-            "area": width * height,
+            "area": round(width * height, PIXELS),
             "iscrowd": 0,
         }
         if annotations.person is not None and annotations.person[row] != NO_PERSON:

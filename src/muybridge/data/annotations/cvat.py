@@ -21,6 +21,7 @@ from muybridge.data.annotations.safe_xml import read_xml
 from muybridge.data.annotations.table import NO_LABEL, NO_PERSON, AnnotationRows, Annotations
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.text_files import parse_whole, shown
+from muybridge.decimals import PIXELS
 from muybridge.errors import AnnotationError
 from muybridge.escapes import printable
 from muybridge.media.outputs import atomic_output
@@ -117,9 +118,9 @@ def _video_of(path: Path, tasks: dict[str, str], track: ElementTree.Element, per
 def write_cvat(path: str | Path, annotations: Annotations, *, rate_fps: float | FrameClock, labels: LabelMap) -> None:
     """Write one video's rows as CVAT for video 1.1: one track a person, labelled "person", every box a key frame.
 
-    Actions go into the box attribute "actions", separated by ";". A gap in a track is closed by a box marked outside,
-    so that nothing is interpolated across it. Rows without a person become tracks of one box. Scores are not kept, as
-    CVAT has no place for them.
+    Edges are written to the hundredth of a pixel, as CVAT does. Actions go into the box attribute "actions",
+    separated by ";". A gap in a track is closed by a box marked outside, so that nothing is interpolated across it.
+    Rows without a person become tracks of one box. Scores are not kept, as CVAT has no place for them.
 
     Args:
         path: the XML file.
@@ -135,6 +136,7 @@ def write_cvat(path: str | Path, annotations: Annotations, *, rate_fps: float | 
     path, clock = Path(path), clock_of(rate_fps)
     if annotations.unit != "pixel" or len(np.unique(annotations.video)) > 1:
         raise AnnotationError(f"{path}: CVAT takes one video with boxes in pixels. Use .of_video() and .in_pixels().")
+    annotations = annotations.rounded()
     name = annotations.videos[int(annotations.video[0])] if len(annotations) else path.stem
     frames = clock.numbers(name, annotations.time_seconds) if len(annotations) else np.zeros(0, np.int64)
     root = ElementTree.Element("annotations")
@@ -343,7 +345,7 @@ def _tracks(
 
 def _write_track(path: Path, track: ElementTree.Element, boxes: list[WrittenBox]) -> None:
     def write(frame: int, box: list[float], actions: list[str], outside: Literal["0", "1"]) -> None:
-        edges = dict(zip(_EDGES, (repr(float(edge)) for edge in box), strict=True))
+        edges = dict(zip(_EDGES, (f"{edge:.{PIXELS}f}" for edge in box), strict=True))
         state = {"frame": str(frame), "outside": outside, "occluded": "0", "keyframe": "1", "z_order": "0"}
         element = ElementTree.SubElement(track, "box", {**state, **edges})
         ElementTree.SubElement(element, "attribute", name=ACTIONS_ATTRIBUTE).text = printable(

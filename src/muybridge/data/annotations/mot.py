@@ -9,6 +9,7 @@ import numpy as np
 from muybridge.data.annotations.frame_clock import FrameClock, clock_of
 from muybridge.data.annotations.table import NO_PERSON, AnnotationRows, Annotations
 from muybridge.data.text_files import read_text, shown
+from muybridge.decimals import PIXELS
 from muybridge.errors import AnnotationError
 from muybridge.media.outputs import atomic_output
 
@@ -70,7 +71,8 @@ def read_mot(path: str | Path, *, rate_fps: float | FrameClock, video: str | Non
 def write_mot(path: str | Path, annotations: Annotations, *, rate_fps: float | FrameClock) -> None:
     """Write one video's boxes in pixels, in order of frame and id. Actions are not kept: MOT has no place for them.
 
-    Rows that differ in their action alone are written once, with the highest score.
+    Rows that differ in their action alone are written once, with the highest score. Edges and scores are written as
+    `Annotations.rounded` has them.
 
     Raises:
         AnnotationError: several videos, or boxes not in pixels.
@@ -80,7 +82,7 @@ def write_mot(path: str | Path, annotations: Annotations, *, rate_fps: float | F
     path, clock = Path(path), clock_of(rate_fps)
     if annotations.unit != "pixel" or len(np.unique(annotations.video)) > 1:
         raise AnnotationError(f"{path}: MOT takes one video with boxes in pixels. Use .of_video() and .in_pixels().")
-    count = len(annotations)
+    annotations, count = annotations.rounded(), len(annotations)
     people = np.full(count, NO_PERSON) if annotations.person is None else annotations.person
     scores = np.ones(count) if annotations.score is None else annotations.score
     name = annotations.videos[int(annotations.video[0])] if count else ""
@@ -94,4 +96,5 @@ def write_mot(path: str | Path, annotations: Annotations, *, rate_fps: float | F
     with atomic_output(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         for (frame, person, (left, top, right, bottom)), score in sorted(written.items()):
-            writer.writerow([frame, person, left, top, right - left, bottom - top, score, -1, -1, -1])
+            size = round(right - left, PIXELS), round(bottom - top, PIXELS)
+            writer.writerow([frame, person, left, top, *size, score, -1, -1, -1])

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from muybridge.decimals import PIXELS, SCORE
 from muybridge.errors import AnnotationError
 
 BoxUnit = Literal["normalised", "pixel"]
@@ -113,6 +114,14 @@ class Annotations:
     def in_pixels(self, frame_sizes: Mapping[str, tuple[int, int]] | None = None) -> "Annotations":
         """The same with boxes in pixels; arguments and errors as of `normalised`."""
         return self._scaled("pixel", frame_sizes)
+
+    def rounded(self) -> "Annotations":
+        """The same with boxes in pixels and scores as files hold them, whose readers show no more decimals."""
+        return replace(
+            self,
+            boxes_xyxy=self.boxes_xyxy.round(PIXELS) if self.unit == "pixel" else self.boxes_xyxy,
+            score=None if self.score is None else self.score.round(SCORE),
+        )
 
     def _scaled(self, unit: BoxUnit, frame_sizes: Mapping[str, tuple[int, int]] | None) -> "Annotations":
         if unit == self.unit or not len(self):

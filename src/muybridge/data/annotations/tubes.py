@@ -90,14 +90,15 @@ def read_tubes(path: str | Path, *, rate_fps: float | FrameClock) -> TubeSet:
 
 
 def write_tubes(path: str | Path, tubes: TubeSet, *, rate_fps: float | FrameClock) -> None:
-    """Write the JSON form; rows of one video, class and person become one tube.
+    """Write the JSON form; rows of one video, class and person become one tube. Edges are written to the hundredth of
+    a pixel.
 
     Raises:
         AnnotationError: boxes are not in pixels, or rows have no person.
         OptionError: rate_fps is not positive.
         OutputError: it cannot be written.
     """
-    path, annotations, clock = Path(path), tubes.annotations, clock_of(rate_fps)
+    path, annotations, clock = Path(path), tubes.annotations.rounded(), clock_of(rate_fps)
     if annotations.unit != "pixel" or annotations.person is None or (annotations.person < 0).any():
         raise AnnotationError(f"{path}: tubes need boxes in pixels and a person in every row. Track the boxes first.")
     columns = tubes.labels.columns(annotations.label).tolist()

@@ -13,6 +13,7 @@ from typing import Any
 from muybridge.data.annotations.table import NO_LABEL, NO_PERSON, AnnotationRows, Annotations
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.text_files import csv_rows, is_number, parse_json, parse_whole, read_text, shown
+from muybridge.decimals import PIXELS
 from muybridge.errors import AnnotationError
 from muybridge.media.outputs import atomic_output
 
@@ -143,7 +144,8 @@ def _identity(where: str, text: str) -> int | None:
 def write_via(path: str | Path, annotations: Annotations, labels: LabelMap) -> None:
     """Write a VIA 3 project (.json) or export (.csv); actions are option ids of the attribute "actions".
 
-    Rows of one video, time, person and box become one region. Scores are not kept.
+    Rows of one video, time, person and box become one region. Edges are written to the hundredth of a pixel, scores
+    are not kept.
 
     Raises:
         AnnotationError: boxes are not in pixels, or an unknown class id.
@@ -153,6 +155,7 @@ def write_via(path: str | Path, annotations: Annotations, labels: LabelMap) -> N
     if annotations.unit != "pixel":
         raise AnnotationError(f"{path}: VIA boxes are in pixels, these are normalised. Call .in_pixels() first.")
     labels.columns(annotations.label[annotations.label != NO_LABEL])
+    annotations = annotations.rounded()
     regions: dict[tuple[Any, ...], list[int]] = {}
     for row, box in enumerate(annotations.boxes_xyxy.tolist()):
         person = NO_PERSON if annotations.person is None else int(annotations.person[row])
@@ -162,7 +165,7 @@ def write_via(path: str | Path, annotations: Annotations, labels: LabelMap) -> N
             actions.append(int(annotations.label[row]))
     listed: list[tuple[int, float, list[float], str, str]] = []
     for (video, time, person, left, top, right, bottom), actions in regions.items():
-        shape: list[float] = [_RECTANGLE, left, top, right - left, bottom - top]
+        shape: list[float] = [_RECTANGLE, left, top, round(right - left, PIXELS), round(bottom - top, PIXELS)]
         listed.append((video, time, shape, ",".join(map(str, actions)), "" if person == NO_PERSON else str(person)))
     with atomic_output(path) as beside:
         if path.suffix == ".csv":
