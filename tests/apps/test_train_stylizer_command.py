@@ -52,6 +52,25 @@ def test_a_decoder_learns_to_reconstruct_and_a_stopped_run_goes_on(photos, capsy
     assert load_artifact("mine.safetensors", task="stylize").provenance["photographs"] == 3
 
 
+def test_a_run_goes_on_with_the_same_photographs_alone(photos, capsys):
+    arguments = ["photos", "--encoder", "builtin", "-o", "mine.safetensors", "--steps", "2"]
+    assert run(*arguments) == 0
+    Image.fromarray(smooth_picture(70, 90, 9)).save("photos/photo 9.png")
+    assert run(*arguments, "--resume") == 2
+    assert "photographs was 3, now 4" in capsys.readouterr().err
+
+
+def test_of_processes_that_train_together_only_the_first_speaks_and_writes(photos, capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "1")  # as torchrun tells the second
+    assert run("photos", "--encoder", "builtin", "-o", "mine.safetensors", "--steps", "1") == 0
+    assert capsys.readouterr().out == ""
+    assert not Path("mine.safetensors").exists()
+    monkeypatch.setenv("RANK", "0")
+    assert run("photos", "--encoder", "builtin", "-o", "mine.safetensors", "--steps", "1") == 0
+    assert capsys.readouterr().out.startswith("mine.safetensors: psnr ")
+    assert Path("mine.safetensors").is_file()
+
+
 def test_photographs_that_cannot_be_read_are_named_and_left_out(photos):
     """The first would be held out, and the others be trained on."""
     Path("photos/a.jpg").write_bytes(b"hello")

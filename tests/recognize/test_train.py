@@ -235,6 +235,12 @@ def test_a_stopped_run_goes_on_bit_for_bit(clips, weights, tmp_path, augment):
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+def test_without_a_checkpoint_resuming_is_refused_before_clips_are_read(clips, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_module, "read_clip_list", None)
+    with pytest.raises(TrainingError, match=r"there is no .*checkpoint\.pt\. Start without --resume"):
+        run(plan_for(clips, weights), tmp_path / "m.safetensors", resume=True)
+
+
 def test_resuming_with_another_network_or_other_clips_is_refused(clips, weights, tmp_path):
     plan = plan_for(clips, weights)
     run(plan, tmp_path / "m.safetensors")

@@ -442,6 +442,28 @@ def test_the_best_weights_are_kept_and_training_stops_early(tmp_path):
     assert torch.equal(objective.linear.weight, seen[1][1])
 
 
+def test_a_run_that_stopped_early_is_over_when_it_is_resumed(tmp_path):
+    """As where it is ended while what came of it is measured."""
+
+    class Counted(Regression):
+        passes = 0
+
+        def forward(self, batch: Tensor) -> dict[str, Tensor]:
+            self.passes += 1
+            return super().forward(batch)
+
+    config = FitConfig(steps=100, batch_size=4, learning_rate=0.05, validate_every=2, patience=2)
+    unchanging = Validation(lambda: {"score": 0.5}, "score")
+    whole, again = Counted(), Counted()
+    for objective, resume in ((whole, False), (again, True)):
+        result = fit(
+            objective, Line(), config, folder=tmp_path, validation=unchanging, resume=resume, accelerator="cpu"
+        )
+        assert (result.step, result.best_step) == (6, 2)
+    assert (whole.passes, again.passes) == (6, 0)
+    assert torch.equal(whole.linear.weight, again.linear.weight)
+
+
 def test_validating_changes_nothing(tmp_path):
     def measure() -> dict[str, float]:
         torch.rand(17)

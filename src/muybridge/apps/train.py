@@ -61,6 +61,10 @@ def train_stylizer(plan: Annotated[StylizerPlan, FLAT], run: Annotated[Run, FLAT
 
 
 def _say(out: Path, numbers: Mapping[str, float], report: Path | None = None) -> None:
+    from muybridge.training.fit import is_main_process
+
+    if not is_main_process():  # or each of the processes that train together would say it
+        return
     print(f"{out}: " + ", ".join(f"{name} {value:.3f}" for name, value in numbers.items()))  # noqa: T201
     if report is not None:
         print(f"report: {report}")  # noqa: T201

@@ -322,6 +322,7 @@ def _measure(plan: LocalizerPlan, data: _Data, localizer: Localizer) -> Evaluati
         min_score=plan.data.test_score,
         banks=data.banks,
         span=_span(plan),
+        quiet=not is_main_process(),
     )
 
 

@@ -59,6 +59,7 @@ from muybridge.recognize.prefixes import KeptPrefixes, bytes_a_view, drawn_views
 from muybridge.recognize.recognizer import Recognizer
 from muybridge.recognize.report import curve_parts, score_parts
 from muybridge.stylize.clip_painter import load_clip_painter, parse_augment
+from muybridge.training.checkpoint import require_checkpoint
 from muybridge.training.fit import FitConfig, FitResult, Validation, fit, is_main_process
 from muybridge.training.history import read_history
 from muybridge.weight_files import printable
@@ -116,6 +117,9 @@ def train(
         ModelError: the backbone's weights cannot be had, or `initialize` does not fit.
     """
     check_model_file(out)
+    folder = out.with_suffix(".training")
+    if resume:
+        require_checkpoint(folder)
     parse_augment(plan.augment)  # so that a mistake is told before anything is read
     start = None if plan.initialize is None else RecognizerFile.open(plan.initialize)
     if start is not None:
@@ -134,7 +138,6 @@ def train(
     sampling = sampling_for(network.backbone, plan.sampling)
     look = views_for(plan.sampling)
     views = ClipViews(clips.held_out, sampling, look, keep_bytes=_KEPT_BYTES) if clips.held_out else None
-    folder = out.with_suffix(".training")
     if plan.config.precision == "bf16-mixed" and choose_device(device).type == "cpu":
         fuse_attention(network.backbone, fused=False)
     with _frozen_in_half_precision(network, plan):
@@ -162,6 +165,7 @@ def train(
             orders=True,
             left_out=clips.left_out,
             workers=_readers(views, plan.config),
+            quiet=not is_main_process(),
         )
         recognizer.scores = evaluation.numbers()
         tell(_how_sure(evaluation))

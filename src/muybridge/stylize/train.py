@@ -1,5 +1,7 @@
 """From photographs to a stylizer file."""
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from muybridge.stylize.model_file import TASK, architecture_of
 from muybridge.stylize.objective import ReconstructionObjective
 from muybridge.stylize.options import StylizerPlan
 from muybridge.stylize.stylizer import Stylizer
-from muybridge.training.fit import Validation, fit
+from muybridge.training.fit import Validation, fit, is_main_process
 
 _HELD_OUT_EVERY = 50
 _LARGEST_VALIDATION = 32
@@ -60,6 +62,7 @@ def train(plan: StylizerPlan, out: Path, *, resume: bool = False, device: str = 
         resume=resume,
         accelerator="auto" if device == "auto" else torch.device(device).type,
         title="stylizer",
+        settings=_settings(plan, kept),
     )
     network.cpu()
     architecture = architecture_of(network)
@@ -72,8 +75,16 @@ def train(plan: StylizerPlan, out: Path, *, resume: bool = False, device: str = 
         contract = {"encoder": named_encoder}
     else:
         tensors, contract = network.state_dict(), {}
-    Artifact(TASK, architecture, tensors, provenance, dict(result.metrics), contract).save(out)
+    if is_main_process():
+        Artifact(TASK, architecture, tensors, provenance, dict(result.metrics), contract).save(out)
     return result.metrics
+
+
+def _settings(plan: StylizerPlan, kept: Sequence[Path]) -> dict[str, Any]:
+    """What a resumed run must share, beside the numbers of the loop itself."""
+    listing = hashlib.sha256(json.dumps([str(path) for path in kept]).encode()).hexdigest()[:16]
+    chosen = {"encoder": plan.encoder, "short_side": plan.short_side, "crop": plan.crop}
+    return {**chosen, "photographs": len(kept), "listing": listing}
 
 
 def _split(paths: Sequence[Path], crops: CropConfig) -> tuple[list[Path], list[Path]]:

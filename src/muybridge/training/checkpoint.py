@@ -49,15 +49,25 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
             raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
+def require_checkpoint(folder: Path) -> Path:
+    """Where the folder's checkpoint lies; asked before the work that comes before a training.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        raise TrainingError(f"cannot resume: there is no {path}. Start without --resume")
+    return path
+
+
 def read_checkpoint(folder: Path) -> Checkpoint:
     """The folder's checkpoint; of a file whose bytes are not those that were written, nothing is used.
 
     Raises:
         TrainingError: there is none, or it is damaged.
     """
-    path = folder / CHECKPOINT
-    if not path.is_file():
-        raise TrainingError(f"cannot resume: there is no {path}. Start without --resume")
+    path = require_checkpoint(folder)
     try:
         with zipfile.ZipFile(path) as archive:
             spoilt = archive.testzip()

@@ -168,7 +168,10 @@ def fit(
         try:
             if validate_first and not run.step:
                 run.measure(line)
-            run.train(fabric.setup_dataloaders(loader, use_distributed_sampler=False), line)
+            if run.is_out_of_patience:
+                line.note(f"had stopped early at step {run.step}, and is not trained on")
+            else:
+                run.train(fabric.setup_dataloaders(loader, use_distributed_sampler=False), line)
             return run.finish()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -366,6 +369,11 @@ class _Run:
             self.validations_since_best = 0
         else:
             self.validations_since_best += 1
+        return self.is_out_of_patience
+
+    @property
+    def is_out_of_patience(self) -> bool:
+        """Whether so many measurements brought no improvement that the run is over."""
         return bool(self.config.patience) and self.validations_since_best >= self.config.patience
 
     def finish(self) -> FitResult:

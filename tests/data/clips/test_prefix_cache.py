@@ -1,8 +1,11 @@
 """Cached prefixes: exact, found again, and never mistaken for another clip's, sampling's or backbone's."""
 
+import errno
 import io
+import os
 import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from muybridge.data.clips.prefix_cache import CachedClips, PrefixCache, PrefixId
 from muybridge.data.clips.sampling import SamplingConfig, ViewConfig, normalize
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.sampling import Draw
-from muybridge.errors import InputError, OptionError
+from muybridge.errors import InputError, OptionError, OutputError
 from muybridge.models.backbones import backbone_hash
 from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 from muybridge.pretrained import load_backbone
@@ -189,6 +192,24 @@ def test_four_zero_bytes_and_another_clips_file_are_made_anew(clips, model, tmp_
     third.write_bytes(b"\0\0\0\0")
     assert cache.fill(clips, prefix_of(model)) == 3
     assert [path.read_bytes() for path in (first, second, third)] == sound
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_folder_that_takes_nothing_more_is_one_line_with_its_own_remedy(
+    clips, model, tmp_path, monkeypatch, number
+):
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    cache = PrefixCache(tmp_path, identity_of(model))
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(OutputError) as refused:
+        cache.fill(clips, prefix_of(model))
+    assert str(refused.value) == (
+        f"the cache folder {tmp_path} cannot be written ({os.strerror(number)}). Free some space, or choose another "
+        "with --cache"
+    )
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_settings_out_of_range(model, tmp_path):

@@ -163,15 +163,19 @@ class PrefixCache:
             numbers = prefix.contiguous()
             if numbers.dtype == torch.bfloat16:
                 numbers = numbers.view(torch.int16)
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise OutputError(f"the cache folder {self.folder} cannot be written ({error.strerror})") from error
             content = io.BytesIO()
             np.save(content, numbers.numpy(), allow_pickle=False)
             data = content.getvalue()
-            with atomic_output(path) as beside:
-                beside.write_bytes(data + _checksum(path, data))
+            try:
+                with atomic_output(path) as beside:
+                    beside.write_bytes(data + _checksum(path, data))
+            except OutputError as error:
+                cause = error.__cause__
+                reason = cause.strerror if isinstance(cause, OSError) else str(error)
+                raise OutputError(
+                    f"the cache folder {self.folder} cannot be written ({reason}). Free some space, or choose "
+                    "another with --cache"
+                ) from cause
 
     def _read_sound(self, path: Path) -> NDArray[Any] | None:
         """The numbers of a cached file; None where it is missing or not as it was written."""
