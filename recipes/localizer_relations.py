@@ -6,13 +6,16 @@ Kicks or is kicked, punches or is punched, pushes or is pushed, hugs, shakes han
 ten sequences, moments while it happens. Two heads on the same frozen maps, boxes, draws and steps: the baseline reads
 a person's box alone, ACAR relates it to places and to the other. "Painted" asks the same heads about frames in which
 everything on the other's side of the line midway between the two was painted over. "Linear" is the baseline head
-on all of the trunk's channels, after 80 steps of LBFGS and at the minimum of its loss.
+on all of the trunk's channels, after 80 steps of LBFGS and at the minimum of its loss; "with linear" is the mean of a
+head's answers and of its, after 80 steps. With --attention, what the first seed's ACAR head looks at in a moment of
+each clip of the sequence that it has not seen is drawn into a folder.
 """
 
 import argparse
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +24,19 @@ from builtin_localizer import People, average_precision, build, fit, fit_to_mini
 from localizer_acar import Head, Item, Projection, fit_head, item_of, logits_of, new_head, projection_of
 from localizer_labels import NAMES, Moment, moments
 from localizer_moments import Frames, Kept, Video, kept_file, load, maps_of, videos
+from PIL import Image
 from torch import Tensor
 
+from muybridge.localize.attention import draw_attention
+from muybridge.localize.results import People as PeopleInFrame
+from muybridge.models.acar.actors import Actors, ContextMap
+from muybridge.models.acar.head import ACARHead
 from muybridge.models.acar.image_trunk import ImageTrunk
 
 ROLES = ("kick", "be kicked", "punch", "be punched", "push", "be pushed", "hug", "shake hands", "point")
 ON_THE_OTHER = ROLES[:6]
 HEADS = ("baseline", "acar")
+Answers = list[tuple[Tensor, Tensor]]  # probabilities of some people, and what is true
 
 
 def roles(args: argparse.Namespace) -> list[tuple[Video, Moment]]:
@@ -78,14 +87,14 @@ def linear(
     sequences: Sequence[str],
     args: argparse.Namespace,
     fitted: Callable[[People], tuple[Tensor, Tensor]],
-) -> list[tuple[Tensor, Tensor]]:
+) -> Answers:
     """Probabilities and targets of everybody, by linear heads that have not seen their sequence."""
     rows = [(moment, vectors_of(kept_file(args.out, video), moment, margin=args.margin)) for video, moment in found]
     parts = [(vectors[m.known.any(1)], m.targets[m.known.any(1)], m.known[m.known.any(1)]) for m, vectors in rows]
     groups = [moment.group for moment, _ in rows for _ in range(int(moment.known.any(1).sum()))]
     vectors, targets, known = (torch.cat(part) for part in zip(*parts, strict=True))
     everybody = People(vectors, targets, known, groups, groups)
-    answers: list[tuple[Tensor, Tensor]] = []
+    answers: Answers = []
     for left_out in sequences:
         unseen = torch.tensor([group == left_out for group in groups])
         weight, bias = fitted(everybody.part(torch.nonzero(~unseen)[:, 0]))
@@ -94,13 +103,73 @@ def linear(
 
 
 @torch.no_grad()
-def asked(head: Head, items: Sequence[Item]) -> list[tuple[Tensor, Tensor]]:
+def asked(head: Head, items: Sequence[Item]) -> Answers:
     """Probabilities and targets of those of whom something is known."""
-    found: list[tuple[Tensor, Tensor]] = []
+    found: Answers = []
     for item in items:
         rows = item.known.any(1)
         found.append((probabilities(logits_of(head, item))[rows], item.targets[rows]))
     return found
+
+
+@torch.no_grad()
+def draw(head: Head, item: Item, video: Video, moment: Moment, args: argparse.Namespace) -> None:
+    """A picture of everybody who is asked about, what the head says of them beside what is true."""
+    assert isinstance(head, ACARHead)
+    context, actors = ContextMap(item.maps.float()[None]), Actors.from_clips([item.boxes])
+    shares = head.attention(context, actors)[-1].numpy()
+    chances = probabilities(logits_of(head, item)).numpy()
+    seconds = float(load(kept_file(args.out, video), maps=False).seconds[moment.place])
+    (frame,) = Frames(args.data / video.name, args.built.sampling).originals([seconds])
+    count = len(moment.boxes)
+    people = PeopleInFrame(moment.boxes, np.arange(count), np.ones(count, np.float32), chances)
+    columns = [NAMES.index(role) for role in ROLES]
+    grid = item.maps.shape[-2], item.maps.shape[-1]
+    for row in torch.nonzero(item.known.any(1))[:, 0].tolist():
+        said = NAMES[columns[int(chances[row, columns].argmax())]]
+        true = ", ".join(NAMES[column] for column in torch.nonzero(item.targets[row])[:, 0].tolist())
+        title = f"person {row}: {said}; true: {true}"
+        picture = draw_attention(frame, people, row, shares[row], grid, title=title)
+        args.attention.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(args.attention / f"{Path(video.name).stem}-{row}.png")
+
+
+def averaged(answers: Answers, others: Answers) -> Answers:
+    """Two heads' answers about the same people, taken together."""
+    scores, targets = (torch.cat(part) for part in zip(*answers, strict=True))
+    more, same = (torch.cat(part) for part in zip(*others, strict=True))
+    assert torch.equal(targets, same), "the two heads were not asked about the same people"
+    return [((scores + more) / 2, targets)]
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """All moments with their items, those of two people painted around, and the sequences to leave out."""
+
+    found: list[tuple[Video, Moment]]
+    items: list[Item]
+    hidden: list[list[Item]]
+
+    @property
+    def names(self) -> list[str]:
+        return sorted({item.group for item in self.items})
+
+
+def leave_out(kind: str, seed: int, width: int, of: Sequences, args: argparse.Namespace) -> tuple[Answers, Answers]:
+    """Of heads of a kind about sequences that they have not seen: both people seen, the other painted out."""
+    seen: Answers = []
+    unseen: Answers = []
+    for left_out in of.names:
+        torch.manual_seed(seed)
+        head = new_head(kind, width, margin=args.margin)
+        fit_head(head, [item for item in of.items if item.group != left_out], epochs=args.epochs, seed=seed)
+        test = [index for index, item in enumerate(of.items) if item.group == left_out]
+        seen += asked(head, [of.items[index] for index in test])
+        unseen += asked(head, [item for index in test for item in of.hidden[index]])
+        if args.attention is not None and kind == "acar" and seed == args.seeds[0]:
+            for index in {of.found[index][0].name: index for index in test}.values():
+                draw(head, of.items[index], *of.found[index], args)
+    return seen, unseen
 
 
 def main() -> None:
@@ -110,36 +179,32 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--margin", type=float, default=0.0)
+    parser.add_argument("--attention", type=Path, help="a folder to draw into what the ACAR head looks at")
     args = parser.parse_args()
     args.built = build("acar")
     every = [kept_file(args.out, video) for video in videos(args.data) if video.set == "jhmdb"]
     projection = projection_of([path for path in every if path.exists()][::8])
     found = roles(args)
     items = [item_of(kept_file(args.out, video), moment, projection) for video, moment in found]
-    hidden: dict[int, list[Item]] = {}
-    for index, (video, moment) in enumerate(found):
-        kept = load(kept_file(args.out, video), maps=False)
-        hidden[index] = painted(video, moment, kept, args, projection)
-    sequences = sorted({item.group for item in items})
-    print(f"{len(items)} moments, {sum(map(len, hidden.values()))} people painted around, {len(sequences)} sequences")
+    hidden = [
+        painted(video, moment, load(kept_file(args.out, video), maps=False), args, projection)
+        for video, moment in found
+    ]
+    of = Sequences(found, items, hidden)
+    print(f"{len(items)} moments, {sum(map(len, hidden))} people painted around, {len(of.names)} sequences")
+    early: Answers = []
     for name, fitted in (("80 steps", fit), ("at the minimum", fit_to_minimum)):
-        answers = linear(found, sequences, args, fitted)
+        answers = linear(found, of.names, args, fitted)
+        early = early or answers
         (value, by_class), (on_the_other, _) = mean_ap(answers, ROLES), mean_ap(answers, ON_THE_OTHER)
         print(f"linear, {name}: all roles {100 * value:.1f}, on the other {100 * on_the_other:.1f}")
         print("  ", {role: round(100 * each) for role, each in by_class.items()}, flush=True)
     results: dict[str, list[float]] = defaultdict(list)
     for seed in args.seeds:
         for kind in HEADS:
-            seen: list[tuple[Tensor, Tensor]] = []
-            unseen: list[tuple[Tensor, Tensor]] = []
-            for left_out in sequences:
-                torch.manual_seed(seed)
-                head = new_head(kind, projection.width, margin=args.margin)
-                fit_head(head, [item for item in items if item.group != left_out], epochs=args.epochs, seed=seed)
-                test = [index for index, item in enumerate(items) if item.group == left_out]
-                seen += asked(head, [items[index] for index in test])
-                unseen += asked(head, [item for index in test for item in hidden[index]])
-            for name, answers in (("both seen", seen), ("other painted out", unseen)):
+            seen, unseen = leave_out(kind, seed, projection.width, of, args)
+            together = averaged(seen, early)
+            for name, answers in (("both seen", seen), ("other painted out", unseen), ("with linear", together)):
                 for which, classes in (("all roles", ROLES), ("on the other", ON_THE_OTHER)):
                     if name == "other painted out":
                         classes = [each for each in classes if each != "point"]
