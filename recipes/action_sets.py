@@ -39,7 +39,6 @@ from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 from muybridge.pretrained import BUILT_IN_BACKBONE, load_backbone
 from muybridge.progress import progress_line
 from muybridge.recognize.evaluate import indicator
-from muybridge.recognize.interpolation import move_towards, trained_weights
 from muybridge.recognize.objective import RecognizerObjective, balance_classes, sampling_for, views_for
 from muybridge.recognize.options import Method, RecognizerFitConfig, SamplingOptions
 from muybridge.recognize.prefixes import KeptPrefixes, ViewsOfClips, drawn_views, fit_head, keep_prefixes
@@ -259,15 +258,14 @@ def run_fold(
     training = part_of(kept, train)
     fit_head(model, training, sampling, objective.loss)
     if method != "head":
-        start = trained_weights(model)
+        if method == "adapters":
+            model.head.requires_grad_(False)
         config = RecognizerFitConfig(
             epochs=args.epochs, learning_rate=args.learning_rate, seed=seed, workers=0, validations=0, patience=0
         )
         moving = training if frames is None else part_of(frames, train)
         with tempfile.TemporaryDirectory() as folder:
             fit(objective, moving, config.for_method(method).of(len(train)), folder=Path(folder), title="fold")
-        if method == "adapters":
-            move_towards(model, start)
     model.eval()
 
     def logits_of(index: int, order: Tensor) -> Tensor:
@@ -382,7 +380,7 @@ def main() -> None:
     parser.add_argument("--over-time", choices=("mean", "change"), default="change")
     parser.add_argument("--drawn", type=int)
     parser.add_argument("--epochs", type=float, default=RecognizerFitConfig.epochs)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--table", action="store_true", help="print what is known and run nothing")
     args = parser.parse_args()
     if not args.table:

@@ -134,7 +134,7 @@ class RecognizerConfig:
 
 
 # Peak learning rates of AdamW that suit batches of 8 to 32 clips and the built-in backbone.
-LEARNING_RATES: dict[Method, float] = {"adapters": 1e-3, "head": 1e-3, "full": 2e-4}
+LEARNING_RATES: dict[Method, float] = {"adapters": 2e-3, "head": 1e-3, "full": 2e-4}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the frozen part of a network makes of clips, kept in memory; and a head fitted to it before adapters move.
+"""What the frozen part of a network makes of clips, kept in memory; and a head fitted to it before all else moves.
 
 The frozen part takes most of the time of a training step, and makes the same of the same frames. So each clip is seen
 a few times only: in each of the ways that a test looks at it, and at other times, crops and, where asked for,
@@ -23,7 +23,8 @@ from muybridge.data.options import SamplingConfig
 from muybridge.data.sampling import Draw
 from muybridge.models.st_adapter.over_time import Standardization
 from muybridge.models.st_adapter.video_vit import VideoViT
-from muybridge.progress import ProgressLine
+from muybridge.progress import ProgressLine, progress_line
+from muybridge.training.fit import is_main_process
 
 # A head's penalty on its squared weights, per clip; the strength of logistic regression's C = 0.003 over features of
 # deviation 1, chosen by cross-validation over four data sets (docs/recognize.md).
@@ -72,6 +73,36 @@ class SeenClips(Protocol):
     def seen(self, most_views: int, /) -> Iterator[tuple[Tensor, Tensor]]:
         """See `KeptPrefixes.seen`."""
         ...
+
+
+class ReadClips:
+    """Training clips of which nothing is kept: each is read, as a test sees it, when it is asked for.
+
+    Args:
+        network: makes prefixes of them, as it is then; where nothing of it is frozen, frames' features.
+        clips: without what augmentation does to them.
+        device: the network's.
+        workers: processes that read.
+    """
+
+    def __init__(self, network: VideoViT, clips: ClipDataset, *, device: torch.device, workers: int = 0) -> None:
+        self.network, self.clips, self.device, self.workers = network, clips, device, workers
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def seen(self, most_views: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `KeptPrefixes.seen`."""
+        views = ViewsOfClips(self.clips, drawn=0, seed=0)
+        loader: Loader[Any] = Loader(views, batch_size=None, num_workers=self.workers)
+        with progress_line("reading clips", total=len(self), unit="clips", quiet=not is_main_process()) as line:
+            for item in loader:
+                frames = normalize(item["frames"][:most_views].to(self.device), self.clips.sampling)
+                if self.network.train_backbone:
+                    yield self.network.frame_features(frames)[:, :, None], item["labels"][:most_views]
+                else:
+                    yield self.network.forward_prefix(frames), item["labels"][:most_views]
+                line.advance()
 
 
 class ViewsOfClips(Dataset[dict[str, Tensor]]):
@@ -192,7 +223,8 @@ def fit_linear(
         value.backward()
         return value
 
-    with torch.enable_grad():
+    # In half precision a line search would not see where the loss falls.
+    with torch.enable_grad(), torch.autocast(features_BF.device.type, enabled=False):
         optimizer.step(closure)  # pyright: ignore[reportArgumentType]
     with torch.no_grad():
         head.weight.copy_(weight)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shutil import disk_usage
@@ -23,7 +23,7 @@ from muybridge.data.clips.sampling import SamplingConfig, ViewConfig, normalize
 from muybridge.data.clips.shards import is_member
 from muybridge.data.clips.splits import split_by_group
 from muybridge.data.label_maps import read_label_map
-from muybridge.devices import choose_device
+from muybridge.devices import choose_device, peak_memory_bytes
 from muybridge.errors import ModelMismatch, OptionError, TrainingError
 from muybridge.evaluation.classification import classification_report, wilson_interval
 from muybridge.evaluation.report_page import Facts, Part, Text, write_report_page
@@ -42,7 +42,6 @@ from muybridge.recognize.evaluate import (
     indicator,
     truth_of,
 )
-from muybridge.recognize.interpolation import halfway, move_towards, trained_weights
 from muybridge.recognize.model_file import RecognizerFile
 from muybridge.recognize.objective import (
     RecognizerObjective,
@@ -55,13 +54,22 @@ from muybridge.recognize.objective import (
     views_for,
 )
 from muybridge.recognize.options import ClipData, RecognizerConfig, TrainingPlan
-from muybridge.recognize.prefixes import KeptPrefixes, bytes_a_view, drawn_views, fit_head, keep_prefixes
+from muybridge.recognize.prefixes import (
+    KeptPrefixes,
+    ReadClips,
+    SeenClips,
+    bytes_a_view,
+    drawn_views,
+    fit_head,
+    keep_prefixes,
+)
 from muybridge.recognize.recognizer import Recognizer
 from muybridge.recognize.report import curve_parts, score_parts
 from muybridge.stylize.clip_painter import load_clip_painter, parse_augment
 from muybridge.training.checkpoint import require_checkpoint
 from muybridge.training.fit import FitConfig, FitResult, Validation, fit, is_main_process
-from muybridge.training.history import read_history
+from muybridge.training.history import History, read_history
+from muybridge.training.lock import only_training_in
 from muybridge.weight_files import printable
 
 # Held-out clips are read once and kept where they take no more than this.
@@ -215,30 +223,64 @@ def _fit(
         multi_label=multi_label,
         label_smoothing=plan.config.label_smoothing,
     )
-    start = None
-    if isinstance(dataset, KeptPrefixes | CachedClips):
+    fitted = not plan.spread  # a network that is spread over processes is whole in none of them
+    if fitted:
         objective.to(choose_device(device))
         with _autocast(network, plan.config):
-            fit_head(network, dataset, sampling, objective.loss)
-        start = trained_weights(network)
-    result = fit(
-        objective,
-        dataset,
-        plan.config,
-        folder=folder,
-        validation=None if views is None else _validation(network, sampling, views, plan, start),
-        validate_first=start is not None,
-        weights=balance_draws(labels) if balance == "draws" else None,
-        resume=resume,
-        accelerator=device if device == "auto" else str(choose_device(device)),
-        title="recognizer",
-        settings=_settings(plan, clips),
-        memory_advice=_MEMORY_ADVICE,
-        sharded=network.spread_blocks() if plan.spread else (),
-    )
-    if start is not None:
-        move_towards(network, start)
-    return result
+            fit_head(network, _to_fit_to(dataset, plan, clips, network, sampling), sampling, objective.loss)
+    validation = None if views is None else _validation(network, sampling, views, plan)
+    if plan.model.method == "head" and isinstance(dataset, KeptPrefixes | CachedClips):
+        return _measured(network, validation, plan, folder)
+    with _frozen_head(network) if fitted and plan.model.method == "adapters" else nullcontext():
+        return fit(
+            objective,
+            dataset,
+            plan.config,
+            folder=folder,
+            validation=validation,
+            validate_first=fitted,
+            weights=balance_draws(labels) if balance == "draws" else None,
+            resume=resume,
+            accelerator=device if device == "auto" else str(choose_device(device)),
+            title="recognizer",
+            settings=_settings(plan, clips),
+            memory_advice=_MEMORY_ADVICE,
+            sharded=network.spread_blocks() if plan.spread else (),
+        )
+
+
+def _to_fit_to(
+    dataset: Dataset[Any], plan: TrainingPlan, clips: _Clips, network: VideoViT, sampling: SamplingConfig
+) -> SeenClips:
+    """The training clips as a test sees them: what is kept of them, else read once for this."""
+    if isinstance(dataset, KeptPrefixes | CachedClips):
+        return dataset
+    read = ClipDataset(clips.train, sampling, plan.augmentation, views_for(plan.sampling))
+    return ReadClips(network, read, device=network.head.weight.device, workers=plan.config.workers)
+
+
+@contextmanager
+def _frozen_head(network: VideoViT) -> Generator[None]:
+    """A head at the minimum of its loss stays there while adapters move: steps would fit it more closely to the clips
+    at hand, all of which it has seen, and less to others."""
+    network.head.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.head.requires_grad_()
+
+
+def _measured(network: VideoViT, validation: Validation | None, plan: TrainingPlan, folder: Path) -> FitResult:
+    """Of a head at the minimum of its loss, which no step makes better."""
+    network.eval()
+    metrics = {} if validation is None else dict(validation.run())
+    if is_main_process():
+        with only_training_in(folder):
+            history = History(folder, tensorboard=plan.config.tensorboard)
+            if metrics:
+                history.record({"step": 0, "validation": metrics})
+            history.close()
+    return FitResult(0, 0, metrics, peak_memory_bytes(network.head.weight.device))
 
 
 _HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -460,9 +502,8 @@ def _validation(
     sampling: SamplingConfig,
     views: ClipViews,
     plan: TrainingPlan,
-    start: Mapping[str, Tensor] | None,
 ) -> Validation:
-    """Measures on the held-out clips, where there is a fitted start the weights halfway to it, as they are kept."""
+    """Measures on the held-out clips, of which what the frozen blocks make is kept where it is little."""
     config = plan.config
     key = "mAP" if views.clips.multi_label else "top1"
     device = network.head.weight.device
@@ -474,14 +515,14 @@ def _validation(
             a_view = bytes_a_view(network, held_out, device=device)
         return views.views.count * a_view <= _KEPT_PREFIX_BYTES // 4
 
-    if start is not None and is_small():
+    if network.first_trained_block and not plan.spread and is_small():
         with _autocast(network, config):
             kept_views = keep_prefixes(network, held_out, drawn=0, seed=0, device=device, workers=config.workers)
         prefixes = kept_views.prefixes.flatten(0, 1)
         truth, names, multi_label = truth_of(views.clips), views.clips.classes.names, views.clips.multi_label
 
         def run_kept() -> Mapping[str, float]:
-            with torch.no_grad(), _autocast(network, config), _as_kept(network, start):
+            with torch.no_grad(), _autocast(network, config):
                 parts = [
                     network.forward_from_prefix(part.float().to(device), sampling.size) for part in prefixes.split(16)
                 ]
@@ -497,14 +538,9 @@ def _validation(
             return network(normalize(frames.to(device), sampling))
 
     def run() -> Mapping[str, float]:
-        with _as_kept(network, start):
-            return evaluate_views(logits, views, workers=_readers(views, config), quiet=True).report.numbers
+        return evaluate_views(logits, views, workers=_readers(views, config), quiet=True).report.numbers
 
     return Validation(run, key)
-
-
-def _as_kept(network: VideoViT, start: Mapping[str, Tensor] | None) -> AbstractContextManager[None]:
-    return nullcontext() if start is None else halfway(network, start)
 
 
 def _readers(views: ClipViews, config: FitConfig) -> int:
