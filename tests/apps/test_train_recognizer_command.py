@@ -39,7 +39,22 @@ def run(*arguments: str) -> int:
 
 
 def test_one_command_makes_a_file_and_a_report_and_evaluate_reads_it(here, capsys):
-    assert run("clips", "-o", "out/mine.safetensors", *SMALL, "--steps", "4", "--frequency-scales", "1", "2") == 0
+    assert (
+        run(
+            "clips",
+            "-o",
+            "out/mine.safetensors",
+            *SMALL,
+            "--steps",
+            "4",
+            "--patience",
+            "0",
+            "--frequency-scales",
+            "1",
+            "2",
+        )
+        == 0
+    )
     shown = capsys.readouterr()
     assert "backbone test_vit" in shown.out and "frozen" in shown.out and "trained in all" in shown.out
     assert "memory:" in shown.out and "top1" in shown.out
