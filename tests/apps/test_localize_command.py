@@ -1,15 +1,28 @@
 """The commands of localizing, typed as a user types them."""
 
 import json
+from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from muybridge.apps.cli import main
 from muybridge.data.annotations.ava import write_ava
+from muybridge.data.annotations.mot import read_mot, write_mot
 from muybridge.data.label_maps import write_label_map
+from muybridge.media.video_reader import VideoReader
 from muybridge.options import parse_seconds
-from tests.localize.localized_videos import LABELS, noise_frames, small_localizer, two_people, write_frames
+from tests.localize.localized_videos import (
+    LABELS,
+    SIZE,
+    annotations_of,
+    noise_frames,
+    small_localizer,
+    two_people,
+    write_frames,
+)
 
 
 @pytest.fixture
@@ -64,6 +77,76 @@ def test_people_alone_need_no_model(folder, capsys) -> None:
     coco = json.loads((folder / "out.coco.json").read_text())
     assert [category["name"] for category in coco["categories"]] == ["person"]
     assert coco["annotations"]
+
+
+def film_and_frames(film: Path, frames: Path, count: int) -> None:
+    """A film of 25 frames a second, and the very pictures that it decodes to, in a folder."""
+    film.parent.mkdir(exist_ok=True)
+    write_frames(film, noise_frames(count, rate=25), rate=25)
+    frames.mkdir(parents=True)
+    with VideoReader(film) as reader:
+        for frame in reader:
+            Image.fromarray(frame.image).save(frames / f"{frame.index}.png")  # 9 comes before 10
+
+
+def test_a_folder_of_frames_is_a_film_of_25_frames_a_second(folder, capsys) -> None:
+    film_and_frames(folder / "film" / "walk.mp4", folder / "walk", 30)
+    write_mot(
+        "walk.txt", two_people("walk", [frame / 25 for frame in range(30)]).in_pixels({"walk": SIZE}), rate_fps=25
+    )
+    options = "--every 400ms --boxes walk.txt -m model.safetensors --threshold 0 --device cpu --no-report"
+    assert run(f"localize film/walk.mp4 {options} -o film.mp4") == 0
+    assert run(f"localize walk {options} --attention --format json mot") == 0
+    assert capsys.readouterr().out.split()[2:] == [
+        "walk.localized.json",
+        "walk.localized.txt",
+        "walk.localized.attention.0.jpg",
+        "walk.localized.attention.1.jpg",
+        "walk.localized.mp4",
+    ]
+    film, found = (json.loads((folder / name).read_text()) for name in ("film.json", "walk.localized.json"))
+    assert {name: found[name] for name in ("video", "rate", "seconds", "width")} == {
+        "video": "walk",
+        "rate": 25,
+        "seconds": 1.2,
+        "width": 96,
+    }
+    assert found["people"] == film["people"] == [{"id": person, "seen": [[0, 1.2]]} for person in (0, 1)]
+    assert [key["seconds"] for key in found["key_frames"]] == [0, 0.4, 0.8]
+    assert found["key_frames"] == film["key_frames"]  # the pictures are the film's, pixel for pixel
+    rows = read_mot(folder / "walk.localized.txt", rate_fps=25)
+    assert sorted({round(25 * seconds) for seconds in rows.time_seconds}) == list(range(30))
+    with VideoReader(folder / "walk.localized.mp4") as reader:
+        assert len(list(reader)) == 30
+
+
+def test_folders_of_frames_have_their_whole_names(folder) -> None:
+    (folder / "boxes").mkdir()
+    for name, left in (("walk.1", 0.1), ("walk.2", 0.5)):
+        film_and_frames(folder / "film" / "walk.mp4", folder / "frames" / name, 3)
+        boxes = annotations_of([(name, 0.0, (left, 0.25, left + 0.25, 0.75), 3, 1)])
+        write_mot(folder / "boxes" / f"{name}.txt", boxes.in_pixels({name: SIZE}), rate_fps=25)
+    assert run("localize frames --boxes boxes --no-actions --no-video --no-report -o out --device cpu") == 0
+    for name, left in (("walk.1", 0.1 * 96), ("walk.2", 0.5 * 96)):
+        found = json.loads((folder / "out" / "frames" / f"{name}.json").read_text())
+        assert found["video"] == name
+        assert found["key_frames"][0]["people"][0]["box_xyxy"] == pytest.approx([left, 16, left + 24, 48], abs=0.01)
+
+
+def test_the_bank_of_a_folder_of_frames_is_that_of_its_film(folder, capsys, monkeypatch) -> None:
+    film_and_frames(folder / "film" / "walk.mp4", folder / "walk", 20)
+    write_ava("walk.csv", two_people("walk", [0.0, 0.4]))
+    options = "--boxes ../walk.csv --every 400ms -m ../model.safetensors --device cpu"
+    monkeypatch.chdir(folder / "walk")
+    assert run(f"write-bank . {options} -o ../banks") == 0
+    assert run(f"write-bank ../film/walk.mp4 {options} -o ../same") == 0
+    banks = [load_file(folder / name / "walk.safetensors") for name in ("banks", "same")]
+    assert banks[0].keys() == banks[1].keys()
+    assert all(torch.equal(banks[0][name], banks[1][name]) for name in banks[0])
+    assert max(tensor.numel() for tensor in banks[0].values()) > 0
+    capsys.readouterr()
+    assert run(f"write-bank /dev/video0 {options} -o ../banks") == 2
+    assert "/dev/video0 is live, and its bank is kept while it is localized" in capsys.readouterr().err
 
 
 def test_what_the_head_looks_at_is_a_picture_a_person(folder, capsys) -> None:

@@ -30,8 +30,12 @@ TOLD = {
     "localize film.mp4 --bank-model nobody": "there is no model 'nobody'",
     "watch film.mp4 --localizer nobody -o out.mp4": "there is no model 'nobody'",
     "write-bank film.mp4 -m nobody -o banks": "there is no model 'nobody'",
+    "write-bank still.png -m people_actions -o banks": "still.png is a picture",
     **{f"{verb} notes.txt": "notes.txt" for verb in VERBS},
-    **{f"{verb} still.png": "still.png is a picture" for verb in FILMS_ONLY},
+    **{
+        f"{verb} still.png": "picture, in which nothing happens. Give a video or a folder of frames"
+        for verb in FILMS_ONLY
+    },
     **{f"{verb} notes.txt more.txt": "2 of 2 inputs failed" for verb in VERBS[:3]},
 }
 ONLY_FOR_MODELS = {"timm", "torchvision", "scipy", "muybridge.pretrained", "muybridge.people.detectors"}

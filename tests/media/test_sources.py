@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from muybridge.errors import MissingInput, OptionError
-from muybridge.media.sources import expand_sources, natural_order, output_paths
+from muybridge.media.sources import clip_sources, expand_sources, film_name, natural_order, output_paths
 
 
 @pytest.fixture
@@ -111,6 +111,25 @@ def test_names_of_results(folder: Path) -> None:
     kept = output_paths(expand_sources(["in"]), Path("out"), suffix_of_stem="styled")
     assert Path("out/deep er/a b.jpg") in kept
     assert output_paths(sources[:1], Path("x/y.mkv"), suffix_of_stem="s") == [Path("x/y.mkv")]
+
+
+def test_a_folder_of_frames_gives_results_its_whole_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("clip.1", "clip.2"):
+        (folder / "clips" / name).mkdir(parents=True)
+        Image.new("RGB", (2, 2)).save(folder / "clips" / name / "0.png")
+    sources = clip_sources(["clips"])
+    assert [source.name for source in sources] == ["clip.1", "clip.2"] == [film_name(s.path) for s in sources]
+    beside = output_paths(sources, None, suffix_of_stem="seen")
+    assert [str(path) for path in beside] == ["clips/clip.1.seen.mp4", "clips/clip.2.seen.mp4"]
+    apart = output_paths(sources, Path("out"), suffix_of_stem="seen")
+    assert [str(path) for path in apart] == ["out/clips/clip.1.mp4", "out/clips/clip.2.mp4"]
+    assert film_name(Path("in/clip.mov")) == expand_sources(["in/clip.mov"])[0].name == "clip"
+    monkeypatch.chdir(folder / "clips" / "clip.1")
+    for name in (".", "../clip.1/../clip.1", "../../clips/clip.2/../clip.1/."):
+        (source,) = clip_sources([name])
+        assert source.name == film_name(Path(name)) == "clip.1"
+        (target,) = output_paths([source], None, suffix_of_stem="seen")
+        assert target.resolve() == folder.resolve() / "clips" / "clip.1.seen.mp4"
 
 
 def test_refusals(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Measuring a recognizer: against counts done by hand, in any order of frames, on the right split."""
 
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -206,11 +207,37 @@ def test_clips_that_were_trained_on_are_not_measured_unless_asked_for(clips, mod
     grouped = trained_on(model, tmp_path / "g.safetensors", whole.fingerprint(), group_pattern="(a+)+$")
     with pytest.warns(UserWarning, match="trained on most of these clips"):
         assert len(evaluate(grouped, clips, **arguments).clips) == len(whole)
+    # Searched for in a path, that pattern would take years; the file's owner alone may want it searched for.
+    with pytest.raises(OptionError, match=r"If you trust it, give it: --group-pattern '\(a\+\)\+\$'"):
+        evaluate(grouped, clips, split="held-out", **arguments)
     everything = trained_on(model, tmp_path / "e.safetensors", whole.fingerprint(), held_out=0)
     with pytest.warns(UserWarning, match="trained on these clips; how good it is on others, they do not tell$"):
         evaluate(everything, clips, **arguments)
     other = trained_on(model, tmp_path / "o.safetensors", "0123456789abcdef")
     assert len(evaluate(other, clips, **arguments).clips) == len(whole)
+
+
+def test_held_out_clips_of_groups_need_the_users_own_pattern(clips, model, weights, tmp_path):
+    pattern = r"(\d)\.mp4"
+    whole = read_clip_list(clips, group_pattern=pattern)["all"]
+    drawn = split_by_group(whole, fraction=0.25, seed=3)[1]
+    known = {"group_pattern": pattern, "held_out_fingerprint": drawn.fingerprint()}
+    grouped = trained_on(model, tmp_path / "g.safetensors", whole.fingerprint(), **known)
+    arguments = {"order": False, "device": "cpu", "backbone_weights": weights}
+    for split in (None, "held-out"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore" if split is None else "error")
+            measured = evaluate(grouped, clips, split=split, group_pattern=pattern, **arguments)
+        assert [e.path for e in measured.clips.entries] == [e.path for e in drawn.entries]
+    for given in (None, r"(\d)\.mp\d"):
+        with pytest.raises(OptionError, match="If you trust it, give it: --group-pattern"):
+            evaluate(grouped, clips, split="held-out", group_pattern=given, **arguments)
+    with pytest.raises(OptionError, match="trained without a --group-pattern"):
+        evaluate(model, clips, split="held-out", group_pattern=pattern, **arguments)
+    for strange in (["a"], "a" * 1000, "\x1b[2J"):
+        odd = trained_on(model, tmp_path / "o.safetensors", whole.fingerprint(), group_pattern=strange)
+        with pytest.raises(OptionError, match=r"group_pattern is no regular expression\. Choose another --split$"):
+            evaluate(odd, clips, split="held-out", **arguments)
 
 
 def test_a_test_split_comes_first(model, weights, tmp_path):

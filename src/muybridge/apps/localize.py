@@ -44,8 +44,8 @@ def localize(
     Parameters
     ----------
     inputs
-        Videos, folders, globs, stream addresses, capture devices such as /dev/video0. With --results also prefixes of
-        object stores, such as s3://BUCKET/FOLDER.
+        Videos, folders of videos or of frames, globs, stream addresses, capture devices such as /dev/video0, or 0
+        for short. With --results also prefixes of object stores, such as s3://BUCKET/FOLDER.
     model
         people_actions (built in, small, 37 poses and actions), a .safetensors file, or OWNER/NAME on the Hugging Face
         hub.
@@ -87,7 +87,7 @@ def localize(
     from muybridge.engine.tasks import LocalizeTask
     from muybridge.errors import OptionError
     from muybridge.media.frame_folder import check_film
-    from muybridge.media.sources import expand_sources, output_paths
+    from muybridge.media.sources import clip_sources, output_paths
 
     task = LocalizeTask(
         model=model,
@@ -111,7 +111,7 @@ def localize(
         if boxes is not None:
             raise OptionError("--boxes tells of single videos. Leave --results out, or let a --detector find people")
         return run_many(task, names, many, out=out)
-    sources = expand_sources(names)
+    sources = clip_sources(names)
     targets = output_paths(sources, out, suffix_of_stem="localized")
     for name in (model, bank_model) if actions else ():
         if name is not None:

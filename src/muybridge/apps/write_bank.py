@@ -30,7 +30,7 @@ def write_bank(
     Parameters
     ----------
     inputs
-        Videos, folders, globs.
+        Videos, folders of videos or of frames, globs.
     model
         A localizer with the acar head.
     out
@@ -54,13 +54,16 @@ def write_bank(
     from muybridge.errors import OptionError
     from muybridge.localize.options import BUILT_IN, LocalizeConfig
     from muybridge.media.frame_folder import check_film
-    from muybridge.media.sources import expand_sources
+    from muybridge.media.sources import clip_sources
 
     config = LocalizeConfig(every=every, look_every=min(every, LocalizeConfig.look_every), min_score=min_score)
-    sources = [source for source in expand_sources(inputs) if source.kind == "video"]
-    if not sources:
-        raise OptionError("none of the inputs is a video file. A stream's bank is kept while it is localized")
-    targets = [out / f"{source.path.stem}.safetensors" for source in sources]
+    sources = clip_sources(inputs)
+    live = next((source.location for source in sources if source.kind == "stream"), None)
+    if live is not None:
+        raise OptionError(
+            f"{live} is live, and its bank is kept while it is localized. Give videos or folders of frames"
+        )
+    targets = [out / f"{source.name}.safetensors" for source in sources]
     if len(set(targets)) < len(targets):
         raise OptionError("two videos have the same name, and would have the same bank. Write them to two folders")
     batch.check_model(model, task="localize", built_in=BUILT_IN)

@@ -145,7 +145,7 @@ class LocalizeTask:
 
     def find(self, names: Iterable[str]) -> list[Source]:
         """See `Task`."""
-        return expand_sources(names)
+        return clip_sources(names)
 
     def job(self, boxes: "Annotations | None" = None) -> "LocalizeJob":
         """The model, and what is the same for every input.

@@ -93,7 +93,7 @@ def localize_video(
     check_writable(target)
     with ExitStack() as stack:
         reader = stack.enter_context(open_film(source.location))
-        name = source.relative.stem if source.kind != "stream" else source.relative.name
+        name = source.name
         boxes = None if job.boxes is None else boxes_of(job.boxes, name, reader.info.width, reader.info.height)
         bank = _bank(job, source, name, boxes, stack)
         run = job.localizer.run(job.localizer.people(boxes, job.config), job.config, bank=bank)
@@ -159,7 +159,7 @@ def boxes_of(boxes: Annotations, name: str, width: int, height: int) -> Annotati
     Raises:
         InputError: the file names other videos only, or none.
     """
-    matching = [video for video in boxes.videos if video == name or Path(video).stem == name]
+    matching = [name] if name in boxes.videos else [video for video in boxes.videos if Path(video).stem == name]
     if not matching:
         more = ", ..." if len(boxes.videos) > 5 else ""
         raise InputError(
@@ -199,7 +199,7 @@ def bank_file(
     check_writable(target)
     if boxes is not None:
         file = video_file(source.path)
-        boxes = boxes_of(boxes, source.path.stem, file.width, file.height)
+        boxes = boxes_of(boxes, source.name, file.width, file.height)
     count = localizer.write_bank(source.path, target, boxes=boxes, config=config)
     return [f"{count} entries"]
 

@@ -76,7 +76,7 @@ class PeopleSearch:
             line = stack.enter_context(progress_line(title, total=reader.info.num_frames, unit="frames", quiet=quiet))
             frames = prefetch(reader, depth=2)
             stack.callback(frames.close)
-            name = source.relative.stem
+            name = source.name
             run = self._run(self._people(name, reader))
             for _ in run.walk(_counted(frames, line)):
                 pass

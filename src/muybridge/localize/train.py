@@ -18,11 +18,19 @@ from muybridge.data.annotations.table import Annotations
 from muybridge.data.clips.painting import PaintedClips, PaintingConfig
 from muybridge.data.feature_bank import FeatureBank
 from muybridge.data.label_maps import LabelMap, read_label_map
-from muybridge.data.localization import BankSpan, BoxesDataset, KeyFrame, add_detections, collate_boxes, key_frames
+from muybridge.data.localization import (
+    BankSpan,
+    BoxesDataset,
+    KeyFrame,
+    KeyFrameSampling,
+    add_detections,
+    collate_boxes,
+    key_frames,
+)
 from muybridge.devices import choose_device
 from muybridge.errors import ModelMismatch, TrainingError
 from muybridge.evaluation.report_page import Chart, Facts, Part, Text, write_report_page
-from muybridge.localize.evaluate import Evaluation, evaluation_parts, logits_of, measure, open_banks
+from muybridge.localize.evaluate import Evaluation, Logits, evaluation_parts, logits_of, measure, open_banks
 from muybridge.localize.localizer import Localizer
 from muybridge.localize.model_file import LocalizerFile
 from muybridge.localize.objective import (
@@ -125,7 +133,7 @@ def train(
     )
     evaluation = None
     if data.held_out:
-        evaluation = _measure(plan, data, localizer)
+        evaluation = _measure(plan, data, logits_of(localizer), localizer.sampling, quiet=not is_main_process())
         localizer.scores = evaluation.numbers()
     report = out.with_suffix(".html")
     if is_main_process():
@@ -292,17 +300,7 @@ def _validation(plan: LocalizerPlan, data: _Data, built: BuiltLocalizer) -> Vali
         return batch_logits(built.network, built.sampling, {name: x.to(device) for name, x in batch.items()})
 
     def run() -> Mapping[str, float]:
-        found = measure(
-            logits,
-            data.held_out,
-            data.labels,
-            built.sampling,
-            detections=data.detections,
-            min_score=plan.data.test_score,
-            banks=data.banks,
-            span=_span(plan),
-            quiet=True,
-        )
+        found = _measure(plan, data, logits, built.sampling, quiet=True)
         return {"frame_mAP": found.frames.mean_average_precision or 0.0}
 
     return Validation(run, "frame_mAP")
@@ -312,17 +310,24 @@ def _span(plan: LocalizerPlan) -> BankSpan | None:
     return None if plan.bank is None else plan.bank.span
 
 
-def _measure(plan: LocalizerPlan, data: _Data, localizer: Localizer) -> Evaluation:
+def _measure(
+    plan: LocalizerPlan,
+    data: _Data,
+    logits: Logits,
+    sampling: KeyFrameSampling,
+    *,
+    quiet: bool,
+) -> Evaluation:
     return measure(
-        logits_of(localizer),
+        logits,
         data.held_out,
         data.labels,
-        localizer.sampling,
+        sampling,
         detections=data.detections,
         min_score=plan.data.test_score,
         banks=data.banks,
         span=_span(plan),
-        quiet=not is_main_process(),
+        quiet=quiet,
     )
 
 

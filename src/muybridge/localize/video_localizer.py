@@ -20,6 +20,7 @@ from muybridge.errors import OptionError
 from muybridge.localize.results import LocalizeResult, People
 from muybridge.localize.stream import LocalizeConfig, LocalizedFrame, LocalizeRun, configured
 from muybridge.media.frame_folder import open_film
+from muybridge.media.sources import film_name
 from muybridge.media.video_reader import DEFAULT_RATE, Frame, FrameSource
 from muybridge.people.detector import Detector
 from muybridge.people.detectors import load_detector
@@ -114,7 +115,7 @@ class VideoLocalizer(ABC):
             run = self.run(self.people(boxes, config), config, bank=bank)
             for _ in run.walk(reader):
                 pass
-            return self.result(run, reader, Path(video).stem, config)
+            return self.result(run, reader, film_name(Path(video)), config)
 
     def stream(
         self,

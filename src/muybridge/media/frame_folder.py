@@ -116,7 +116,9 @@ def open_film(
 def refuse_picture(source: Source) -> None:
     """Raise InputError for a still picture, where only a film will do."""
     if source.kind == "image":
-        raise InputError(f"{source.location} is a picture, in which nothing happens. Give a video")
+        raise InputError(
+            f"{source.location} is a picture, in which nothing happens. Give a video or a folder of frames"
+        )
 
 
 def check_opens(source: Source) -> None:

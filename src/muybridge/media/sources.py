@@ -38,6 +38,22 @@ class Source:
         """The location as a path; meaningless for streams."""
         return Path(self.location)
 
+    @property
+    def name(self) -> str:
+        """What results call it: a file's name without suffix, the whole name of a folder of frames or a stream."""
+        return self.relative.name if self.kind == "stream" or is_folder(self.path) else self.relative.stem
+
+
+def film_name(path: Path) -> str:
+    """What results call a film: its file's name without the suffix, or the whole name of a folder of frames."""
+    path = _ending_in_name(path)
+    return path.name if is_folder(path) else path.stem
+
+
+def _ending_in_name(path: Path) -> Path:
+    """The same place under a path that ends in its name, which "." and ".." do not."""
+    return path if path.name not in ("", "..") else path.resolve()
+
 
 def expand_sources(inputs: Iterable[str]) -> list[Source]:
     """Files, folders (searched through, in natural order), globs and stream addresses, as single inputs.
@@ -77,7 +93,7 @@ def clip_sources(inputs: Iterable[str]) -> list[Source]:
             videos = [source for source in sources if source.kind == "video"]
             folders = sorted({source.path.parent for source in sources}, key=natural_order)
             sources = videos or [
-                Source(str(folder), "video", Path(path.resolve().name) / folder.relative_to(path))
+                Source(str(_ending_in_name(folder)), "video", Path(path.resolve().name) / folder.relative_to(path))
                 for folder in folders
             ]
         found += sources
@@ -175,10 +191,8 @@ def output_paths(
 
 
 def _result_name(source: Source, suffix_of_stem: str | None) -> str:
-    stem, suffix = source.relative.stem, source.relative.suffix.lower()
-    if source.kind == "stream":
-        stem, suffix = source.relative.name, ".mp4"
-    elif source.kind == "video":
+    stem, suffix = source.name, source.relative.suffix.lower()
+    if source.kind != "image":
         suffix = ".mp4"
     elif suffix not in IMAGE_SUFFIXES:
         suffix = ".png"

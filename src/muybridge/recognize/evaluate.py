@@ -1,5 +1,6 @@
 """How well clips are recognized, and whether the order of their frames is read."""
 
+import shlex
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +19,8 @@ from muybridge.data.clips.lists import ClipEntry, ClipList, read_clip_list
 from muybridge.data.clips.sampling import SamplingConfig, ViewConfig
 from muybridge.data.clips.splits import split_by_group
 from muybridge.data.loading import Loader
-from muybridge.errors import AnnotationError, ModelError, ModelMismatch, OptionError
+from muybridge.errors import AnnotationError, ModelMismatch, OptionError
+from muybridge.escapes import printable
 from muybridge.evaluation.classification import (
     ClassificationReport,
     OrderReport,
@@ -34,6 +36,7 @@ from muybridge.recognize.recognizer import Recognizer
 from muybridge.recognize.report import confused_part, score_parts
 
 HELD_OUT = "held-out"
+_LONGEST_PATTERN = 200
 _AS_THEY_ARE = "accuracy"
 _SHOWN_CLIPS = 12
 
@@ -211,12 +214,11 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     """
     model, data = config.model, config.data
     recognizer = Recognizer.from_pretrained(model, device=config.device, backbone_weights=config.backbone_weights)
-    # Clips held out in the training are found again by its rule. It is a stranger's, and only used where asked for.
-    groups = recognizer.provenance.get("group_pattern") if config.split == HELD_OUT else None
-    if groups is not None and not (isinstance(groups, str) and len(groups) < 200):
-        raise ModelError(f"{model}: its provenance.group_pattern is no regular expression. Choose another --split")
-    splits = read_clip_list(data, labels=recognizer.labels, root=config.root, group_pattern=groups)
-    clips, note = _choose_split(splits, config.split, recognizer.provenance, data)
+    same_groups = recognizer.provenance.get("group_pattern") == config.group_pattern
+    if config.split == HELD_OUT and not same_groups:
+        raise OptionError(_other_groups(recognizer.provenance.get("group_pattern"), model))
+    splits = read_clip_list(data, labels=recognizer.labels, root=config.root, group_pattern=config.group_pattern)
+    clips, note = _choose_split(splits, config.split, recognizer.provenance, data, same_groups=same_groups)
     if note is not None:
         warnings.warn(note, stacklevel=2)
     if clips.multi_label and not recognizer.multi_label:
@@ -254,8 +256,25 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     return evaluation
 
 
+def _other_groups(pattern: object, model: str) -> str:
+    """Why clips cannot be parted as in a model's training, whose pattern of groups is `pattern`."""
+    if pattern is None:
+        return f"{model} was trained without a --group-pattern. Leave it out, or choose another --split"
+    if not isinstance(pattern, str) or len(pattern) > _LONGEST_PATTERN or printable(pattern) != pattern:
+        return f"{model}: its provenance.group_pattern is no regular expression. Choose another --split"
+    return (
+        f"{model} says that it was trained with a --group-pattern. It is not taken from there, since a stranger's "
+        f"may never come to an end. If you trust it, give it: --group-pattern {shlex.quote(pattern)}"
+    )
+
+
 def _choose_split(
-    splits: Mapping[str, ClipList], wanted: str | None, provenance: Mapping[str, object], data: Path
+    splits: Mapping[str, ClipList],
+    wanted: str | None,
+    provenance: Mapping[str, object],
+    data: Path,
+    *,
+    same_groups: bool,
 ) -> tuple[ClipList, str | None]:
     """The clips to measure, and what is to be known of them where the model was trained on this data."""
     names = ", ".join(splits)
@@ -265,8 +284,7 @@ def _choose_split(
     note = drawn = None
     if wanted is None:
         wanted = next(name for name in ("test", "val", "all", *splits) if name in splits)
-        # A pattern is a stranger's, and only used where asked for.
-        if wanted == "all" and is_known and holds_out and provenance.get("group_pattern") is None:
+        if wanted == "all" and is_known and holds_out and same_groups:
             # The same clips in other folders, or said to be of other sources, may be parted otherwise, or not at all.
             with suppress(AnnotationError):
                 drawn = _held_out(splits, provenance)

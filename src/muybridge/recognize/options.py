@@ -268,6 +268,8 @@ class EvaluateConfig:
             out of undivided data. By default test, else val, else held-out where the model was trained on this very
             data, else all.
         root: Folder that the paths in a list are relative to.
+        group_pattern: That of the training, for held-out clips of a model that was trained with one. It is not taken
+            from the model file: a stranger's may never come to an end.
         temporal_views: Places in time that a clip is looked at, by default as the model file says.
         spatial_views: 1 looks at the centre, 3 at both ends of the long side too; by default as the model file says.
         order: Also measure the clips with their frames shuffled, backwards, and by one frame alone.
@@ -284,6 +286,7 @@ class EvaluateConfig:
     model: Annotated[str, Parameter(alias="-m")]
     split: str | None = None
     root: Path | None = None
+    group_pattern: str | None = None
     temporal_views: int | None = None
     spatial_views: int | None = None
     order: bool = True

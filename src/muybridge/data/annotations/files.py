@@ -22,6 +22,7 @@ from muybridge.data.video_files import VideoFile, VideoFolder, find_videos, vide
 from muybridge.errors import AnnotationError, InputError, MissingInput
 from muybridge.media.frame_times import FrameTimes
 from muybridge.media.outputs import is_folder
+from muybridge.media.sources import film_name
 
 
 def read_annotated_videos(path: Path, labels: LabelMap, videos: Path) -> tuple[Annotations, dict[str, VideoFile]]:
@@ -66,7 +67,7 @@ def read_boxes(path: Path, videos: Sequence[Path], *, rename_lone: bool = False)
     joined = join_annotations(parts)
     _check_times(path, joined, films)
     if rename_lone and len(videos) == 1 and len(joined.videos) <= 1:
-        name = videos[0].stem
+        name = film_name(videos[0])
         joined = replace(
             joined, videos=(name,), frame_sizes=dict(zip([name], joined.frame_sizes.values(), strict=False))
         )
@@ -137,7 +138,9 @@ class _Films:
         if self._folder is not None:
             return self._folder.paths([name])[name]
         matching = [
-            video for video in self._videos if name in (video.name, video.stem) or Path(name).stem == video.stem
+            video
+            for video in self._videos
+            if name in (video.name, film_name(video)) or Path(name).stem == film_name(video)
         ]
         if not matching and len(self._videos) == 1:
             matching = self._videos
