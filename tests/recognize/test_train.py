@@ -203,6 +203,10 @@ def test_a_fitted_head_alone_takes_no_steps(clips, weights, tmp_path):
         assert outcome.evaluation is not None
         assert outcome.fit.metrics["top1"] == outcome.evaluation.report.numbers["top1"]
         found.append(fitted_head(tmp_path / "m.safetensors"))
+    assert load_artifact(tmp_path / "m.safetensors", task="recognize").provenance["scores_on"] == "held-out clips"
+    run(plan_for(clips, weights), tmp_path / "steps.safetensors")
+    told = load_artifact(tmp_path / "steps.safetensors", task="recognize").provenance["scores_on"]
+    assert told == "held-out clips, by which the best step was chosen too"
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 

@@ -580,7 +580,7 @@ def _provenance(plan: TrainingPlan, clips: _Clips, result: FitResult) -> dict[st
         "group_pattern": plan.data.group_pattern,
         "steps": result.step,
         "best_step": result.best_step,
-        "scores_on": "held-out clips, by which the best step was chosen too",
+        "scores_on": "held-out clips" + (", by which the best step was chosen too" if result.step else ""),
         "configuration": configuration(plan, folders=False),
     }
     return json.loads(json.dumps(facts))
