@@ -72,6 +72,12 @@ def test_one_command_makes_a_file_and_a_report_and_evaluate_reads_it(here, capsy
     assert data == read_clip_list(Path("clips"))["all"].fingerprint()
 
 
+def test_with_nothing_held_out_the_file_alone_is_named(here, capsys):
+    small = [word for word in SMALL if word not in ("--width", "8")]
+    assert run("clips", "-o", "mine.safetensors", *small, "--held-out", "0", "--method", "head") == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == ["mine.safetensors", "report: mine.html"]
+
+
 def planned(monkeypatch, *arguments: str) -> TrainingPlan:
     """The plan that a command line makes, without training."""
     plans: list[TrainingPlan] = []

@@ -217,6 +217,17 @@ def test_clips_that_were_trained_on_are_not_measured_unless_asked_for(clips, mod
     assert len(evaluate(other, clips, **arguments).clips) == len(whole)
 
 
+@pytest.mark.parametrize(("steps", "told"), [(0, False), (40, True)])
+def test_held_out_clips_chose_a_step_only_where_there_were_steps(clips, model, weights, tmp_path, steps, told):
+    file = tmp_path / "own.safetensors"
+    whole = read_clip_list(clips)["all"]
+    held_out = split_by_group(whole, fraction=0.25, seed=3)[1].fingerprint()
+    own = trained_on(model, file, whole.fingerprint(), held_out_fingerprint=held_out, steps=steps)
+    with pytest.warns(UserWarning, match="measured are the clips that were held out") as said:
+        evaluate(own, clips, order=False, backbone_weights=weights)
+    assert ("best step was chosen" in str(said[0].message)) == told
+
+
 def test_held_out_clips_of_groups_need_the_users_own_pattern(clips, model, weights, tmp_path):
     pattern = r"(\d)\.mp4"
     whole = read_clip_list(clips, group_pattern=pattern)["all"]

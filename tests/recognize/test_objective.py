@@ -78,6 +78,19 @@ def test_the_loss_of_several_labels_is_binary_for_each(weights):
     assert loss == pytest.approx(total / 12, rel=1e-4)
 
 
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_a_clip_of_weight_3_counts_as_three_clips(weights, multi_label):
+    model, _ = build_recognizer(config(weights), 3)
+    objective = RecognizerObjective(
+        model, SAMPLING, class_weights=torch.tensor([3.0, 1.0, 0.5]), multi_label=multi_label
+    )
+    logits = torch.tensor([[1.0, -2.0, 0.5], [0.3, 0.1, -1.0]])
+    labels = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]) if multi_label else torch.tensor([2, 1])
+    rows = torch.tensor([0, 0, 0, 1])
+    weighted = objective.loss(logits, labels, weights=torch.tensor([1.5, 0.5]))
+    torch.testing.assert_close(weighted, objective.loss(logits[rows], labels[rows]))
+
+
 @pytest.mark.parametrize("blocks", [2, 3])
 def test_a_frozen_prefix_gives_the_same_loss_as_its_frames(weights, blocks):
     adapters = AdapterConfig(width=8, blocks=blocks)

@@ -33,6 +33,12 @@ def test_scores_order_confusion_and_classes_worst_first(report):
     assert classes.rows[2][2] == "–"
 
 
+def test_without_steps_there_are_no_curves_of_steps():
+    (accuracy,) = curve_parts([{"step": 0, "validation": {"top1": 0.5}}])
+    assert accuracy.title == "Accuracy"
+    assert curve_parts([]) == []
+
+
 def test_several_labels_have_no_confusion():
     truth = torch.tensor([[1, 0], [0, 1]])
     report = classification_report(torch.tensor([[0.9, 0.2], [0.3, 0.6]]), truth, ("a", "b"))
@@ -53,7 +59,7 @@ def test_curves_of_a_history():
     assert isinstance(accuracy, Chart)
     assert accuracy.curves == {"training": [(1, 0.1), (2, 0.4)], "held out: top-1": [(1, 0.2), (2, 0.3)]}
     assert isinstance(rate, Chart) and rate.curves == {"learning rate": [(1, 0.0), (2, 0.1)]}
-    report_page("r", curve_parts([]))  # a run of no steps draws empty charts
+    report_page("r", [Chart("Loss", {"loss": []})])  # one without a point is drawn empty
 
 
 def test_confused_clips_say_what_they_are_and_were_taken_for():

@@ -1,8 +1,10 @@
 """From folders of clips to a model file: what is learned, written, left out, and refused."""
 
+import io
 import json
 import shutil
 import sys
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -201,7 +203,50 @@ def test_a_fitted_head_alone_takes_no_steps(clips, weights, tmp_path):
         assert outcome.evaluation is not None
         assert outcome.fit.metrics["top1"] == outcome.evaluation.report.numbers["top1"]
         found.append(fitted_head(tmp_path / "m.safetensors"))
+    assert load_artifact(tmp_path / "m.safetensors", task="recognize").provenance["scores_on"] == "held-out clips"
+    run(plan_for(clips, weights), tmp_path / "steps.safetensors")
+    told = load_artifact(tmp_path / "steps.safetensors", task="recognize").provenance["scores_on"]
+    assert told == "held-out clips, by which the best step was chosen too"
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_a_fitted_head_has_nothing_to_go_on_from(clips, weights, tmp_path):
+    """Also where a checkpoint of another training lies in its place, which is not what was asked for."""
+    out = tmp_path / "m.safetensors"
+    plan = plan_for(clips, weights)
+    run(plan, out)
+    written = out.read_bytes()
+    with pytest.raises(TrainingError, match="Start without --resume"):
+        run(replace(plan, model=replace(plan.model, method="head", adapters=None)), out, resume=True)
+    assert out.read_bytes() == written
+
+
+def test_a_fitted_head_counts_classes_alike_that_are_drawn_alike(weights, tmp_path):
+    """Drawing each class as often is, in the mean, weighing the loss of each alike."""
+    data = write_folders(tmp_path / "clips", {"red": 6, "blue": 2})
+    heads = {}
+    for balance in ("none", "loss", "draws"):
+        plan = plan_for(data, weights, data=ClipData(data, balance=balance, held_out=0))
+        plan = replace(plan, model=replace(plan.model, method="head", adapters=None))
+        run(plan, tmp_path / f"{balance}.safetensors")
+        heads[balance] = fitted_head(tmp_path / f"{balance}.safetensors")["head.bias"]
+    torch.testing.assert_close(heads["draws"], heads["loss"], rtol=1e-3, atol=1e-3)
+    assert (heads["draws"] - heads["none"]).abs().max() > 0.1
+
+
+def test_a_broken_clip_in_a_shard_gives_way_to_the_next_also_where_the_head_is_fitted(clips, weights, tmp_path):
+    shard = tmp_path / "train-0.tar"
+    with tarfile.open(shard, "w") as archive:
+        for number, path in enumerate(sorted(clips.rglob("*.mp4"))):
+            content = path.read_bytes()[: 200 if number == 2 else None]
+            for suffix, data in (("mp4", content), ("cls", path.parent.name.encode())):
+                member = tarfile.TarInfo(f"{number:03}.{suffix}")
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+    plan = plan_for(shard, weights, data=ClipData(shard, held_out=0))
+    with pytest.warns(RuntimeWarning, match=r"002\.mp4 .* The next clip takes its place"):
+        run(plan, tmp_path / "m.safetensors")
+    assert (tmp_path / "m.safetensors").is_file()
 
 
 def test_in_mixed_precision_the_backbone_is_half_while_training_and_whole_afterwards(

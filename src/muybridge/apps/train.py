@@ -65,6 +65,7 @@ def _say(out: Path, numbers: Mapping[str, float], report: Path | None = None) ->
 
     if not is_main_process():  # or each of the processes that train together would say it
         return
-    print(f"{out}: " + ", ".join(f"{name} {value:.3f}" for name, value in numbers.items()))  # noqa: T201
+    scores = ", ".join(f"{name} {value:.3f}" for name, value in numbers.items())
+    print(f"{out}: {scores}" if scores else out)  # noqa: T201
     if report is not None:
         print(f"report: {report}")  # noqa: T201

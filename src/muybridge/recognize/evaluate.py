@@ -289,9 +289,11 @@ def _choose_split(
             with suppress(AnnotationError):
                 drawn = _held_out(splits, provenance)
             if drawn is not None and drawn.fingerprint() == provenance.get("held_out_fingerprint"):
+                # A head that is fitted takes no steps, of which one could be chosen.
+                chosen = "" if provenance.get("steps") == 0 else ", by which its best step was chosen too"
                 return drawn, (
-                    f"the model was trained on {data}: measured are the clips that were held out then, by which its "
-                    "best step was chosen too (--split all measures all)"
+                    f"the model was trained on {data}: measured are the clips that were held out then{chosen} "
+                    "(--split all measures all)"
                 )
     if is_known and wanted == trained:
         note = (

@@ -135,14 +135,19 @@ class RecognizerObjective(nn.Module):
         loss = self.loss(logits, labels, label_smoothing=self.label_smoothing)
         return {"loss": loss, "accuracy": right.float().mean().detach()}
 
-    def loss(self, logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        """The mean over clips."""
+    def loss(
+        self, logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0, weights: Tensor | None = None
+    ) -> Tensor:
+        """The mean over clips, of weights (B,) with the mean 1 where they do not count alike."""
         if self.multi_label:
-            return F.binary_cross_entropy_with_logits(logits, labels, pos_weight=self.class_weights)
+            of_clips = None if weights is None else weights[:, None]
+            return F.binary_cross_entropy_with_logits(logits, labels, of_clips, pos_weight=self.class_weights)
         losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
         if self.class_weights is not None:
             # Divided by the number of clips, not by the sum of weights, so that a batch in parts counts the same.
             losses = losses * self.class_weights[labels]
+        if weights is not None:
+            losses = losses * weights
         return losses.mean()
 
 

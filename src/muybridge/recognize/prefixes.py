@@ -8,6 +8,7 @@ One letter an axis: V views, N clips, F features of a clip, K classes.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from muybridge.data.clips.dataset import ClipDataset, encode_labels, load_views
+from muybridge.data.clips.dataset import ClipDataset
 from muybridge.data.clips.sampling import normalize
 from muybridge.data.loading import Loader
 from muybridge.data.options import SamplingConfig
@@ -115,16 +116,7 @@ class ViewsOfClips(Dataset[dict[str, Tensor]]):
         return len(self.clips)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        clips = self.clips.clips
-        entry = clips.entries[index]
-        own = load_views(
-            entry.path,
-            self.clips.sampling,
-            self.clips.views,
-            start=entry.start_seconds,
-            end=entry.end_seconds,
-        )
-        label = encode_labels(entry.labels, len(clips.classes), multi_label=clips.multi_label)
+        own, label = self.clips.as_tested(index)
         drawn = [self.clips[Draw(index, self.seed + number * len(self) + index)] for number in range(self.drawn)]
         return {
             "frames": torch.cat([own, *(item["frames"][None] for item in drawn)]),
@@ -180,13 +172,19 @@ def keep_prefixes(
 
 
 def fit_head(
-    network: VideoViT, clips: SeenClips, sampling: SamplingConfig, loss: Callable[[Tensor, Tensor], Tensor]
+    network: VideoViT,
+    clips: SeenClips,
+    sampling: SamplingConfig,
+    loss: Callable[..., Tensor],
+    *,
+    draws: Tensor | None = None,
 ) -> None:
     """Standardize what the head reads, and set the head to the minimum of a penalized loss over the clips' views.
 
     Args:
         network: on its device; its head and standardization are replaced.
-        loss: of logits (B, K) and labels, a mean over clips.
+        loss: of logits (B, K) and labels, a mean over clips; with `draws` it is given weights (B,) as well.
+        draws: (len(clips),) frequencies with which training draws clips, where it does not draw all alike.
     """
     device = network.head.weight.device
     network.eval()
@@ -201,6 +199,9 @@ def fit_head(
     features.clear()
     network.standardization = Standardization(together).to(device)
     standard = network.standardization(together)
+    if draws is not None:
+        of_views = draws.repeat_interleave(torch.tensor([len(each) for each in labels]))
+        loss = partial(loss, weights=(of_views / of_views.mean()).to(device))
     fit_linear(network.head, standard, torch.cat(labels).to(device), loss, clips=len(clips))
 
 

@@ -51,7 +51,8 @@ def order_table(order: OrderReport) -> Table:
 
 
 def curve_parts(history: Sequence[Mapping[str, Any]]) -> list[Part]:
-    """Charts of the loss, of accuracy in training and validation, and of the learning rate."""
+    """Charts of the loss, of accuracy in training and validation, and of the learning rate, as far as there are any:
+    a head that is fitted takes no steps."""
     steps = [row for row in history if "loss" in row]
     checks = [row for row in history if "validation" in row]
     training = {"training": [(row["step"], row["accuracy"]) for row in steps if "accuracy" in row]}
@@ -60,11 +61,12 @@ def curve_parts(history: Sequence[Mapping[str, Any]]) -> list[Part]:
         f"held out: {_NAMES.get(name, name)}": [(row["step"], row["validation"][name]) for row in checks]
         for name in names
     }
-    return [
+    charts = [
         Chart("Loss", {"loss": [(row["step"], row["loss"]) for row in steps]}),
         Chart("Accuracy", training | held_out, y_range=(0, 1)),
         Chart("Learning rate", {"learning rate": [(row["step"], row["learning_rate"]) for row in steps]}),
     ]
+    return [chart for chart in charts if any(chart.curves.values())]
 
 
 def confused_part(

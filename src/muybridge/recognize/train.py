@@ -216,6 +216,7 @@ def _fit(
     device: str,
 ) -> FitResult:
     labels, multi_label, balance = indicator(clips.train), clips.train.multi_label, plan.data.balance
+    draws = balance_draws(labels) if balance == "draws" else None
     objective = RecognizerObjective(
         network,
         sampling,
@@ -223,13 +224,19 @@ def _fit(
         multi_label=multi_label,
         label_smoothing=plan.config.label_smoothing,
     )
+    alone = plan.model.method == "head" and isinstance(dataset, KeptPrefixes | CachedClips)
+    if alone and resume:
+        raise TrainingError(
+            "a head alone is fitted at once, and there is nothing to go on from. Start without --resume"
+        )
     fitted = not plan.spread  # a network that is spread over processes is whole in none of them
     if fitted:
         objective.to(choose_device(device))
         with _autocast(network, plan.config):
-            fit_head(network, _to_fit_to(dataset, plan, clips, network, sampling), sampling, objective.loss)
+            seen = _to_fit_to(dataset, plan, clips, network, sampling)
+            fit_head(network, seen, sampling, objective.loss, draws=draws)
     validation = None if views is None else _validation(network, sampling, views, plan)
-    if plan.model.method == "head" and isinstance(dataset, KeptPrefixes | CachedClips):
+    if alone:
         return _measured(network, validation, plan, folder)
     with _frozen_head(network) if fitted and plan.model.method == "adapters" else nullcontext():
         return fit(
@@ -239,7 +246,7 @@ def _fit(
             folder=folder,
             validation=validation,
             validate_first=fitted,
-            weights=balance_draws(labels) if balance == "draws" else None,
+            weights=draws,
             resume=resume,
             accelerator=device if device == "auto" else str(choose_device(device)),
             title="recognizer",
@@ -573,7 +580,7 @@ def _provenance(plan: TrainingPlan, clips: _Clips, result: FitResult) -> dict[st
         "group_pattern": plan.data.group_pattern,
         "steps": result.step,
         "best_step": result.best_step,
-        "scores_on": "held-out clips, by which the best step was chosen too",
+        "scores_on": "held-out clips" + (", by which the best step was chosen too" if result.step else ""),
         "configuration": configuration(plan, folders=False),
     }
     return json.loads(json.dumps(facts))

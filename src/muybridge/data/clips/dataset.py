@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -256,20 +256,37 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
             "index": torch.tensor(index),
         }
 
+    def as_tested(self, index: int) -> tuple[Tensor, Tensor]:
+        """The views of a test of a clip, (V, T, 3, height, width) uint8, and the clip's labels as in an item."""
+
+        def read(entry: ClipEntry) -> Tensor:
+            start, end = entry.start_seconds, entry.end_seconds
+            return load_views(entry.path, self.sampling, self.views, start=start, end=end)
+
+        chosen, views = self._first_readable(index, read)
+        labels = self.clips.entries[chosen].labels
+        return views, encode_labels(labels, len(self.clips.classes), multi_label=self.clips.multi_label)
+
     def _read(self, index: int, random: np.random.Generator, rate: float) -> tuple[int, Tensor]:
+        def read(entry: ClipEntry) -> Tensor:
+            return read_clip(
+                entry.path,
+                self.sampling,
+                start=entry.start_seconds,
+                end=entry.end_seconds,
+                random=random,
+                dense_rate=rate,
+            )
+
+        return self._first_readable(index, read)
+
+    def _first_readable(self, index: int, read: Callable[[ClipEntry], Tensor]) -> tuple[int, Tensor]:
         """The clip's frames, or in shards those of the next clip that can be read, and which one that is."""
         for further in range(len(self)):
             chosen = (index + further) % len(self)
             entry = self.clips.entries[chosen]
             try:
-                return chosen, read_clip(
-                    entry.path,
-                    self.sampling,
-                    start=entry.start_seconds,
-                    end=entry.end_seconds,
-                    random=random,
-                    dense_rate=rate,
-                )
+                return chosen, read(entry)
             except InputError as error:
                 if not is_member(entry.path) or further + 1 == min(len(self), _MOST_BROKEN):
                     raise
