@@ -529,9 +529,10 @@ def _validation(
         truth, names, multi_label = truth_of(views.clips), views.clips.classes.names, views.clips.multi_label
 
         def run_kept() -> Mapping[str, float]:
+            here = network.head.weight.device  # by then moved
             with torch.no_grad(), _autocast(network, config):
                 parts = [
-                    network.forward_from_prefix(part.float().to(device), sampling.size) for part in prefixes.split(16)
+                    network.forward_from_prefix(part.float().to(here), sampling.size) for part in prefixes.split(16)
                 ]
             probabilities = to_probabilities(torch.cat(parts), multi_label=multi_label)
             of_clips = probabilities.unflatten(0, kept_views.prefixes.shape[:2]).mean(dim=0)
@@ -540,9 +541,9 @@ def _validation(
         return Validation(run_kept, key)
 
     def logits(frames: Tensor) -> Tensor:
-        device = network.head.weight.device  # by then moved
+        here = network.head.weight.device  # by then moved
         with _autocast(network, config):
-            return network(normalize(frames.to(device), sampling))
+            return network(normalize(frames.to(here), sampling))
 
     def run() -> Mapping[str, float]:
         return evaluate_views(logits, views, workers=_readers(views, config), quiet=True).report.numbers
