@@ -93,8 +93,8 @@ def kill_and_resume(path: Path) -> None:
         os.waitpid(child, 0)
         if out.exists():
             break
-    if not out.exists():
-        _train(data, out, resume=(out.with_suffix(".training")).exists())
+    if not out.exists():  # killed before its first checkpoint, a training has nothing to go on from
+        _train(data, out, resume=(out.with_suffix(".training") / "checkpoint.pt").exists())
     kept, found = (data / "whole.safetensors").read_bytes(), out.read_bytes()
     if kept != found:
         raise AssertionError(f"the resumed training wrote another file: {len(found)} bytes instead of {len(kept)}")
