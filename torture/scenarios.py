@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from muybridge.apps.cli import main
+from muybridge.training.checkpoint import CHECKPOINT
 from torture import seeds
 
 _COLORS = ((230, 20, 20), (20, 20, 230))
@@ -94,7 +95,7 @@ def kill_and_resume(path: Path) -> None:
         if out.exists():
             break
     if not out.exists():  # killed before its first checkpoint, a training has nothing to go on from
-        _train(data, out, resume=(out.with_suffix(".training") / "checkpoint.pt").exists())
+        _train(data, out, resume=(out.with_suffix(".training") / CHECKPOINT).exists())
     kept, found = (data / "whole.safetensors").read_bytes(), out.read_bytes()
     if kept != found:
         raise AssertionError(f"the resumed training wrote another file: {len(found)} bytes instead of {len(kept)}")
