@@ -6,7 +6,7 @@ from pathlib import Path
 
 from muybridge.errors import InputError, OptionError
 from muybridge.escapes import printable
-from muybridge.media.frame_folder import check_opens
+from muybridge.media.films import check_opens
 from muybridge.media.outputs import same_place
 from muybridge.media.sources import Source
 

@@ -86,7 +86,7 @@ def localize(
     from muybridge.engine.run import run_many
     from muybridge.engine.tasks import LocalizeTask
     from muybridge.errors import OptionError
-    from muybridge.media.frame_folder import check_film
+    from muybridge.media.films import check_film
     from muybridge.media.sources import clip_sources, output_paths
 
     task = LocalizeTask(

@@ -74,7 +74,7 @@ def recognize(
     from muybridge.engine.inputs import named_inputs
     from muybridge.engine.run import run_many
     from muybridge.engine.tasks import RecognizeTask
-    from muybridge.media.frame_folder import check_film
+    from muybridge.media.films import check_film
     from muybridge.media.outputs import check_writable
     from muybridge.media.sources import clip_sources, output_paths
     from muybridge.media.video_writer import check_video_suffix

@@ -130,7 +130,7 @@ def watch(
         check_screen()
 
     from muybridge.apps.batch import check_model
-    from muybridge.media.frame_folder import check_film
+    from muybridge.media.films import check_film
 
     source = _one_source(input, out)
     check_film(source)

@@ -53,7 +53,7 @@ def write_bank(
     from muybridge.data.annotations.files import read_boxes
     from muybridge.errors import OptionError
     from muybridge.localize.options import BUILT_IN, LocalizeConfig
-    from muybridge.media.frame_folder import check_film
+    from muybridge.media.films import check_film
     from muybridge.media.sources import clip_sources
 
     config = LocalizeConfig(every=every, look_every=min(every, LocalizeConfig.look_every), min_score=min_score)

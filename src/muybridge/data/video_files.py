@@ -6,7 +6,7 @@ from pathlib import Path
 
 from muybridge.data.text_files import shown
 from muybridge.errors import AnnotationError, MissingInput
-from muybridge.media.frame_folder import open_film
+from muybridge.media.films import open_film
 from muybridge.media.outputs import is_folder
 from muybridge.media.sources import VIDEO_SUFFIXES
 from muybridge.media.video_reader import DEFAULT_RATE

@@ -19,7 +19,7 @@ from muybridge.data.localization import scaled_picture
 from muybridge.localize.localizer import Localizer
 from muybridge.localize.results import LocalizeResult, People
 from muybridge.media.box_overlays import BoxLabel, draw_people, person_colour
-from muybridge.media.frame_folder import open_film
+from muybridge.media.films import open_film
 from muybridge.media.overlays import overlay_font, text_size
 from muybridge.models.acar.head import ACARHead
 

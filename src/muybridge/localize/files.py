@@ -26,7 +26,7 @@ from muybridge.localize.steady import SteadyActions
 from muybridge.localize.stream import LocalizeConfig, LocalizedFrame
 from muybridge.localize.video_localizer import PERSON, VideoLocalizer
 from muybridge.media.box_overlays import BoxLabel, draw_people
-from muybridge.media.frame_folder import open_film, refuse_picture
+from muybridge.media.films import open_film, refuse_picture
 from muybridge.media.images import write_image
 from muybridge.media.outputs import atomic_output, check_writable
 from muybridge.media.pipeline import BackgroundWriter, prefetch

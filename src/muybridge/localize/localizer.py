@@ -38,7 +38,7 @@ from muybridge.localize.stream import Answer, LocalizeConfig, LocalizeRun, confi
 from muybridge.localize.video_localizer import VideoLocalizer
 from muybridge.localize.views import largest, resized, views_of_clip
 from muybridge.media.camera_motion import camera_shifts, steadied
-from muybridge.media.frame_folder import open_film
+from muybridge.media.films import open_film
 from muybridge.memory import check_fits
 from muybridge.models.acar.actors import Actors
 from muybridge.models.acar.checkpoint import convert_checkpoint, infer_configs

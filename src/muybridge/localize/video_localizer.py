@@ -19,7 +19,7 @@ from muybridge.devices import choose_device
 from muybridge.errors import OptionError
 from muybridge.localize.results import LocalizeResult, People
 from muybridge.localize.stream import LocalizeConfig, LocalizedFrame, LocalizeRun, configured
-from muybridge.media.frame_folder import open_film
+from muybridge.media.films import open_film
 from muybridge.media.sources import film_name
 from muybridge.media.video_reader import DEFAULT_RATE, Frame, FrameSource
 from muybridge.people.detector import Detector

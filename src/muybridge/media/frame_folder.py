@@ -1,16 +1,14 @@
-"""Numbered pictures read as a video, and whatever a user names as one: a file, a stream, a folder of frames."""
+"""Numbered pictures in a folder, read as a video."""
 
 from collections.abc import Generator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 from muybridge.errors import InputError, MissingInput, OptionError
-from muybridge.media.container import open_video
 from muybridge.media.geometry import check_size, scaled_size
-from muybridge.media.images import READABLE_SUFFIXES, image_size, read_image, resize_image
-from muybridge.media.outputs import is_folder
-from muybridge.media.sources import Source, natural_order
-from muybridge.media.video_reader import DEFAULT_RATE, Frame, VideoInfo, VideoReader, exact_seconds
+from muybridge.media.images import READABLE_SUFFIXES, read_image, resize_image
+from muybridge.media.sources import natural_order
+from muybridge.media.video_reader import DEFAULT_RATE, Frame, VideoInfo, exact_seconds
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -95,46 +93,3 @@ class FrameFolder:
         if self._size != (self._info.width, self._info.height):
             rgb = resize_image(rgb, *self._size)
         return Frame(rgb, index / self.rate, index, 1 / self.rate)
-
-
-def open_film(
-    location: str | Path, *, size: tuple[int, int] | None = None, short_side: int | None = None
-) -> VideoReader | FrameFolder:
-    """A reader of a video, a stream, or a folder of frames.
-
-    Args:
-        size, short_side: as for `VideoReader`.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    if "://" not in str(location) and is_folder(Path(location)):
-        return FrameFolder(pictures_in(Path(location)), size=size, short_side=short_side)
-    return VideoReader(location, size=size, short_side=short_side)
-
-
-def refuse_picture(source: Source) -> None:
-    """Raise InputError for a still picture, where only a film will do."""
-    if source.kind == "image":
-        raise InputError(
-            f"{source.location} is a picture, in which nothing happens. Give a video or a folder of frames"
-        )
-
-
-def check_opens(source: Source) -> None:
-    """Refuse what is no picture and no film, before anything is made ready for it; streams are left alone.
-
-    Raises:
-        InputError: it is not there, may not be read, or is something else.
-    """
-    if source.kind == "image":
-        image_size(source.path)
-    elif source.kind == "video" and not is_folder(source.path):
-        container, _ = open_video(source.location)
-        container.close()
-
-
-def check_film(source: Source) -> None:
-    """`check_opens`, and a still picture is refused too."""
-    refuse_picture(source)
-    check_opens(source)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from muybridge.errors import OptionError
-from muybridge.media.frame_folder import open_film
+from muybridge.media.films import open_film
 
 
 class FrameTimes:

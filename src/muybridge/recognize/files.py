@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from muybridge.errors import OptionError
-from muybridge.media.frame_folder import FrameFolder, open_film, refuse_picture
+from muybridge.media.films import open_source
+from muybridge.media.frame_folder import FrameFolder
 from muybridge.media.outputs import check_writable
 from muybridge.media.overlays import draw_scores
 from muybridge.media.pipeline import BackgroundWriter, prefetch
@@ -167,16 +168,6 @@ def _counted(frames: Iterable[Frame], line: ProgressLine) -> Iterator[Frame]:
     for frame in frames:
         yield frame
         line.advance()
-
-
-def open_source(source: Source, *, short_side: int | None = None) -> VideoReader | FrameFolder:
-    """A reader of a video, a stream, or a folder of frames.
-
-    Raises:
-        InputError: it cannot be read, or is a still picture.
-    """
-    refuse_picture(source)
-    return open_film(source.location, short_side=short_side)
 
 
 def write_overlay(

@@ -10,6 +10,7 @@ from muybridge.errors import OptionError
 from muybridge.localize.localizer import Localizer
 from muybridge.localize.movement import SECONDS as MOVEMENT_SECONDS
 from muybridge.localize.stream import LocalizeConfig
+from muybridge.media.films import open_source
 from muybridge.media.frame_folder import FrameFolder
 from muybridge.media.frame_server import FrameServer
 from muybridge.media.newest_frame import Clock
@@ -23,7 +24,6 @@ from muybridge.people.detector import Detector
 from muybridge.people.sightings import DetectedPeople, PeopleSource
 from muybridge.people.tracks import Tracker
 from muybridge.progress import ProgressLine, progress_line
-from muybridge.recognize.files import open_source
 from muybridge.recognize.recognizer import Recognizer
 from muybridge.recognize.windows import WindowConfig
 from muybridge.stylize.stylizer import Style, StylizeConfig, Stylizer
