@@ -3,7 +3,6 @@
 import io
 import json
 import shutil
-import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from muybridge.data.clips.sampling import ViewConfig
 from muybridge.errors import AnnotationError, MissingExtra, ModelError, ModelMismatch, OptionError, TrainingError
 from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 from muybridge.recognize import train as train_module
+from muybridge.recognize import training_set
 from muybridge.recognize.options import (
     ClipData,
     RecognizerConfig,
@@ -304,7 +304,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(clips, weights, tmp_path, augment):
 
 
 def test_without_a_checkpoint_resuming_is_refused_before_clips_are_read(clips, weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_module, "read_clip_list", None)
+    monkeypatch.setattr(train_module, "read_training_clips", None)
     with pytest.raises(TrainingError, match=r"there is no .*checkpoint\.pt\. Start without --resume"):
         run(plan_for(clips, weights), tmp_path / "m.safetensors", resume=True)
 
@@ -579,10 +579,9 @@ def test_clips_of_one_frame(weights, tmp_path):
 
 @pytest.mark.parametrize("room", [True, False])
 def test_what_memory_does_not_carry_is_kept_on_disk_where_there_is_room(clips, weights, tmp_path, monkeypatch, room):
-    module = sys.modules[train.__module__]
-    monkeypatch.setattr(module, "_KEPT_PREFIX_BYTES", 1000)
+    monkeypatch.setattr(training_set, "MOST_KEPT_BYTES", 1000)
     free = type("Usage", (), {"free": 1 << 40 if room else 1 << 10})
-    monkeypatch.setattr(module, "disk_usage", lambda folder: free)
+    monkeypatch.setattr(training_set, "disk_usage", lambda folder: free)
     outcome, lines = run(kept_plan(clips, weights), tmp_path / "m.safetensors")
     said = "\n".join(lines)
     files = list((tmp_path / "m.training" / "cache").rglob("*.npy"))
