@@ -36,6 +36,20 @@ TOLD = {
         f"{verb} still.png": "picture, in which nothing happens. Give a video or a folder of frames"
         for verb in FILMS_ONLY
     },
+    **{
+        f"{verb} film.mp4 {out} still.png": "cannot write a video as 'still.png'"
+        for verb, out in (("stylize --style ember", "-o"), ("localize", "-o"), ("recognize", "--overlay"))
+    },
+    "watch --no-show film.mp4 -o still.png": "cannot write a video as 'still.png'",
+    "recognize still.png --overlay made": "still.png is a picture, in which nothing happens",
+    "stylize --style ember still.png -o made.mp4": "cannot write a picture as 'made.mp4'",
+    "stylize --style ember still.png -o made.svg": "cannot write a picture as 'made.svg'",
+    "stylize --style ember still.png --preview 1": "--preview is of films",
+    "stylize --style ember film.mp4 --resume -o made.gif": "made.gif is written at once",
+    "stylize --style ember http://nowhere/film --resume": "http://nowhere/film is live",
+    "stylize --style ember --style comic --style wave film.mp4 --mask still.png --mask still.png": "2 masks for 3",
+    "localize http://nowhere/film --attention": "http://nowhere/film is live",
+    "watch --no-show http://nowhere/film --every-frame -o made.mp4": "http://nowhere/film is live",
     **{f"{verb} notes.txt more.txt": "2 of 2 inputs failed" for verb in VERBS[:3]},
 }
 ONLY_FOR_MODELS = {"timm", "torchvision", "scipy", "muybridge.pretrained", "muybridge.people.detectors"}

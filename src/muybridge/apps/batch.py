@@ -7,8 +7,10 @@ from pathlib import Path
 from muybridge.errors import InputError, OptionError
 from muybridge.escapes import printable
 from muybridge.media.films import check_opens
+from muybridge.media.images import check_picture_suffix
 from muybridge.media.outputs import same_place
 from muybridge.media.sources import Source
+from muybridge.media.video_writer import check_video_suffix
 
 FAILED = 2
 # Makes a target from a source and returns notes for the user.
@@ -78,6 +80,37 @@ def check_model(name: str, *, task: str, built_in: Mapping[str, str]) -> None:
     from muybridge.artifacts import find_model, open_model
 
     open_model(find_model(name, built_in=built_in, task=task), task=task)
+
+
+def check_targets(sources: Sequence[Source], targets: Sequence[Path], *, films_only: bool = False) -> None:
+    """Refuse names that what is made of the sources cannot have: of a picture a picture, of a film a video.
+
+    Args:
+        films_only: pictures are refused later, as such.
+
+    Raises:
+        OptionError: a suffix is of something else.
+    """
+    for source, target in zip(sources, targets, strict=True):
+        if source.kind != "image":
+            check_video_suffix(target)
+        elif not films_only:
+            check_picture_suffix(target)
+
+
+def check_live(sources: Sequence[Source], wanted: Mapping[str, bool]) -> None:
+    """Refuse live sources where an option is given that needs files.
+
+    Args:
+        wanted: whether each such option is given.
+
+    Raises:
+        OptionError: names the option and the source.
+    """
+    live = next((source.location for source in sources if source.kind == "stream"), None)
+    option = next((name for name, given in wanted.items() if given), None)
+    if live is not None and option is not None:
+        raise OptionError(f"{option} needs a file, but {live} is live and has no end. Leave {option} out")
 
 
 def check_apart(out: Path, others: Iterable[str | Path]) -> None:

@@ -112,7 +112,10 @@ def localize(
             raise OptionError("--boxes tells of single videos. Leave --results out, or let a --detector find people")
         return run_many(task, names, many, out=out)
     sources = clip_sources(names)
+    batch.check_live(sources, {"--attention": attention})
     targets = output_paths(sources, out, suffix_of_stem="localized")
+    if video:
+        batch.check_targets(sources, targets, films_only=True)
     for name in (model, bank_model) if actions else ():
         if name is not None:
             batch.check_model(name, task=task.verb, built_in=BUILT_IN)

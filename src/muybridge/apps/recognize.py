@@ -1,6 +1,5 @@
 """`muybridge recognize`."""
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -77,7 +76,6 @@ def recognize(
     from muybridge.media.films import check_film
     from muybridge.media.outputs import check_writable
     from muybridge.media.sources import clip_sources, output_paths
-    from muybridge.media.video_writer import check_video_suffix
 
     task = RecognizeTask(
         model=model,
@@ -96,13 +94,13 @@ def recognize(
         _check_rows({"--out": out is not None, "--format": format != "table"})
         return run_many(task, names, many, out=overlay)
     sources = clip_sources(names)
-    _check_live(sources, {"--out": out is not None, "--overlay": overlay is not None, "--shots": shots})
+    batch.check_live(sources, {"--out": out is not None, "--overlay": overlay is not None, "--shots": shots})
     if out is not None:
         check_writable(out)
         check_apart(out, [model, *(s.path for s in sources if s.kind != "stream"), *([overlay] if overlay else [])])
     overlays = output_paths(sources, overlay, suffix_of_stem="recognized") if overlay else [Path()] * len(sources)
-    for target in overlays if overlay is not None else ():
-        check_video_suffix(target)
+    if overlay is not None:
+        batch.check_targets(sources, overlays, films_only=True)
     batch.check_model(model, task=task.verb, built_in=BUILT_IN)
     answers: list[FileAnswer] = []
 
@@ -139,15 +137,6 @@ def _check_rows(wanted: dict[str, bool]) -> None:
 
     if option := next((name for name, given in wanted.items() if given), None):
         raise OptionError(f"with --results, answers are the rows of its table. Leave {option} out")
-
-
-def _check_live(sources: "Sequence[Source]", wanted: dict[str, bool]) -> None:
-    from muybridge.errors import OptionError
-
-    live = next((source.location for source in sources if source.kind == "stream"), None)
-    option = next((name for name, given in wanted.items() if given), None)
-    if live is not None and option is not None:
-        raise OptionError(f"{option} needs a file, but {live} is live and has no end. Leave {option} out")
 
 
 def _follow(job: "RecognizeJob", source: "Source", format: Format) -> list[str]:

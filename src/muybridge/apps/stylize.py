@@ -9,7 +9,14 @@ from cyclopts import Parameter
 from muybridge.engine.options import MANY, ManyFiles
 from muybridge.errors import OptionError
 from muybridge.options import FLAT, PLAIN, Seconds
-from muybridge.stylize.options import BUILT_IN, PeopleOptions, StylizeConfig, TemporalConfig
+from muybridge.stylize.options import (
+    BUILT_IN,
+    PeopleOptions,
+    StylizeConfig,
+    TemporalConfig,
+    check_preview,
+    check_segments,
+)
 
 _PEOPLE = Parameter(group="People", negative=())
 
@@ -91,6 +98,13 @@ def stylize(
     targets = output_paths(sources, out, suffix_of_stem="preview" if preview else "stylized")
     if preview:
         targets = [_sheet(path) for path in targets]
+        for source in sources:
+            check_preview(source)
+    else:
+        batch.check_targets(sources, targets)
+    if resume:
+        for source, target in zip(sources, targets, strict=True):
+            check_segments(source, target)
     batch.check_model(model, task=task.verb, built_in=BUILT_IN)
 
     def load() -> batch.Work:

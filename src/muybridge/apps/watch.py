@@ -129,10 +129,11 @@ def watch(
 
         check_screen()
 
-    from muybridge.apps.batch import check_model
+    from muybridge.apps.batch import check_live, check_model
     from muybridge.media.films import check_film
 
     source = _one_source(input, out)
+    check_live([source], {"--every-frame": every_frame})
     check_film(source)
     if labels:
         check_model(model, task="recognize", built_in=RECOGNIZERS)

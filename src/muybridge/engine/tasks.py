@@ -231,12 +231,15 @@ class StylizeTask:
         Args:
             videos: that the file of people's boxes tells of.
         """
-        from muybridge.stylize.files import PaintJob, StylesAtSize
-        from muybridge.stylize.stylizer import Stylizer
+        from muybridge.media.masks import check_num_masks
 
         chosen = [_parse_style(text) for text in self.style]
         if self.mask and self.people.are_asked_for:
             raise OptionError("--who and --doing make a mask of their own. Give them, or --mask")
+        check_num_masks(len(self.mask), len(chosen))
+        from muybridge.stylize.files import PaintJob, StylesAtSize
+        from muybridge.stylize.stylizer import Stylizer
+
         search = self._search(videos)
         stylizer = Stylizer.from_pretrained(self.model, device=self.device, encoder_weights=self.encoder_weights)
         styles = StylesAtSize(stylizer, [picture for picture, _ in chosen], self.config)

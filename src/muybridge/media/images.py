@@ -186,6 +186,17 @@ def _to_rgb(image: Image.Image) -> tuple[UInt8, UInt8 | None]:
     return np.array(image.convert("RGB")), None
 
 
+def check_picture_suffix(path: Path) -> None:
+    """Refuse a name that no picture can be written to.
+
+    Raises:
+        OptionError: its suffix is not of a picture.
+    """
+    if path.suffix.lower() not in _WRITTEN_SUFFIXES:
+        known = ", ".join(sorted(_WRITTEN_SUFFIXES))
+        raise OptionError(f"cannot write a picture as {path.name!r}: use one of {known}")
+
+
 def write_image(
     path: str | Path, rgb: UInt8, *, alpha: UInt8 | None = None, icc_profile: bytes | None = None
 ) -> None:
@@ -200,10 +211,8 @@ def write_image(
         OutputError: the file cannot be written, or its format has no room for so large a picture.
     """
     path = Path(path)
+    check_picture_suffix(path)
     suffix = path.suffix.lower()
-    if suffix not in _WRITTEN_SUFFIXES:
-        known = ", ".join(sorted(_WRITTEN_SUFFIXES))
-        raise OptionError(f"cannot write a picture as {path.name!r}: use one of {known}")
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise InputError(f"a picture must be (H, W, 3) uint8, got {rgb.shape} {rgb.dtype}")
     if alpha is not None and suffix not in _ALPHA_SUFFIXES:

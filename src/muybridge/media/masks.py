@@ -52,6 +52,16 @@ def fit_mask(mask: NDArray[np.generic], height: int, width: int, *, name: str) -
     return np.clip(np.asarray(resized, dtype=np.float32), 0, 1)
 
 
+def check_num_masks(masks: int, styles: int) -> None:
+    """Refuse masks that are neither one for all styles nor one for each.
+
+    Raises:
+        OptionError: so many masks say nothing of so many styles.
+    """
+    if masks not in (0, 1, styles):
+        raise OptionError(f"{masks} masks for {styles} styles: give one for all together, or one for each")
+
+
 class TimedMask(Protocol):
     """A mask over time. Asked with times that do not fall."""
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from muybridge.data.options import LARGEST_SIDE
 from muybridge.errors import OptionError
+from muybridge.media.sources import Source
 from muybridge.models.avatar_net.config import MIN_SIDE, Interpolation, Projection
 from muybridge.options import BASIC, DATA, FLAT, HIDDEN, PLAIN, RUN, TRAINING
 from muybridge.schema import Within, require_within
@@ -162,3 +163,25 @@ class StylizerPlan:
             raise OptionError(
                 f"crop={self.crop} must be a multiple of 8 and at most the short side, {self.short_side}"
             )
+
+
+def check_preview(source: Source) -> None:
+    """Refuse a preview of what is no film.
+
+    Raises:
+        OptionError: it is a picture, or live.
+    """
+    if source.kind != "video":
+        raise OptionError(f"--preview is of films, and {source.location} is none. Paint it without")
+
+
+def check_segments(source: Source, target: Path) -> None:
+    """Refuse a film that cannot be painted in segments, which a later run goes on with.
+
+    Raises:
+        OptionError: it is live, or the target is a GIF.
+    """
+    if source.kind == "stream":
+        raise OptionError(f"{source.location} is live, and what is over cannot be gone on with. Leave --resume out")
+    if source.kind == "video" and target.suffix.lower() == ".gif":
+        raise OptionError(f"{target} is written at once, and not in segments. Leave --resume out, or write an .mp4")

@@ -17,6 +17,7 @@ from muybridge.media.sources import Source
 from muybridge.media.video_reader import Frame, VideoReader
 from muybridge.progress import progress_line
 from muybridge.stylize.files import PaintJob, open_film
+from muybridge.stylize.options import check_preview
 from muybridge.stylize.pictures import RGB
 
 MOST_MOMENTS = 100
@@ -36,8 +37,7 @@ def paint_preview(
     Raises:
         InputError, OptionError, OutputError: see `muybridge.errors`; also no film, no end, or too many moments.
     """
-    if source.kind != "video":
-        raise OptionError(f"--preview is of films, and {source.location} is none. Paint it without")
+    check_preview(source)
     check_writable(target)
     with ExitStack() as stack:
         film = open_film(job, source, target, stack, quiet=True)

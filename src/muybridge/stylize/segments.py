@@ -31,6 +31,7 @@ from muybridge.media.video_reader import Frame
 from muybridge.media.video_writer import JoinedVideo, check_video_suffix, rewriting
 from muybridge.schema import Within, build, parse_json
 from muybridge.stylize.files import OpenFilm, PaintJob, open_film, paint_file
+from muybridge.stylize.options import check_segments
 from muybridge.stylize.temporal import TemporalCarry
 
 SEGMENT_SECONDS = Fraction(60)
@@ -62,8 +63,6 @@ def paint(job: PaintJob, source: Source, target: Path, *, quiet: bool = False) -
     """
     if not job.resume or source.kind == "image":
         return paint_file(job, source, target, quiet=quiet)
-    if source.kind == "stream":
-        raise OptionError(f"{source.location} is live, and what is over cannot be gone on with. Leave --resume out")
     return paint_in_segments(job, source, target, quiet=quiet)
 
 
@@ -76,13 +75,12 @@ def paint_in_segments(
         seconds: length of a segment.
 
     Raises:
-        OptionError: the target is a GIF, or its folder of parts is of another painting, or in use.
+        OptionError: the film is live, the target is a GIF, or its folder of parts is of another painting, or in use.
         InputError, OutputError: see `muybridge.errors`. Whole segments stay.
     """
-    check_writable(target)
+    check_segments(source, target)
     check_video_suffix(target)
-    if target.suffix.lower() == ".gif":
-        raise OptionError(f"{target} is written at once, and not in segments. Leave --resume out, or write an .mp4")
+    check_writable(target)
     folder = target.with_name(f"{target.name}.parts")
     with held(folder, busy=OptionError(f"another run is painting into {folder}. Wait for it")), ExitStack() as stack:
         _check_same(folder, _told(job, source, seconds))

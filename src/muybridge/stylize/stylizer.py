@@ -18,7 +18,7 @@ from torch import Tensor
 from muybridge.artifacts import Artifact, find_model, open_model, push_to_hub
 from muybridge.devices import choose_device
 from muybridge.errors import MissingInput, ModelError, ModelMismatch, OptionError
-from muybridge.media.masks import Mask, MaskTrack, TimedMask, fit_mask
+from muybridge.media.masks import Mask, MaskTrack, TimedMask, check_num_masks, fit_mask
 from muybridge.media.video_reader import Frame
 from muybridge.memory import keep_freed_memory
 from muybridge.models.avatar_net.network import (
@@ -254,10 +254,7 @@ class Stylizer:
         several = list(styles) if isinstance(styles, (list, tuple)) else [styles]
         shares = _shares(several, weights)
         tracks = list(masks or ())
-        if tracks and len(tracks) not in (1, len(several)):
-            raise OptionError(
-                f"{len(tracks)} masks for {len(several)} styles: give one for all together, or one for each"
-            )
+        check_num_masks(len(tracks), len(several))
         memories = list(carries) or [_carry(temporal) for _ in several[: len(tracks) or 1]]
         layers: list[list[tuple[float, StyleCode]]] = []
         for frame in frames:
