@@ -15,6 +15,7 @@ from PIL import Image
 
 from muybridge.apps.cli import main
 from muybridge.artifacts import load_artifact
+from muybridge.stylize import train as stylizer_training
 from muybridge.stylize.stylizer import Stylizer
 from tests.stylize.conftest import random_vgg19_state, smooth_picture
 
@@ -58,6 +59,16 @@ def test_a_run_goes_on_with_the_same_photographs_alone(photos, capsys):
     Image.fromarray(smooth_picture(70, 90, 9)).save("photos/photo 9.png")
     assert run(*arguments, "--resume") == 2
     assert "photographs was 3, now 4" in capsys.readouterr().err
+
+
+def test_what_cannot_be_resumed_is_told_before_photographs_are_looked_for(photos, capsys, monkeypatch):
+    arguments = ["photos", "--encoder", "builtin", "--steps", "2"]
+    assert run(*arguments, "-o", "mine.safetensors") == 0
+    monkeypatch.setattr(stylizer_training, "find_photographs", None)
+    assert run(*arguments, "-o", "other.safetensors", "--resume") == 2
+    assert "Start without --resume" in capsys.readouterr().err
+    assert run("photos", "--encoder", "vgg19", "-o", "mine.safetensors", "--resume") == 2
+    assert "encoder was 'builtin', now 'vgg19'" in capsys.readouterr().err
 
 
 def test_of_processes_that_train_together_only_the_first_speaks_and_writes(photos, capsys, monkeypatch):

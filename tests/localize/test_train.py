@@ -1,5 +1,6 @@
 """From annotated videos to a model file, measured; and what annotations may do wrong."""
 
+import shutil
 from dataclasses import replace
 from fractions import Fraction
 
@@ -15,6 +16,7 @@ from muybridge.data.annotations.via import write_via
 from muybridge.data.label_maps import write_label_map
 from muybridge.data.localization import BankSpan, BoxAugmentation
 from muybridge.errors import AnnotationError, MissingInput, ModelMismatch, TrainingError
+from muybridge.localize import train as train_module
 from muybridge.localize.evaluate import evaluate, truth_of
 from muybridge.localize.localizer import Localizer
 from muybridge.localize.options import BankPlan, BoxData, EvaluateConfig, LocalizerConfig, LocalizerPlan
@@ -81,6 +83,19 @@ def test_a_few_steps_tell_bright_from_dark(trained) -> None:
     page = out.with_suffix(".html").read_text()
     for part in ("Classes, worst first", "Worst errors", "Loss", "Frame-mAP", "Protocol ava-2019"):
         assert part in page
+
+
+def test_what_cannot_be_resumed_is_told_before_videos_are_read(trained, folder, tmp_path, monkeypatch) -> None:
+    out, _ = trained
+    shutil.copytree(out.with_suffix(".training"), tmp_path / "m.training")
+    monkeypatch.setattr(train_module, "read_data", None)
+    for plan, name, says in (
+        (plan_of(folder), "nothing", "Start without --resume"),
+        (plan_of(folder, held_out=0.5), "m", r"data\.held_out was 0\.25, now 0\.5"),
+        (replace(plan_of(folder), focal_gamma=1.5), "m", r"focal_gamma was .*, now 1\.5"),
+    ):
+        with pytest.raises(TrainingError, match=says):
+            train(plan, tmp_path / f"{name}.safetensors", device="cpu", resume=True, tell=lambda line: None)
 
 
 def test_a_training_with_painted_clips(trained, folder, tmp_path) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import tarfile
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -210,15 +211,46 @@ def test_a_fitted_head_alone_takes_no_steps(clips, weights, tmp_path):
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
-def test_a_fitted_head_has_nothing_to_go_on_from(clips, weights, tmp_path):
-    """Also where a checkpoint of another training lies in its place, which is not what was asked for."""
+def test_another_training_is_not_gone_on_with_as_a_head_alone(clips, weights, tmp_path, monkeypatch):
+    """Which is told before any clip is looked for."""
     out = tmp_path / "m.safetensors"
     plan = plan_for(clips, weights)
     run(plan, out)
     written = out.read_bytes()
-    with pytest.raises(TrainingError, match="Start without --resume"):
+    monkeypatch.setattr(train_module, "list_training_clips", None)
+    with pytest.raises(TrainingError, match=r"model\.method was 'adapters', now 'head'\. .* start without --resume"):
         run(replace(plan, model=replace(plan.model, method="head", adapters=None)), out, resume=True)
     assert out.read_bytes() == written
+
+
+def test_a_fitted_head_has_nothing_to_go_on_from(clips, weights, tmp_path, monkeypatch):
+    """Also not from steps that were taken when there was no room to keep anything. No clip is opened for that."""
+    out = tmp_path / "m.safetensors"
+    plan = plan_for(clips, weights)
+    plan = replace(plan, model=replace(plan.model, method="head", adapters=None))
+    with monkeypatch.context() as small:
+        small.setattr(training_set, "MOST_KEPT_BYTES", 0)
+        small.setattr(training_set, "disk_usage", lambda folder: type("Usage", (), {"free": 0}))
+        outcome, _ = run(plan, out)
+        assert outcome.fit.step == 4
+        run(plan, out, resume=True)
+    written = out.read_bytes()
+    monkeypatch.setattr(train_module, "look_at_clips", None)
+    with pytest.raises(TrainingError, match="Start without --resume"):
+        run(plan, out, resume=True)
+    assert out.read_bytes() == written
+
+
+def test_a_checkpoint_of_before_the_head_was_fitted_is_of_another_version(clips, weights, tmp_path, monkeypatch):
+    """It has the same options, and trained the head beside the adapters."""
+    plan = plan_for(clips, weights)
+    with monkeypatch.context() as before:
+        before.setattr(train_module, "_frozen_head", lambda network: nullcontext())
+        run(plan, tmp_path / "m.safetensors")
+    with pytest.raises(
+        TrainingError, match=r"of another version .* differ in model\.head\.bias, model\.head\.weight\."
+    ):
+        run(plan, tmp_path / "m.safetensors", resume=True)
 
 
 def test_a_fitted_head_counts_classes_alike_that_are_drawn_alike(weights, tmp_path):
@@ -304,21 +336,24 @@ def test_a_stopped_run_goes_on_bit_for_bit(clips, weights, tmp_path, augment):
 
 
 def test_without_a_checkpoint_resuming_is_refused_before_clips_are_read(clips, weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_module, "read_training_clips", None)
+    monkeypatch.setattr(train_module, "list_training_clips", None)
     with pytest.raises(TrainingError, match=r"there is no .*checkpoint\.pt\. Start without --resume"):
         run(plan_for(clips, weights), tmp_path / "m.safetensors", resume=True)
 
 
 def test_resuming_with_another_network_or_other_clips_is_refused(clips, weights, tmp_path):
-    plan = plan_for(clips, weights)
+    here = tmp_path / "here"
+    shutil.copytree(clips, here)
+    plan = plan_for(here, weights)
     run(plan, tmp_path / "m.safetensors")
     wider = replace(plan, model=replace(plan.model, adapters=AdapterConfig(width=16)))
     with pytest.raises(TrainingError, match=r"model\.adapters\.width was 8, now 16"):
         run(wider, tmp_path / "m.safetensors", resume=True)
-    more = write_folders(tmp_path / "more", {"red": 3, "blue": 3})
-    shutil.copytree(clips, more, dirs_exist_ok=True)
+    with pytest.raises(TrainingError, match=r"data\.source was '.*here', now "):
+        run(replace(plan, data=ClipData(clips, held_out=0.34)), tmp_path / "m.safetensors", resume=True)
+    write_clip(here / "red" / "another.mp4", COLORS["red"], seed=77)
     with pytest.raises(TrainingError, match="listing was"):
-        run(replace(plan, data=ClipData(more, held_out=0.34)), tmp_path / "m.safetensors", resume=True)
+        run(plan, tmp_path / "m.safetensors", resume=True)
 
 
 def test_one_broken_clip_among_many_is_named_counted_and_left_out(clips, weights, tmp_path, capsys):
@@ -512,7 +547,8 @@ def test_a_cached_prefix_trains_the_same_and_is_filled_once(clips, weights, tmp_
         assert torch.equal(filled[name], found[name])
 
 
-def test_what_a_cache_cannot_keep_is_refused(clips, weights, tmp_path):
+def test_what_a_cache_cannot_keep_is_refused_before_clips_are_opened(clips, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_module, "look_at_clips", None)
     plan = plan_for(clips, weights, cache=tmp_path / "cache")
     with pytest.raises(OptionError, match="all 6 blocks"):
         run(plan, tmp_path / "m.safetensors")

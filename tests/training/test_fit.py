@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from muybridge.data.sampling import Draw, StepBatches
 from muybridge.errors import OutputError, TrainingError
-from muybridge.training.fit import FitConfig, Validation, fit
+from muybridge.training.fit import FitConfig, Validation, check_resumable, fit
 
 
 class Line(torch.utils.data.Dataset[Tensor]):
@@ -115,7 +115,7 @@ def test_resuming_with_other_settings_names_each_that_changed(tmp_path):
     run(tmp_path, settings={"model": {"width": 64, "kernel": (3, 1, 1)}, "data": "clips"})
     with pytest.raises(TrainingError, match=r"model\.width was 64, now 32"):
         run(tmp_path, settings={"model": {"width": 32, "kernel": (3, 1, 1)}, "data": "clips"}, resume=True)
-    with pytest.raises(TrainingError, match="data was 'clips', now None"):
+    with pytest.raises(TrainingError, match="data was 'clips', now not an option"):
         run(tmp_path, settings={"model": {"width": 64, "kernel": (3, 1, 1)}}, resume=True)
     run(tmp_path, settings={"model": {"width": 64, "kernel": (3, 1, 1)}, "data": "clips"}, steps=14, resume=True)
 
@@ -183,17 +183,14 @@ def test_a_damaged_checkpoint_is_one_line_or_none_of_it_matters(tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"state": {}},
-        {"state": {"linear.weight": torch.zeros(2, 2), "linear.bias": torch.zeros(1)}},
+        {"state": []},
         {"optimizer": {}},
-        {"optimizer": {"state": {}, "param_groups": []}},
         {"rng": torch.zeros(3)},
         {"step": -1},
         {"step": 10**9},
         {"step": True},
         {"validations_since_best": -1},
         {"state": {"linear.weight": torch.full((1, 1), torch.nan), "linear.bias": torch.zeros(1)}},
-        {"state": {"linear.weight": torch.zeros(1, 1).double(), "linear.bias": torch.zeros(1)}},
         {"state": {"linear.weight": "a text", "linear.bias": torch.zeros(1)}},
         {"best": {}},
         {"best": {"step": 1, "metrics": 3, "state": {}}},
@@ -207,6 +204,54 @@ def test_a_checkpoint_of_another_form_is_refused(tmp_path, change):
     torch.save({**checkpoint, **change}, tmp_path / "checkpoint.pt")
     with pytest.raises(TrainingError, match="is damaged or no checkpoint"):
         run(tmp_path, resume=True)
+
+
+ABSENT = "absent"
+
+
+def saved_otherwise(folder: Path, **changes) -> None:
+    """The folder's checkpoint with some of its entries replaced, or taken out."""
+    checkpoint = torch.load(folder / "checkpoint.pt", weights_only=True) | changes
+    torch.save({name: value for name, value in checkpoint.items() if value is not ABSENT}, folder / "checkpoint.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"state": {}}, r"differ in linear\.bias, linear\.weight\."),
+        (
+            {"state": {"linear.weight": torch.zeros(2, 2), "linear.bias": torch.zeros(1)}},
+            r"differ in linear\.weight\.",
+        ),
+        ({"state": {"linear.weight": torch.zeros(1, 1).double(), "linear.bias": torch.zeros(1)}}, "differ in linear"),
+        ({"state": {name: torch.zeros(1) for name in "abcd"}}, "differ in a, b, c and 3 more"),
+        ({"optimizer": {"state": {}, "param_groups": []}}, "its optimizer has other numbers"),
+        ({"validations_since_best": ABSENT}, "it lacks validations_since_best"),
+        ({"rng": ABSENT, "validations_since_best": ABSENT}, "it lacks rng, validations_since_best"),
+    ],
+    ids=str,
+)
+def test_a_sound_checkpoint_of_another_version_is_not_called_damaged(tmp_path, change, says):
+    run(tmp_path, steps=4)
+    saved_otherwise(tmp_path, **change)
+    with pytest.raises(TrainingError, match=says) as caught:
+        run(tmp_path, resume=True)
+    assert "of another version of muybridge" in str(caught.value) and "damaged" not in str(caught.value)
+    assert str(caught.value).endswith("Go on with the version that wrote it, or start without --resume")
+    run(tmp_path)  # as it says
+
+
+def test_what_is_known_of_a_run_is_compared_before_it_begins(tmp_path):
+    run(tmp_path, settings={"model": {"width": 64, "kernel": (3, 1, 1)}, "data": "clips"})
+    check_resumable(tmp_path, {"model": {"kernel": (3, 1, 1)}})
+    with pytest.raises(
+        TrainingError, match=r"model\.kernel was \[3, 1, 1\], now \[3, 3, 3\]\. Give the options as they"
+    ):
+        check_resumable(tmp_path, {"model": {"kernel": (3, 3, 3)}})
+    with pytest.raises(TrainingError, match="depth was not an option, now 2"):
+        check_resumable(tmp_path, {"depth": 2})
+    with pytest.raises(TrainingError, match="Start without --resume"):
+        check_resumable(tmp_path / "nowhere", {})
 
 
 @pytest.mark.parametrize(
@@ -226,7 +271,9 @@ def test_an_altered_optimizer_is_refused(tmp_path, of, change):
     checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     checkpoint["optimizer"][of][0].update(change)
     torch.save(checkpoint, tmp_path / "checkpoint.pt")
-    with pytest.raises(TrainingError, match="is damaged or no checkpoint"):
+    with pytest.raises(
+        TrainingError, match=r"is damaged or no checkpoint|was altered: its optimizer has other numbers"
+    ):
         run(tmp_path, resume=True)
 
 

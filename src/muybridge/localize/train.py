@@ -47,7 +47,7 @@ from muybridge.models.acar.head import ACARConfig, ACARHead
 from muybridge.models.st_adapter.config import AdapterConfig
 from muybridge.options import configuration
 from muybridge.stylize.clip_painter import load_clip_painter, parse_augment
-from muybridge.training.fit import FitResult, Validation, fit, is_main_process
+from muybridge.training.fit import FitResult, Validation, check_resumable, fit, is_main_process
 from muybridge.training.history import read_history
 
 _MEMORY_ADVICE = "fewer --frames, a smaller --short-side, or --precision bf16-mixed"
@@ -101,7 +101,10 @@ def train(
         ModelError, ModelMismatch: weights cannot be had, or do not fit.
     """
     check_model_file(out)
+    folder = out.with_suffix(".training")
     painting = parse_augment(plan.augment)
+    if resume:
+        check_resumable(folder, _settings_of_plan(plan))
     tell = tell if is_main_process() else _say_nothing
     started = time.perf_counter()
     data = read_data(plan)
@@ -117,7 +120,6 @@ def train(
     described = describe_localizer(built)
     for line in described:
         tell(line)
-    folder = out.with_suffix(".training")
     result = _fit(plan, data, built, painting, folder=folder, resume=resume, device=device)
     span = None if plan.bank is None else plan.bank.span
     localizer = Localizer(
@@ -368,6 +370,11 @@ def _settings(plan: LocalizerPlan, data: _Data) -> dict[str, Any]:
         "key_frames": len(data.train),
         "bank_model": data.bank_model,
     }
+
+
+def _settings_of_plan(plan: LocalizerPlan) -> dict[str, Any]:
+    """Those of them that are known before anything is read; the model's other numbers may follow from data."""
+    return {**asdict(plan), "config": None, "model": {"trunk": plan.model.trunk, "head": plan.model.head}}
 
 
 def _provenance(plan: LocalizerPlan, data: _Data, result: FitResult) -> dict[str, Any]:

@@ -38,13 +38,12 @@ from muybridge.recognize.options import RecognizerConfig, TrainingPlan
 from muybridge.recognize.precision import autocast, frozen_in_half_precision
 from muybridge.recognize.prefixes import fit_head
 from muybridge.recognize.recognizer import Recognizer
-from muybridge.recognize.training_clips import TrainingClips, read_training_clips
+from muybridge.recognize.training_clips import TrainingClips, list_training_clips, look_at_clips
 from muybridge.recognize.training_report import how_sure, memory_taken, provenance, training_report
-from muybridge.recognize.training_set import KeptClips, seen_clips, training_set
+from muybridge.recognize.training_set import KeptClips, choose_keeping, seen_clips, training_set
 from muybridge.recognize.validation import KEPT_VIEWS_BYTES, readers_for, validation_on
 from muybridge.stylize.clip_painter import parse_augment
-from muybridge.training.checkpoint import require_checkpoint
-from muybridge.training.fit import FitResult, Validation, fit, is_main_process
+from muybridge.training.fit import FitResult, Validation, check_resumable, fit, is_main_process
 from muybridge.training.history import History
 from muybridge.training.lock import only_training_in
 from muybridge.weight_files import printable
@@ -88,31 +87,37 @@ def train(
     """
     check_model_file(out)
     folder = out.with_suffix(".training")
-    if resume:
-        require_checkpoint(folder)
     parse_augment(plan.augment)  # so that a mistake is told before anything is read
     start = None if plan.initialize is None else RecognizerFile.open(plan.initialize)
     if start is not None:
         plan = replace(plan, model=_as_in(start, plan.model))
+    if resume:
+        check_resumable(folder, _settings_of_plan(plan))
     tell = tell if is_main_process() else _say_nothing
     started = time.perf_counter()
-    clips = read_training_clips(plan.data, plan.config.seed, tell)
+    clips = list_training_clips(plan.data, plan.config.seed, tell)
     torch.manual_seed(plan.config.seed)
     network, identity = build_recognizer(plan.model, len(clips.train.classes))
     if start is not None:
         _start_from(start, network, identity)
     plan = plan.resolved(network.config, cast(Readout, network.readout))
     described = describe_training(network, identity)
-    for line in described:
-        tell(line)
     sampling = sampling_for(network.backbone, plan.sampling)
     look = views_for(plan.sampling)
-    views = ClipViews(clips.held_out, sampling, look, keep_bytes=KEPT_VIEWS_BYTES) if clips.held_out else None
     if plan.config.precision == "bf16-mixed" and choose_device(device).type == "cpu":
         fuse_attention(network.backbone, fused=False)
     with frozen_in_half_precision(network, plan):
+        keeping = choose_keeping(plan, clips.train, network, sampling, look, folder, choose_device(device), tell)
+        if resume and plan.model.method == "head" and keeping.is_somewhere:
+            raise TrainingError(
+                "a head alone is fitted at once, and there is nothing to go on from. Start without --resume"
+            )
+        clips = look_at_clips(clips, tell)
+        for line in described:
+            tell(line)
+        views = ClipViews(clips.held_out, sampling, look, keep_bytes=KEPT_VIEWS_BYTES) if clips.held_out else None
         dataset = training_set(
-            plan, clips.train, network, identity, sampling, look, folder, choose_device(device), tell
+            plan, keeping, clips.train, network, identity, sampling, look, choose_device(device), tell
         )
         result = _fit(plan, clips, network, dataset, sampling, views, folder=folder, resume=resume, device=device)
     network.fold_standardization()
@@ -173,11 +178,6 @@ def _fit(
         multi_label=multi_label,
         label_smoothing=plan.config.label_smoothing,
     )
-    alone = plan.model.method == "head" and isinstance(dataset, KeptClips)
-    if alone and resume:
-        raise TrainingError(
-            "a head alone is fitted at once, and there is nothing to go on from. Start without --resume"
-        )
     fitted = not plan.spread  # a network that is spread over processes is whole in none of them
     if fitted:
         objective.to(choose_device(device))
@@ -185,7 +185,7 @@ def _fit(
             seen = seen_clips(dataset, plan, clips.train, network, sampling)
             fit_head(network, seen, sampling, objective.loss, draws=draws)
     validation = None if views is None else validation_on(network, sampling, views, plan)
-    if alone:
+    if plan.model.method == "head" and isinstance(dataset, KeptClips):
         return _measured(network, validation, plan, folder)
     with _frozen_head(network) if fitted and plan.model.method == "adapters" else nullcontext():
         return fit(
@@ -255,14 +255,22 @@ def _settings(plan: TrainingPlan, clips: TrainingClips) -> dict[str, Any]:
     """As JSON, what a resumed run must share, beside the numbers of the loop itself."""
     listing = [(e.path, e.labels, e.start_seconds, e.end_seconds) for e in clips.train.entries]
     fingerprint = hashlib.sha256(json.dumps(listing, default=str).encode()).hexdigest()[:16]
-    settings = {
-        **asdict(replace(plan, cache=None, cache_views=plan.cache_views if plan.cache is not None else 0)),
-        "config": None,  # the loop's own
-        "clips": len(listing),
-        "listing": fingerprint,
-    }
-    del settings["spread"]  # changes where the weights lie, not the run
+    settings = {**_described(plan), "clips": len(listing), "listing": fingerprint}
     return json.loads(json.dumps(settings, default=str))
+
+
+def _settings_of_plan(plan: TrainingPlan) -> dict[str, Any]:
+    """Those of them that are known before clips are listed and the network is built."""
+    settings = _described(plan)
+    del settings["model"]["adapters"], settings["model"]["readout"], settings["augmentation"]["crop"]
+    return settings
+
+
+def _described(plan: TrainingPlan) -> dict[str, Any]:
+    settings = asdict(replace(plan, cache=None, cache_views=plan.cache_views if plan.cache is not None else 0))
+    settings["config"] = None  # the loop's own
+    del settings["spread"]  # changes where the weights lie, not the run
+    return settings
 
 
 def _say_nothing(line: str) -> None:

@@ -1,7 +1,7 @@
 """Which clips a recognizer is trained on and which are held out, and which of them cannot be read."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from muybridge.data.clips.dataset import check_clips
@@ -19,12 +19,14 @@ class TrainingClips:
     """Clips by what is done with them.
 
     Attributes:
+        source: where they are listed.
         train: trained on.
         held_out: measured on; None where none are.
-        left_out: cannot be read.
+        left_out: cannot be read; none before clips were looked at.
         fingerprint, held_out_fingerprint: by which the data, and what was held out of it, is known again.
     """
 
+    source: Path
     train: ClipList
     held_out: ClipList | None
     left_out: tuple[ClipEntry, ...]
@@ -32,15 +34,15 @@ class TrainingClips:
     held_out_fingerprint: str | None
 
 
-def read_training_clips(data: ClipData, seed: int, tell: Callable[[str], None]) -> TrainingClips:
-    """Read the list of clips, hold some out, and look at each, which leaves out those that cannot be read.
+def list_training_clips(data: ClipData, seed: int, tell: Callable[[str], None]) -> TrainingClips:
+    """Read the list of clips and hold some out; no clip is opened.
 
     Args:
         seed: of what is held out, where the data does not say.
         tell: takes lines for the user.
 
     Raises:
-        TrainingError: nothing to train on, fewer than two classes, or a class without clips.
+        TrainingError: nothing to train on, or fewer than two classes.
         AnnotationError: a list breaks its format or names an unknown class.
     """
     classes = None if data.labels is None else read_label_map(data.labels)
@@ -56,15 +58,29 @@ def read_training_clips(data: ClipData, seed: int, tell: Callable[[str], None]) 
         whole, held_out = split_by_group(whole, fraction=data.held_out, seed=seed)
     held_out_fingerprint = None if held_out is None else held_out.fingerprint()
     _require_two_classes(whole, data.source)
-    total = len(whole) + len(held_out or ())
+    return TrainingClips(data.source, whole, held_out, (), fingerprint, held_out_fingerprint)
+
+
+def look_at_clips(listed: TrainingClips, tell: Callable[[str], None]) -> TrainingClips:
+    """Open each clip, and leave out those that cannot be read.
+
+    Args:
+        tell: takes lines for the user.
+
+    Raises:
+        TrainingError: a class without clips.
+        InputError: hardly any clip can be read.
+    """
+    held_out = listed.held_out
+    total = len(listed.train) + len(held_out or ())
     with progress_line("looking at clips", total=total, unit="clips", quiet=not is_main_process()) as line:
-        whole, left_out = check_clips(whole, line, pass_shards=True)
+        train, left_out = check_clips(listed.train, line, pass_shards=True)
         if held_out is not None:
             held_out, also_left_out = check_clips(held_out, line)
             left_out = [*left_out, *also_left_out]
-    _require_clips_of_each_class(whole, data.source)
-    tell(f"{len(whole)} clips of {len(whole.classes)} classes to train on, {len(held_out or ())} held out")
-    return TrainingClips(whole, held_out, tuple(left_out), fingerprint, held_out_fingerprint)
+    _require_clips_of_each_class(train, listed.source)
+    tell(f"{len(train)} clips of {len(train.classes)} classes to train on, {len(held_out or ())} held out")
+    return replace(listed, train=train, held_out=held_out, left_out=tuple(left_out))
 
 
 def _require_two_classes(clips: ClipList, source: Path) -> None:

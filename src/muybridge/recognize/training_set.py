@@ -4,7 +4,7 @@ That work is kept in memory where it fits, else on disk where there is room, els
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import disk_usage
 from typing import Any
@@ -36,47 +36,92 @@ MOST_KEPT_BYTES = 2 << 30
 KeptClips = KeptPrefixes | CachedClips
 
 
-def training_set(
+@dataclass(frozen=True)
+class Keeping:
+    """Where what the frozen blocks make of the training clips is kept: in memory, in a folder, or nowhere.
+
+    Attributes:
+        in_memory: as many views as fit.
+        folder: None where they are not kept on disk.
+    """
+
+    in_memory: bool = False
+    folder: Path | None = None
+
+    @property
+    def is_somewhere(self) -> bool:
+        """Whether each clip is read once only."""
+        return self.in_memory or self.folder is not None
+
+
+def choose_keeping(
     plan: TrainingPlan,
     clips: ClipList,
     network: VideoViT,
-    identity: BackboneIdentity,
     sampling: SamplingConfig,
     views: ViewConfig,
     folder: Path,
     device: torch.device,
     tell: Callable[[str], None],
-) -> Dataset[dict[str, Tensor]]:
-    """The training clips, as far as can be with the frozen blocks' work done: in memory, else on disk.
+) -> Keeping:
+    """Where to keep the frozen blocks' work: in memory, else on disk, as far as there is room. Reads no clip.
 
     Args:
-        network, identity: what it is, and its backbone.
         views: of a test, which are kept.
         folder: of this training, for what memory does not carry.
         tell: takes lines for the user.
 
     Raises:
         OptionError: a cache is asked for, and no block is frozen.
+    """
+    if plan.cache is not None:
+        if network.first_trained_block == 0:
+            raise OptionError(
+                f"--cache has nothing to keep: all {network.depth} blocks are trained or adapted. Give --blocks "
+                "with fewer, or --method head"
+            )
+        return Keeping(folder=plan.cache)
+    if not _can_be_kept(plan, network) or any(is_member(entry.path) for entry in clips.entries[:1]):
+        return Keeping()
+    needed = _bytes_of_views(plan, ClipDataset(clips, sampling, plan.augmentation, views), network, device)
+    if needed <= MOST_KEPT_BYTES:
+        return Keeping(in_memory=True)
+    return Keeping(folder=_room_on_disk(folder / "cache", needed, tell))
+
+
+def training_set(
+    plan: TrainingPlan,
+    keeping: Keeping,
+    clips: ClipList,
+    network: VideoViT,
+    identity: BackboneIdentity,
+    sampling: SamplingConfig,
+    views: ViewConfig,
+    device: torch.device,
+    tell: Callable[[str], None],
+) -> Dataset[dict[str, Tensor]]:
+    """The training clips; where it is kept, with the frozen blocks' work on them done.
+
+    Args:
+        network, identity: what it is, and its backbone.
+        views: of a test, which are kept.
+        tell: takes lines for the user.
+
+    Raises:
         InputError: a clip cannot be read.
     """
     read = ClipDataset(clips, sampling, plan.augmentation, views)
+    if keeping.in_memory:
+        return _kept(plan, read, network, device)
+    if keeping.folder is not None:
+        return _cached(plan, keeping.folder, clips, network, identity, sampling, views, device, tell)
     painting = parse_augment(plan.augment)
-    if painting is not None:
-        return PaintedClips(read, load_clip_painter(painting))
-    cache = plan.cache
-    if cache is None and _can_be_kept(plan, network) and not is_member(clips.entries[0].path):
-        needed = _bytes_of_views(plan, read, network, device)
-        if needed <= MOST_KEPT_BYTES:
-            return _kept(plan, read, network, device)
-        cache = _room_on_disk(folder / "cache", needed, tell)
-    if cache is None:
-        return read
-    return _cached(plan, cache, clips, network, identity, sampling, views, device, tell)
+    return read if painting is None else PaintedClips(read, load_clip_painter(painting))
 
 
 def _can_be_kept(plan: TrainingPlan, network: VideoViT) -> bool:
     """Whether there are frozen blocks, and nothing that must be done to frames at each pass."""
-    varied_each_time = plan.augmentation.rand_augment or plan.augmentation.color
+    varied_each_time = plan.augmentation.rand_augment or plan.augmentation.color or plan.augment
     wanted = plan.keep_views != 0 and not plan.spread
     return bool(wanted and network.first_trained_block and not varied_each_time)
 
@@ -131,11 +176,6 @@ def _cached(
     tell: Callable[[str], None],
 ) -> CachedClips:
     """The training clips from a folder of what the frozen blocks make of them, worked out where it is missing."""
-    if network.first_trained_block == 0:
-        raise OptionError(
-            f"--cache has nothing to keep: all {network.depth} blocks are trained or adapted. Give --blocks "
-            "with fewer, or --method head"
-        )
     # A head's features follow from how they were read as well.
     pooled = network.readout if network.config is None else ""
     dtype = HALF.get(plan.config.precision, torch.float32)

@@ -27,7 +27,7 @@ from muybridge.stylize.model_file import TASK, architecture_of
 from muybridge.stylize.objective import ReconstructionObjective
 from muybridge.stylize.options import StylizerPlan
 from muybridge.stylize.stylizer import Stylizer
-from muybridge.training.fit import Validation, fit, is_main_process
+from muybridge.training.fit import Validation, check_resumable, fit, is_main_process
 
 _HELD_OUT_EVERY = 50
 _LARGEST_VALIDATION = 32
@@ -45,6 +45,9 @@ def train(plan: StylizerPlan, out: Path, *, resume: bool = False, device: str = 
         OptionError: an unknown encoder.
     """
     check_model_file(out)
+    folder = out.with_suffix(".training")
+    if resume:
+        check_resumable(folder, _settings_of_plan(plan))
     paths = find_photographs(plan.photos)
     if len(paths) < 2:
         raise TrainingError(f"{len(paths)} photographs are too few to train on and hold one out: give at least 2")
@@ -57,7 +60,7 @@ def train(plan: StylizerPlan, out: Path, *, resume: bool = False, device: str = 
         objective,
         PhotoCrops(kept, crops),
         plan.config,
-        folder=out.with_suffix(".training"),
+        folder=folder,
         validation=Validation(_psnr_on(network, held_out, crops), "psnr"),
         resume=resume,
         accelerator="auto" if device == "auto" else torch.device(device).type,
@@ -83,8 +86,12 @@ def train(plan: StylizerPlan, out: Path, *, resume: bool = False, device: str = 
 def _settings(plan: StylizerPlan, kept: Sequence[Path]) -> dict[str, Any]:
     """What a resumed run must share, beside the numbers of the loop itself."""
     listing = hashlib.sha256(json.dumps([str(path) for path in kept]).encode()).hexdigest()[:16]
-    chosen = {"encoder": plan.encoder, "short_side": plan.short_side, "crop": plan.crop}
-    return {**chosen, "photographs": len(kept), "listing": listing}
+    return {**_settings_of_plan(plan), "photographs": len(kept), "listing": listing}
+
+
+def _settings_of_plan(plan: StylizerPlan) -> dict[str, Any]:
+    """Those of them that are known before photographs are looked at."""
+    return {"encoder": plan.encoder, "short_side": plan.short_side, "crop": plan.crop}
 
 
 def _split(paths: Sequence[Path], crops: CropConfig) -> tuple[list[Path], list[Path]]:

@@ -49,48 +49,40 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
             raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
-def require_checkpoint(folder: Path) -> Path:
-    """Where the folder's checkpoint lies; asked before the work that comes before a training.
-
-    Raises:
-        TrainingError: there is none.
-    """
-    path = folder / CHECKPOINT
-    if not path.is_file():
-        raise TrainingError(f"cannot resume: there is no {path}. Start without --resume")
-    return path
-
-
 def read_checkpoint(folder: Path) -> Checkpoint:
     """The folder's checkpoint; of a file whose bytes are not those that were written, nothing is used.
 
     Raises:
-        TrainingError: there is none, or it is damaged.
+        TrainingError: there is none, it is damaged, or of another version.
     """
-    path = require_checkpoint(folder)
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        raise TrainingError(f"cannot resume: there is no {path}. Start without --resume")
     try:
         with zipfile.ZipFile(path) as archive:
             spoilt = archive.testzip()
         found: Any = None if spoilt else read_torch_file(path)
     except Exception as error:  # broken bytes make these readers raise whatever they like
         raise damaged(folder) from error
+    lacking = sorted(Checkpoint.__required_keys__ - found.keys()) if _has_begun(found) else []
+    if lacking:
+        raise of_another_version(folder, f"it lacks {', '.join(lacking)}")
     if not _is_checkpoint(found):
         raise damaged(folder)
     return cast(Checkpoint, found)
 
 
-def is_same_state(found: Any, ours: Mapping[str, Tensor]) -> bool:
-    """Whether trained tensors are those of this network by name, shape and kind, and hold numbers."""
-    return (
-        isinstance(found, dict)
-        and found.keys() == ours.keys()
-        and all(
-            isinstance(value, Tensor)
-            and (value.shape, value.dtype) == (ours[name].shape, ours[name].dtype)
-            and bool(value.isfinite().all())
-            for name, value in cast("dict[str, Any]", found).items()
-        )
+def is_sound_state(found: Any) -> bool:
+    """Whether these are tensors by name, and hold numbers."""
+    return isinstance(found, dict) and all(
+        isinstance(value, Tensor) and bool(value.isfinite().all()) for value in cast("dict[Any, Any]", found).values()
     )
+
+
+def differing_tensors(found: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that one of two sets lacks, or has in another shape or number format."""
+    about = [{name: (value.shape, value.dtype) for name, value in state.items()} for state in (found, ours)]
+    return sorted({str(name) for name, _ in about[0].items() ^ about[1].items()})
 
 
 def are_same_groups(found: Any, ours: list[dict[str, Any]]) -> bool:
@@ -119,12 +111,29 @@ def are_moments(found: Any, parameter: Tensor, names: set[str], *, step: int) ->
     )
 
 
+def of_another_version(folder: Path, what: str) -> TrainingError:
+    """What is said of a sound checkpoint whose training was not this one, though told to be.
+
+    Args:
+        what: differs, as a clause.
+    """
+    return TrainingError(
+        f"cannot resume: {folder / CHECKPOINT} is of another version of muybridge, or was altered: {what}. Go on "
+        "with the version that wrote it, or start without --resume"
+    )
+
+
 def damaged(folder: Path) -> TrainingError:
     """What is said of a checkpoint that no run has written so."""
     return TrainingError(
         f"cannot resume: {folder / CHECKPOINT} is damaged or no checkpoint. Put back a copy, or start without"
         " --resume"
     )
+
+
+def _has_begun(found: Any) -> bool:
+    """Whether this holds what checkpoints of every version do."""
+    return isinstance(found, dict) and {"step", "config", "state", "optimizer"} <= found.keys()
 
 
 def _is_checkpoint(found: Any) -> bool:

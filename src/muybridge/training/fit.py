@@ -6,7 +6,7 @@ draws ── data set ── batch ── objective.forward ── {"loss", ...}
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,7 +32,9 @@ from muybridge.training.checkpoint import (
     are_moments,
     are_same_groups,
     damaged,
-    is_same_state,
+    differing_tensors,
+    is_sound_state,
+    of_another_version,
     read_checkpoint,
     write_checkpoint,
 )
@@ -122,8 +124,8 @@ def fit(
         memory_advice: what of the objective's own options saves memory, as a clause that goes on after "or".
 
     Raises:
-        TrainingError: no data, nothing to train, a damaged checkpoint or one of another configuration, a folder that
-            another training writes into, a loss that is not finite, or too little memory.
+        TrainingError: no data, nothing to train, a damaged checkpoint or one of another configuration or version, a
+            folder that another training writes into, a loss that is not finite, or too little memory.
         OutputError: the folder cannot be written or the disk is full; the checkpoint before is kept.
         MissingExtra: TensorBoard is asked for and not installed.
     """
@@ -177,6 +179,20 @@ def fit(
             if not is_out_of_memory(error):
                 raise
             raise _too_little_memory(run.step, config, memory_advice) from error
+
+
+def check_resumable(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint that `fit` would not go on from, before the work that comes before a training.
+
+    Args:
+        settings: of those that `fit` will be given, what is known by then.
+
+    Raises:
+        TrainingError: there is none, it is damaged, or of another configuration.
+    """
+    theirs = _flat(read_checkpoint(folder)["config"])
+    ours = _flat(json.loads(json.dumps(settings, default=str)))
+    _refuse_differing(folder, ours, theirs, names=ours)
 
 
 def is_main_process() -> bool:
@@ -415,31 +431,24 @@ class _Run:
         # A run may be made longer, save more often or read with more processes; all else would be another run.
         free = {"save_every", "workers", "tensorboard", "epochs", "validations"}  # the last two are told in steps too
         free |= {"steps"} if self.config.schedule == "constant" else set()
-        names = [name for name in sorted(ours.keys() | theirs.keys()) if name not in free]
-        absent = object()
-        differing = [
-            f"{name} was {theirs.get(name)!r}, now {ours.get(name)!r}"
-            for name in names
-            if theirs.get(name, absent) != ours.get(name, absent)
-        ]
-        if differing:
-            raise TrainingError(
-                f"cannot resume {self.folder / CHECKPOINT} with another configuration: {'; '.join(differing)}"
-            )
+        _refuse_differing(self.folder, ours, theirs, names=(ours.keys() | theirs.keys()) - free)
         self._take(checkpoint)
 
     def _take(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of this configuration."""
         ours, best = self._trained_state(), checkpoint["best"]
         for state in (checkpoint["state"], *([] if best is None else [best["state"]])):
-            if not is_same_state(state, ours):
+            if not is_sound_state(state):
                 raise damaged(self.folder)
+            if others := differing_tensors(state, ours):
+                shown = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+                raise of_another_version(self.folder, f"what it trains and what is trained here differ in {shown}")
         if best is not None and self.validation is not None and self.validation.key not in best["metrics"]:
-            raise damaged(self.folder)
+            raise of_another_version(self.folder, f"it was not measured by {self.validation.key}")
         groups: list[dict[str, Any]] = self.optimizer.state_dict()["param_groups"]
         try:
             if not are_same_groups(checkpoint["optimizer"]["param_groups"], groups):
-                raise damaged(self.folder)
+                raise of_another_version(self.folder, "its optimizer has other numbers")
             self.module.load_state_dict(checkpoint["state"], strict=False)
             self.optimizer.load_state_dict(checkpoint["optimizer"] | {"param_groups": groups})
             torch.set_rng_state(checkpoint["rng"])
@@ -461,6 +470,26 @@ class _Run:
     def _record(self, row: Mapping[str, Any]) -> None:
         if self.history is not None:
             self.history.record(row)
+
+
+def _refuse_differing(
+    folder: Path, ours: Mapping[str, Any], theirs: Mapping[str, Any], *, names: Iterable[str]
+) -> None:
+    """Refuse to go on where one of these options is not what it was."""
+
+    def shown(options: Mapping[str, Any], name: str) -> str:
+        return repr(options[name]) if name in options else "not an option"
+
+    differing = [
+        f"{name} was {shown(theirs, name)}, now {shown(ours, name)}"
+        for name in sorted(names)
+        if name not in theirs or name not in ours or theirs[name] != ours[name]
+    ]
+    if differing:
+        raise TrainingError(
+            f"cannot resume {folder / CHECKPOINT} with another configuration: {'; '.join(differing)}. Give the "
+            "options as they were, or start without --resume"
+        )
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -500,6 +529,7 @@ __all__ = [
     "FitResult",
     "Objective",
     "Validation",
+    "check_resumable",
     "fit",
     "is_main_process",
     "learning_rate_at",
