@@ -11,11 +11,12 @@ from torch import nn
 
 from muybridge.bench.comparisons import RATE, draw_film
 from muybridge.bench.minutes import VERBS, FilmWork, on_one_core, spend
-from muybridge.bench.stages import Clocks, Place, StageTimes, shares_of
-from muybridge.media.colour import RgbConverter
+from muybridge.bench.stages import Clocks, StageTimes, shares_of
+from muybridge.media import colour
 from muybridge.media.pipeline import prefetch
 from muybridge.media.video_reader import VideoReader
 from muybridge.media.video_writer import VideoWriter
+from muybridge.stages import staged
 
 FRAMES = 20
 
@@ -74,7 +75,7 @@ def test_all_that_a_model_does_is_told_of_the_model_whatever_part_was_asked():
         model.parts[1](x)
         other(x)
 
-    with times.watching([], [model]):
+    with times.watching([model]):
         total, stages = shares_of(run, times, work.clocks)
     assert stages == {"Whole": (100 + 3 + 4) + (10 + 3) + 4, "Part": 1000, "the rest": 50000}
     assert list(stages)[-1] == "the rest"
@@ -87,12 +88,14 @@ def test_a_stage_is_told_without_those_in_it_and_of_all_threads():
     work = Work()
 
     class Film:
+        @staged("reading")
         def frames(self):
             for _ in range(3):
                 work.take(5)
                 yield self.picture()
             work.take(1)
 
+        @staged("converting")
         def picture(self):
             work.take(20)
             return object()
@@ -103,7 +106,7 @@ def test_a_stage_is_told_without_those_in_it_and_of_all_threads():
         for _ in prefetch(Film().frames(), depth=1):
             work.take(300)
 
-    with times.watching([Place(Film, "frames", "reading"), Place(Film, "picture", "converting")], []):
+    with times.watching([]):
         total, stages = shares_of(run, times, work.clocks)
     assert stages == {"reading": 3 * 5 + 1, "converting": 3 * 20, "the rest": 3 * 300}
     assert total == 3 * 325 + 1
@@ -125,7 +128,7 @@ def test_a_stage_that_fails_is_left():
             broken(torch.zeros(1))
         work.take(90)
 
-    with times.watching([], [broken]):
+    with times.watching([broken]):
         _, stages = shares_of(run, times, work.clocks)
     assert stages == {"Sequential": 7, "the rest": 90}
 
@@ -136,7 +139,7 @@ def film(tmp_path_factory):
 
 
 def counted(monkeypatch, owner, name, work, seconds, calls):
-    """The method as it is, beside which its calls are counted and take so long."""
+    """A function that works within a stage, as it is, beside which its calls are counted and take so long."""
     original = getattr(owner, name)
 
     def call(*arguments, **options):
@@ -171,19 +174,20 @@ def test_the_row_of_a_verb_holds_what_its_models_and_films_took(verb, stages, pi
 
     layers = {m for model in made.models for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
     handles = [layer.register_forward_pre_hook(before) for layer in layers]
-    counted(monkeypatch, RgbConverter, "__call__", work, 1000, calls)
-    counted(monkeypatch, VideoWriter, "write", work, 100_000, calls)
+    counted(monkeypatch, colour, "_source_colorspace", work, 1000, calls)
+    counted(monkeypatch, VideoWriter, "_encoded", work, 100_000, calls)
 
     def run():
         work.take(10_000_000)
         made.run()
 
-    minute = spend(FilmWork(run, made.models, made.places), 60, lambda: 1.0, work.clocks)
+    minute = spend(FilmWork(run, made.models), 60, lambda: 1.0, work.clocks)
     for handle in handles:
         handle.remove()
     assert set(minute.stages) == stages | {"the rest"}
-    assert calls["__call__"] in pictures
-    expected += {"converting": 1000 * calls["__call__"], "writing": 100_000 * calls["write"], "the rest": 10_000_000}
+    assert calls["_source_colorspace"] in pictures
+    expected += {"converting": 1000 * calls["_source_colorspace"], "writing": 100_000 * calls["_encoded"]}
+    expected["the rest"] = 10_000_000
     assert {name: seconds for name, seconds in minute.stages.items() if seconds} == +expected
     assert sum(minute.stages.values()) == minute.seconds == sum(work.done.values())
 

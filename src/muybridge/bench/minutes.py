@@ -1,4 +1,9 @@
-"""Where a minute of film spends its time, for each verb, as its command does it."""
+"""Where a minute of film spends its time, for each verb, as its command does it.
+
+Of the stages that the product tells of, "reading" is FFmpeg's decoding, "converting" the making of RGB of those of
+its pictures that are asked for, "writing" the way back, "style decorator" what the paper's does between encoder and
+decoder, and "coherence" what is carried from frame to frame.
+"""
 
 import os
 import tempfile
@@ -11,41 +16,18 @@ import torch
 from torch import nn
 
 from muybridge.bench.results import Minute
-from muybridge.bench.stages import Clocks, Place, StageTimes, shares_of
+from muybridge.bench.stages import Clocks, StageTimes, shares_of
 from muybridge.localize.files import LocalizeJob, localize_file
 from muybridge.localize.localizer import Localizer
 from muybridge.localize.options import LocalizeConfig
-from muybridge.media.colour import RgbConverter
 from muybridge.media.sources import Source
-from muybridge.media.video_reader import VideoReader
-from muybridge.media.video_writer import VideoWriter
 from muybridge.people.built_in import BuiltInDetector
 from muybridge.recognize.files import RecognizeJob, recognize_file
 from muybridge.recognize.options import WindowConfig
 from muybridge.recognize.recognizer import Recognizer
-from muybridge.stylize import stylizer as painting
 from muybridge.stylize.files import PaintJob, StylesAtSize, paint_file
 from muybridge.stylize.options import StylizeConfig, TemporalConfig
 from muybridge.stylize.stylizer import Stylizer
-from muybridge.stylize.temporal import TemporalCarry
-
-# "reading" is FFmpeg's decoding, "converting" the making of RGB of those of its pictures that are asked for, and
-# "writing" the way back.
-FILMS = (
-    Place(VideoReader, "__init__", "reading"),
-    Place(VideoReader, "__iter__", "reading"),
-    Place(VideoReader, "convertible", "reading"),
-    Place(RgbConverter, "__call__", "converting"),
-    *(Place(VideoWriter, name, "writing") for name in ("__enter__", "write", "__exit__")),
-)
-# What the paper's style decorator does between encoder and decoder, and what is carried from frame to frame.
-PAINTING = (
-    *(Place(painting, name, "style decorator") for name in ("fit_whitening", "swap", "recolour", "transfer_skips")),
-    *(
-        Place(TemporalCarry, name, "coherence")
-        for name in ("begin", "carry_matches", "carry_features", "carry_picture")
-    ),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +37,10 @@ class FilmWork:
     Attributes:
         run: does it.
         models: all that it may run.
-        places: stages of its own, beside reading and writing.
     """
 
     run: Callable[[], object]
     models: Sequence[nn.Module]
-    places: Sequence[Place] = ()
 
 
 def spend(work: FilmWork, seconds: float, peak: Callable[[], float], clocks: Clocks | None = None) -> Minute:
@@ -76,7 +56,7 @@ def spend(work: FilmWork, seconds: float, peak: Callable[[], float], clocks: Clo
     torch.set_num_threads(1)
     try:
         times = StageTimes(clocks.thread)
-        with on_one_core(), times.watching([*FILMS, *work.places], work.models):
+        with on_one_core(), times.watching(work.models):
             total, stages = shares_of(work.run, times, clocks)
     finally:
         torch.set_num_threads(threads)
@@ -124,7 +104,7 @@ def stylizing(path: Path) -> FilmWork:
     styles = StylesAtSize(stylizer, ["ember"], StylizeConfig())
     job = PaintJob(stylizer, styles, [1.0], [], StylizeConfig(), TemporalConfig())
     target = Path(tempfile.mkdtemp(dir=path.parent)) / "out.mp4"
-    return FilmWork(lambda: paint_file(job, _film(path), target, quiet=True), [stylizer.network], PAINTING)
+    return FilmWork(lambda: paint_file(job, _film(path), target, quiet=True), [stylizer.network])
 
 
 def _film(path: Path) -> Source:

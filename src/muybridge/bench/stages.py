@@ -12,12 +12,12 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import wraps
 from typing import Any
-from unittest import mock
 
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+from muybridge.stages import listening, staged
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,8 @@ class Clocks:
     thread: Callable[[], float] = time.thread_time
 
 
-@dataclass(frozen=True, eq=False)
-class Place:
-    """A function or method that is a stage: where it is found, and the stage's name."""
-
-    owner: object
-    attribute: str
-    stage: str
-
-
 class StageTimes:
-    """Seconds by stage, of all threads."""
+    """Seconds by stage, of all threads; see `muybridge.stages`."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -47,14 +38,14 @@ class StageTimes:
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def enter(self, stage: str) -> None:
-        """From here on this thread's time is the stage's, until it is left or another is entered in it."""
+        """See `StageListener`: from here on this thread's time is the stage's."""
         stages = self._stages()
         if not stages or stages[-1] != stage:
             self._hand_over(stages)
         stages.append(stage)
 
     def leave(self) -> None:
-        """Back to the stage that this one lies in."""
+        """See `StageListener`."""
         stages = self._stages()
         if len(stages) < 2 or stages[-2] != stages[-1]:
             self._hand_over(stages)
@@ -73,41 +64,8 @@ class StageTimes:
         self._here.since = now
 
     @contextmanager
-    def within(self, stage: str) -> Generator[None, None, None]:
-        """The body is of this stage."""
-        self.enter(stage)
-        try:
-            yield
-        finally:
-            self.leave()
-
-    def timed(self, function: Callable[..., Any], stage: str) -> Callable[..., Any]:
-        """The function, as a stage. Of a generator it is the work for each of its items, not what is done between."""
-
-        @wraps(function)
-        def call(*arguments: Any, **options: Any) -> Any:
-            with self.within(stage):
-                return function(*arguments, **options)
-
-        @wraps(function)
-        def items(*arguments: Any, **options: Any) -> Iterator[Any]:
-            generator = function(*arguments, **options)
-            try:
-                while True:
-                    with self.within(stage):
-                        try:
-                            item = next(generator)
-                        except StopIteration:
-                            return
-                    yield item
-            finally:
-                generator.close()
-
-        return items if inspect.isgeneratorfunction(function) else call
-
-    @contextmanager
-    def watching(self, places: Sequence[Place], models: Sequence[nn.Module]) -> Generator[None, None, None]:
-        """While the body runs, these places are stages, and each model is, by the name of its class.
+    def watching(self, models: Sequence[nn.Module]) -> Generator[None, None, None]:
+        """While the body runs, the product's stages are told, and each model is one, by the name of its class.
 
         Of a model it is every public method and every call of a part of it, from wherever. A module of no known
         model is a stage by the name of its own class.
@@ -122,11 +80,13 @@ class StageTimes:
             del module, inputs, output
             self.leave()
 
-        of_models = [Place(model, name, type(model).__name__) for model in models for name in _own_methods(model)]
         with ExitStack() as stack:
-            for place in [*places, *of_models]:
-                function = self.timed(getattr(place.owner, place.attribute), place.stage)
-                stack.enter_context(mock.patch.object(place.owner, place.attribute, function))
+            stack.enter_context(listening(self))
+            for model in models:
+                for name in _own_methods(model):
+                    # torch hooks calls of modules alone; a method is found in the object before its class.
+                    setattr(model, name, staged(type(model).__name__)(getattr(model, name)))
+                    stack.callback(delattr, model, name)
             stack.callback(register_module_forward_pre_hook(before).remove)
             stack.callback(register_module_forward_hook(after, always_call=True).remove)
             yield

@@ -8,6 +8,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from muybridge.stages import staged
+
 UInt8 = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
@@ -46,6 +48,7 @@ class RgbConverter:
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
 
+    @staged("converting")
     def __call__(self, frame: VideoFrame, width: int, height: int) -> UInt8:
         """(height, width, 3) uint8, in the orientation in which it is stored."""
         transfer = HDR_TRANSFERS.get(int(frame.color_trc))

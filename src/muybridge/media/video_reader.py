@@ -34,6 +34,7 @@ from muybridge.media.container import MOST_PIXELS, end_of, has_end, open_video, 
 from muybridge.media.geometry import Orientation, check_size, orientation_of, scaled_size, shown_size
 from muybridge.media.interlacing import deinterlaced
 from muybridge.media.truncation import is_cut_short
+from muybridge.stages import staged
 
 UInt8 = NDArray[np.uint8]
 _Timed = tuple[Fraction, VideoFrame]
@@ -139,6 +140,7 @@ class VideoReader:
         MissingInput, BrokenMedia, NoVideoStream: see `muybridge.errors`.
     """
 
+    @staged("reading")
     def __init__(
         self, source: str | Path, *, size: tuple[int, int] | None = None, short_side: int | None = None
     ) -> None:
@@ -194,11 +196,13 @@ class VideoReader:
         self._closed = True
         self._container.close()
 
+    @staged("reading")
     def __iter__(self) -> Generator[Frame, None, None]:
         """All frames from the start, in order of display."""
         for frame in self._convertible():
             yield frame.converted()
 
+    @staged("reading")
     def convertible(self) -> Generator[Frame, None, None]:
         """The same, but a picture is turned into RGB only when it is first asked for, which may be in another thread.
 

@@ -23,6 +23,7 @@ from muybridge.media.gif import GifPictures, gif_loops, gif_options, set_last_de
 from muybridge.media.outputs import atomic_output, output_error
 from muybridge.media.sound import REFUSED, KeptTracks
 from muybridge.media.video_reader import DEFAULT_RATE, VideoInfo
+from muybridge.stages import staged
 
 # What is written, and the longest side in pixels that x264, or a GIF, holds.
 _MOST_SIDE = {".mp4": 16_384, ".mov": 16_384, ".mkv": 16_384, ".gif": 65_535}
@@ -149,6 +150,7 @@ class VideoWriter:
         """Add to `notes`."""
         self._notes.append(sentence)
 
+    @staged("writing")
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._beside = stack.enter_context(atomic_output(self.path))
@@ -172,6 +174,7 @@ class VideoWriter:
             return GifPictures(container, self.width, self.height)
         return _H264Pictures(container, self.width, self.height, self.rate, self._time_base, self._options)
 
+    @staged("writing")
     def write(
         self,
         image: NDArray[np.uint8],
@@ -238,6 +241,7 @@ class VideoWriter:
                 raise
             self._tracks.refuse()
 
+    @staged("writing")
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

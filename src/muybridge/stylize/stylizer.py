@@ -35,6 +35,7 @@ from muybridge.models.avatar_net.network import (
     swap,
     transfer_skips,
 )
+from muybridge.stages import stage
 from muybridge.stylize.model_file import (
     STYLE_NUMBERS,
     TASK,
@@ -298,27 +299,34 @@ class Stylizer:
         if carry:
             carry.begin(grown, content)
         how = Decoration(config.strength, config.interpolation, config.patch_size, config.detail)
-        parts: list[Tensor] = []
-        matches: list[Tensor] = []
-        # A style that was encoded before keeps the projection of then.
-        projections: set[Projection] = {code.projection for _, code in styles}
-        floors = self.network.eigenvalue_floor, self.network.softness
-        by_projection = {name: fit_whitening(content.z, name, *floors).forward(content.z) for name in projections}
-        for number, (weight, code) in enumerate(styles):
-            whitened = by_projection[code.projection]
-            swapped = swap(whitened, code, how.patch_size, carry.carry_matches(number) if carry else None)
-            if carry:
-                swapped = carry.carry_features(number, swapped)
-            parts.append(weight * recolour(content.z, whitened, swapped.features, code, how))
-            matches.append(swapped.matches)
         targets = fusion_targets(content.statistics, styles, how)
-        z = torch.stack(parts).sum(0)
-        skips = transfer_skips(content.skips, styles, how, matches, self.network.joints, cut=cut_once)
+        with stage("style decorator"):
+            z, matches = self._decorate(content.z, styles, how, carry)
+            skips = transfer_skips(content.skips, styles, how, matches, self.network.joints, cut=cut_once)
         del content  # its levels are as large as all that the decoder makes
         painted = self.network.decode(z, targets, skips, tile=tile)
         if carry:
             painted = carry.carry_picture(painted)
         return painted[:, :, :H, :W]
+
+    def _decorate(
+        self, z_Chw: Tensor, styles: Sequence[tuple[float, StyleCode]], how: Decoration, carry: TemporalCarry | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Features in a mixture of styles, and each style's matches."""
+        parts: list[Tensor] = []
+        matches: list[Tensor] = []
+        # A style that was encoded before keeps the projection of then.
+        projections: set[Projection] = {code.projection for _, code in styles}
+        floors = self.network.eigenvalue_floor, self.network.softness
+        by_projection = {name: fit_whitening(z_Chw, name, *floors).forward(z_Chw) for name in projections}
+        for number, (weight, code) in enumerate(styles):
+            whitened = by_projection[code.projection]
+            swapped = swap(whitened, code, how.patch_size, carry.carry_matches(number) if carry else None)
+            if carry:
+                swapped = carry.carry_features(number, swapped)
+            parts.append(weight * recolour(z_Chw, whitened, swapped.features, code, how))
+            matches.append(swapped.matches)
+        return torch.stack(parts).sum(0), matches
 
     def _compose(
         self, rgb: RGB, painted: Sequence[Tensor], tracks: Sequence[TimedMask], seconds: Fraction

@@ -23,6 +23,7 @@ from muybridge.models.avatar_net.detailed import band_statistics, impose_bands
 from muybridge.models.avatar_net.motion import feature_flow, resize_flow, visibility, warp
 from muybridge.models.avatar_net.network import STRIDE, Encoded, Swap, channel_statistics, impose_statistics
 from muybridge.models.avatar_net.patch_swap import MatchBonus
+from muybridge.stages import staged
 from muybridge.stylize.options import TemporalConfig
 
 # Short side in pixels from which motion is measured at half the size, where it is as good, in a quarter of the time.
@@ -79,6 +80,7 @@ class TemporalCarry:
         styles = [int(name.split(".")[1]) for name in state if name.endswith(".matches")]
         self._swaps = {n: Swap(state[f"swaps.{n}.features"], state[f"swaps.{n}.matches"]) for n in styles}
 
+    @staged("coherence")
     def begin(self, picture_13HW: Tensor, content: Encoded) -> None:
         """Take in a frame and find the motion since the one before; a cut or a new size starts afresh."""
         stride = 1 if min(picture_13HW.shape[2:]) < _LARGE else 2
@@ -108,6 +110,7 @@ class TemporalCarry:
             belief = F.interpolate(belief, size, mode="bilinear", align_corners=False)
         return Motion(flow, belief[0, 0], flow_features, coarse)
 
+    @staged("coherence")
     def carry_matches(self, style: int) -> MatchBonus | None:
         """The bonus for the carried matches of style number `style`; None on a first frame."""
         motion, before = self._motion, self._swaps.get(style)
@@ -116,6 +119,7 @@ class TemporalCarry:
         carried = warp(before.matches[None].float(), motion.flow_features.round(), mode="nearest")[0]
         return MatchBonus(carried.round().long(), motion.belief_features * self.config.match_bonus)
 
+    @staged("coherence")
     def carry_features(self, style: int, swap: Swap) -> Swap:
         """Blend the swapped features with the carried ones, and remember the blend."""
         motion, before = self._motion, self._swaps.get(style)
@@ -129,6 +133,7 @@ class TemporalCarry:
         self._swaps[style] = swap
         return swap
 
+    @staged("coherence")
     def carry_picture(self, painted_13HW: Tensor) -> Tensor:
         """Blend the painted frame with the carried one, and remember the blend."""
         if self._motion is not None and self._painted is not None and self.config.picture_share > 0:
