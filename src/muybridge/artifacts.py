@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from muybridge.counts import counted
 from muybridge.errors import MissingInput, ModelError, ModelMismatch, OptionError, OutputError, UnsafeModelFile
 from muybridge.media.outputs import atomic_output, check_writable
 from muybridge.schema import Fields, Within, build, parse_json, without_nan
@@ -115,7 +116,7 @@ class ModelFile:
         spoilt = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
         if spoilt:
             raise ModelError(
-                f"{self.path} holds NaN or infinity in {printable(spoilt[0])} ({len(spoilt)} tensors). "
+                f"{self.path} holds NaN or infinity in {printable(spoilt[0])} ({counted(len(spoilt), 'tensor')}). "
                 "Train or copy it again"
             )
         return tensors

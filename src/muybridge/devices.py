@@ -4,6 +4,7 @@ import sys
 
 import torch
 
+from muybridge.counts import counted
 from muybridge.errors import OptionError
 from muybridge.memory import main_memory_bytes
 
@@ -38,8 +39,8 @@ class PeopleMemory:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (RuntimeError, MemoryError)) and is_out_of_memory(error):
             raise OptionError(
-                f"a clip with {self._people} people does not fit into the memory of {self._device}. "
-                "Raise --min-score for fewer people, or choose --device cpu"
+                f"a clip with {counted(self._people, 'person', 'people')} does not fit into the memory of "
+                f"{self._device}. Raise --min-score for fewer people, or choose --device cpu"
             ) from error
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from muybridge.counts import counted
 from muybridge.errors import ModelError, MuybridgeError, OptionError
 
 T = TypeVar("T")
@@ -73,7 +74,7 @@ def require_within(options: Any, limits: Mapping[str, Within]) -> None:
         value = getattr(options, name)
         each = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,)
         if len(each) > limit.items:
-            raise OptionError(f"{name} has {len(each)} numbers. Choose at most {limit.items}.")
+            raise OptionError(f"{name} has {counted(len(each), 'number')}. Choose at most {limit.items}.")
         if not all(number is None or limit.least <= number <= limit.most for number in each):
             raise OptionError(f"{name}={value} is out of range. Choose {limit.least:g} to {limit.most:g}.")
 
@@ -234,7 +235,7 @@ def _check_of_literal(choices: tuple[Any, ...]) -> _Check:
 def _check_of_tuple(kinds: tuple[Any, ...], limits: _Rules | None) -> _Check:
     any_length = len(kinds) == 2 and kinds[1] is Ellipsis
     most = limits.items if isinstance(limits, Within) else _MOST_ITEMS
-    rule = f"a list of at most {most} items" if any_length else f"a list of {len(kinds)} items"
+    rule = f"a list of at most {most} items" if any_length else f"a list of {counted(len(kinds), 'item')}"
     checks = [_check_of(kind, limits) for kind in kinds if kind is not Ellipsis]
 
     def check(value: Any) -> Any:

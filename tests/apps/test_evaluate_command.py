@@ -56,7 +56,7 @@ def test_tables_and_a_json_file(here, capsys):
     assert code == 0
     shown = capsys.readouterr().out
     assert "66.7 %" in shown and "frames shuffled" in shown and "blue" in shown
-    assert "1 clips cannot be read" in shown and "broken.mp4" in shown
+    assert "not counted, since it cannot be read: 1 clip" in shown and "broken.mp4" in shown
     scores = json.loads(Path("scores.json").read_text())
     assert scores["top1"] == pytest.approx(2 / 3)
     assert scores["order_gap"] == 0

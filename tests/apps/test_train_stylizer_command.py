@@ -160,7 +160,7 @@ def test_vgg19_from_disk_trains_and_is_named_not_copied(photos):
     ("arguments", "says"),
     [
         (["nowhere"], "nowhere"),
-        (["photos/photo 1.png"], "too few"),
+        (["photos/photo 1.png"], "1 photograph: too few to train on and hold one out. Give at least 2"),
         (["photos", "--encoder", "resnet"], "encoder='resnet'"),
         (["photos", "--encoder", "gone.pth"], "gone.pth"),
         (["photos", "--encoder", "trap.pth"], "refused"),

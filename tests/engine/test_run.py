@@ -112,7 +112,7 @@ def test_a_full_disk_ends_the_run_and_what_was_done_is_kept(tmp_path, task, resu
     with pytest.raises(MuybridgeError, match="the disk or quota is full"):
         run_many(task, [str(files)], ManyFiles(results=results))
     assert list(rows_of(results)) == ["0"]
-    assert "2 of 3 inputs are left: the same command goes on" in capsys.readouterr().err
+    assert "2 of 3 inputs left: the same command goes on" in capsys.readouterr().err
     write_files(files, ["fine", "fine", "fine"])
     assert run_many(task, [str(files)], ManyFiles(results=results)) == 0
     assert len(rows_of(results)) == 3

@@ -368,7 +368,7 @@ def test_matches_that_are_excluded_are_told_of(tmp_path):
     files[2].write_text('item {\n  name: "sit"\n  id: 11\n}\n')
     files[3].write_text("film,0902\n")
     (note,) = evaluate_ava(*files).notes
-    assert "1 predicted boxes overlap a true one of their class, but their frames are excluded" in note
+    assert "of 1 predicted box over a true one of the same class, the frame is excluded" in note
     files[1].write_text("other,0904,0.1,0.1,0.5,0.9,11,0.8\n")
     (note,) = evaluate_ava(*files).notes
     assert note == "nothing matches: the truth is of the videos 'film', the predictions of 'other'"
@@ -380,6 +380,6 @@ def test_classes_beyond_the_label_map_are_told_of(tmp_path):
     files[0].write_text("film,0902,0.1,0.1,0.5,0.9,1,0\n")
     files[1].write_text("".join(f"film,0902,0.1,0.1,0.5,0.9,{label},0.8\n" for label in (0, 1)))
     files[2].write_text('item {\n  name: "sit"\n  id: 1\n}\nitem {\n  name: "lie"\n  id: 2\n}\n')
-    assert "1 predicted boxes are of classes beyond the label map's ids, which are 1 to 2; 0 is among them" in (
+    assert "of classes beyond the label map's ids, 1 to 2: 1 predicted box, such as of 0" in (
         evaluate_ava(*files).notes
     )

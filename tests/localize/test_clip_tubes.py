@@ -201,7 +201,7 @@ def test_the_command_measures_the_test_part_of_a_split_on_clips(tmp_path, real_d
             "--out", str(tmp_path / "numbers.json"),
         ])  # fmt: skip
     assert not ended.value.code
-    assert "JHMDB's protocol, 1 clips" in capsys.readouterr().out
+    assert "JHMDB's protocol, 1 clip" in capsys.readouterr().out
     numbers = json.loads((tmp_path / "numbers.json").read_text())
     assert numbers["clips"] == 1 and 0 <= numbers["frame_mAP@0.5"] <= 1
     golf_row = next(row for row in numbers["tubes"]["classes"] if row["name"] == "golf")

@@ -165,7 +165,7 @@ def test_a_detector_may_fail_on_a_frame(error) -> None:
     source, found = looked(good, error, good, count=3)
     assert found[1] is None
     assert found[0].ids.tolist() == found[2].ids.tolist()
-    assert "1 frames" in source.notes[0]
+    assert "1 frame," in source.notes[0]
     assert str(error) in source.notes[0]
 
 
@@ -179,7 +179,7 @@ def test_a_whole_video_survives_a_frame_that_the_detector_does_not(video) -> Non
     localizer = small_localizer(detector=Answers(*[good] * 3, RuntimeError("bad frame"), good))
     result = localizer(video)
     assert result.ids == result.key_frames[0].people.ids.tolist()
-    assert "failed on 1 frames, first at 0.60 s" in result.notes[-1]
+    assert "failed on 1 frame, first at 0.60 s" in result.notes[-1]
 
 
 # --- feature banks ---

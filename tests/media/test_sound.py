@@ -227,7 +227,7 @@ def test_chapters_and_attached_files_are_said_to_be_lost(tmp_path: Path, out: st
             if packet.dts is not None:
                 packet.stream = copied
                 after.mux(packet)
-    assert rewrite(source, tmp_path / out) == [f"{source}: 2 chapters and 1 attached files are left out"]
+    assert rewrite(source, tmp_path / out) == [f"{source}: left out: 2 chapters and 1 attached file"]
 
 
 def test_a_gif_says_that_it_is_silent(tmp_path: Path) -> None:

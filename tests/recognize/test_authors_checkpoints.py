@@ -78,7 +78,7 @@ def authors_file(path, *, classes=5):
     [
         (400, None, "recipe of kinetics was assumed"),
         (174, None, "recipe of something-something was assumed"),
-        (5, None, "recipe of kinetics was assumed for these 5 classes: 8 frames, every 16-th"),
+        (5, None, "recipe of kinetics was assumed for 5 classes: 8 frames, every 16-th"),
         (174, "kinetics", "174 classes are those of something-something"),
         (400, "something-something", "400 classes are those of kinetics"),
         (400, "kinetics", None),
@@ -200,7 +200,7 @@ def test_an_imported_checkpoint_has_the_authors_logits_in_float64(tmp_path, film
 def test_labels_of_an_authors_checkpoint_must_be_as_many_as_its_classes(tmp_path):
     theirs = PlainModel(blocks=3, attention=False, kernel=(3, 1, 1))
     torch.save(theirs.state_dict(), tmp_path / "whole.pth")
-    with pytest.raises(ModelMismatch, match="5 classes, but 2 labels"):
+    with pytest.raises(ModelMismatch, match="5 classes, but given: 2 labels"):
         Recognizer.from_authors_checkpoint(tmp_path / "whole.pth", ["a", "b"], **OPTIONS)
     with pytest.raises(MissingInput, match=r"nowhere\.pth"):
         Recognizer.from_authors_checkpoint(tmp_path / "nowhere.pth", ["a", "b"])

@@ -407,7 +407,7 @@ def test_too_little_memory_names_the_flags_that_help(tmp_path):
     assert "--accumulate 2" in message
     assert "--precision bf16-mixed" in message
     assert message.endswith("or fewer --frames")
-    with pytest.raises(TrainingError, match="with 1 items at a time") as caught:
+    with pytest.raises(TrainingError, match="with 1 item at a time") as caught:
         run(tmp_path, Greedy(), accumulate=4)
     assert "--accumulate" not in str(caught.value)  # a single item cannot be split
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from muybridge.counts import counted
 from muybridge.errors import OptionError
 from muybridge.escapes import printable, printable_lines
 from muybridge.evaluation.options import DEFAULT_AVA_PROTOCOL, AvaProtocolName
@@ -34,15 +35,17 @@ def evaluate_recognizer(on: Annotated[RecognizerEvaluation, FLAT], *, out: Out =
     for table in console_tables(measured.report, measured.order):
         console.print(table)
     if measured.left_out:
-        console.print(f"{len(measured.left_out)} clips cannot be read and do not count:", highlight=False)
+        console.print(
+            f"not counted, since it cannot be read: {counted(len(measured.left_out), 'clip')}", highlight=False
+        )
         for entry in measured.left_out:
             console.print(printable(f"  {entry.path}"), highlight=False, markup=False)
     classes = {
         row.name: {"clips": row.clips, "score": None if math.isnan(row.score) else row.score}
         for row in measured.report.classes
     }
-    counted = {"clips": len(measured.clips), "left_out": [str(entry.path) for entry in measured.left_out]}
-    _write(out, {"model": on.model, "data": str(on.data), **counted, **measured.numbers(), "classes": classes})
+    about = {"clips": len(measured.clips), "left_out": [str(entry.path) for entry in measured.left_out]}
+    _write(out, {"model": on.model, "data": str(on.data), **about, **measured.numbers(), "classes": classes})
 
 
 def evaluate_localizer(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from muybridge.counts import counted
 from muybridge.errors import OptionError
 from muybridge.options import FLAT, PLAIN
 from muybridge.stage import Scene, SceneSpec, clip_labels, num_siblings
@@ -96,7 +97,7 @@ def stage(
             min_visible=min_visible,
             on_scene=line.advance,
         )
-    _report(out, specs, f"{len(rows)} rows in ava.csv")
+    _report(out, specs, f"{counted(len(rows), 'row')} in ava.csv")
 
 
 def _pictures(photos: list[str]) -> "list[Source]":

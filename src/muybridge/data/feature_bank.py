@@ -22,6 +22,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from muybridge.counts import counted
 from muybridge.data.text_files import is_file
 from muybridge.errors import MissingInput, ModelError, ModelMismatch, OptionError
 from muybridge.media.outputs import atomic_output, output_error
@@ -254,7 +255,8 @@ class StreamFeatureBank:
         stored, places = _checked(time_seconds, maps, boxes, shape, self._latest)
         if len(stored) > self.capacity:
             raise OptionError(
-                f"A key frame of {len(stored)} people does not fit into capacity={self.capacity}. Choose more."
+                f"A key frame of {counted(len(stored), 'person', 'people')} does not fit into "
+                f"capacity={self.capacity}. Choose more."
             )
         self._latest = time_seconds
         if self._maps is None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from muybridge.counts import counted
 from muybridge.data.text_files import csv_rows, is_whole, parse_json, parse_whole, read_text, shown
 from muybridge.errors import AnnotationError
 from muybridge.media.outputs import atomic_output
@@ -53,7 +54,9 @@ class LabelMap:
         if not self.names:
             raise AnnotationError("A label map needs at least one class. Add an item with name and id.")
         if len(self.names) != len(self.ids):
-            raise AnnotationError(f"{len(self.names)} names stand beside {len(self.ids)} ids. Give one id a name.")
+            raise AnnotationError(
+                f"{counted(len(self.names), 'name')} beside {counted(len(self.ids), 'id')}. Give one id a name."
+            )
         for what, values in (("name", self.names), ("id", self.ids)):
             repeated = next((value for value, count in Counter[str | int](values).items() if count > 1), None)
             if repeated is not None:
@@ -86,7 +89,8 @@ class LabelMap:
         if wrong.any():
             raise AnnotationError(
                 f"The class id {int(class_ids[wrong][0])} is not in the label map, whose ids are"
-                f" {known[0]} to {known[-1]} ({len(known)} classes). Use the list that belongs to these annotations."
+                f" {known[0]} to {known[-1]} ({counted(len(known), 'class')}). Use the list that belongs to "
+                "these annotations."
             )
         return order[place]
 
@@ -243,7 +247,9 @@ def _parse_csv(path: Path, text: str) -> LabelMap:
     rows = [(line, [cell for cell in cells if cell]) for line, cells in csv_rows(path)]
     if any(len(cells) > 2 for _, cells in rows):
         line, cells = next((line, cells) for line, cells in rows if len(cells) > 2)
-        raise AnnotationError(f"{path}, line {line}: {len(cells)} columns. Write a class's id and its name.")
+        raise AnnotationError(
+            f"{path}, line {line}: {counted(len(cells), 'column')}. Write a class's id and its name."
+        )
     if all(len(cells) == 1 for _, cells in rows):
         return LabelMap(tuple(cells[0] for _, cells in rows), tuple(range(len(rows))))
     if rows and not any(parse_whole(cell) is not None for cell in rows[0][1]):

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as pictures
 
+from muybridge.counts import counted
 from muybridge.data.annotations.table import NO_LABEL, Annotations
 from muybridge.data.feature_bank import FeatureBank
 from muybridge.data.label_maps import LabelMap
@@ -311,14 +312,14 @@ def why_none_detected(frames: Sequence[KeyFrame], detections: Annotations, *, mi
     both = sorted(videos & {chosen.videos[index] for index in np.unique(chosen.video).tolist()})
     if not both:
         return (
-            f"none of the {len(chosen)} boxes is of an annotated video: annotated are "
+            f"none of {counted(len(chosen), 'box')} is of an annotated video: annotated are "
             f"{', '.join(map(repr, sorted(videos)[:3]))}, the boxes are of {', '.join(map(repr, chosen.videos[:3]))}"
         )
     seconds = sorted(frame.seconds for frame in frames if frame.video == both[0])
     times = chosen.of_video(both[0]).time_seconds
     return (
-        f"none of the {len(chosen)} boxes lies at a key frame and in the frame: {both[0]!r} has key frames at "
-        f"{seconds[0]:g} to {seconds[-1]:g} s, boxes at {times.min():g} to {times.max():g} s"
+        f"none of {counted(len(chosen), 'box')} lies at a key frame and in the frame: {both[0]!r} has key frames "
+        f"at {seconds[0]:g} to {seconds[-1]:g} s, boxes at {times.min():g} to {times.max():g} s"
     )
 
 

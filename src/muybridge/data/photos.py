@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from muybridge.counts import counted
 from muybridge.data.clips.shards import are_shards, on_disk, pictures_of_shards
 from muybridge.data.sampling import Draw
 from muybridge.data.textures import TEXTURE_KINDS, draw_texture
@@ -152,7 +153,7 @@ class PhotoCrops(torch.utils.data.Dataset[dict[str, Tensor]]):
                 self._unreadable[place] = True
                 reason = f", at last: {error}"
                 warn_of_unreadable(error)
-        raise InputError(f"none of the {len(self.paths)} photographs can be read{reason}")
+        raise InputError(f"none of {counted(len(self.paths), 'photograph')} can be read{reason}")
 
     def _read(self, index: int) -> Image.Image:
         picture = decode_photograph(self.paths[index], self.config)

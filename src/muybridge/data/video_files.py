@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from muybridge.counts import counted
 from muybridge.data.text_files import shown
 from muybridge.errors import AnnotationError, MissingInput
 from muybridge.media.films import open_film
@@ -72,7 +73,7 @@ class VideoFolder:
             more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
             listed = ", ".join(map(shown, missing[:5]))
             raise AnnotationError(
-                f"{self.folder} lacks {len(missing)} of the {len(wanted)} annotated videos: {listed}{more}. "
+                f"{self.folder} lacks {len(missing)} of {counted(len(wanted), 'annotated video')}: {listed}{more}. "
                 "Put them there, or name the folder that holds them."
             )
         for name in wanted:

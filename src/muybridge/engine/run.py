@@ -6,6 +6,7 @@ from contextlib import ExitStack, closing
 from itertools import chain
 from pathlib import Path
 
+from muybridge.counts import counted
 from muybridge.engine.inputs import find_sources
 from muybridge.engine.options import ManyFiles
 from muybridge.engine.results import FILES, ResultsFolder, opened
@@ -50,11 +51,12 @@ def run_many(task: Task, names: Sequence[str], many: ManyFiles, *, out: Path | N
         finally:
             left = sum(item.source.location not in results.done for item in items)
             if left:
-                _say(f"{left} of {len(results.done) + left} inputs are left: the same command goes on with them")
+                total = counted(len(results.done) + left, "input")
+                _say(f"{left} of {total} left: the same command goes on with the rest")
             table = results.write_table()
         failed = sum(results.done.values())
         if failed:
-            _say(f"{failed} of {len(results.done)} inputs failed: their rows say why")
+            _say(f"{failed} of {counted(len(results.done), 'input')} failed: the table says why")
         print(printable(str(table)))  # noqa: T201
     return FAILED if failed else 0
 

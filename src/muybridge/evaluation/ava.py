@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from muybridge.counts import counted
 from muybridge.data.annotations.ava import read_ava, read_frame_list
 from muybridge.data.annotations.table import NO_PERSON, Annotations, look_like_pixels
 from muybridge.data.label_maps import LabelMap, read_label_map
@@ -143,7 +144,7 @@ class AvaReport:
         total = "none: no class has ground truth"
         if self.mean_average_precision is not None:
             present = sum(entry.num_truths > 0 for entry in self.classes)
-            total = f"{self.mean_average_precision:.6f} over {present} of {len(self.classes)} classes"
+            total = f"{self.mean_average_precision:.6f} over {present} of {counted(len(self.classes), 'class')}"
         lines += ["", f"frame-mAP {total}"]
         if self.lowest != self.highest:
             lines.append(f"the order of equal scores allows {self.lowest:.6f} to {self.highest:.6f}")
@@ -409,16 +410,19 @@ def _notes(
             )
         elif beyond.any():
             notes.append(
-                f"{np.count_nonzero(beyond)} {name} boxes are of classes beyond the label map's ids, which are "
-                f"{_span(np.array(labels.ids))}; {rows.label[beyond][0]} is among them"
+                f"of classes beyond the label map's ids, {_span(np.array(labels.ids))}: "
+                f"{counted(int(beyond.sum()), f'{name} box')}, such as of "
+                f"{rows.label[beyond][0]}"
             )
     if num_degenerate:
-        notes.append(f"{num_degenerate} predicted boxes have no area and were dropped")
+        notes.append(f"dropped: {counted(num_degenerate, 'predicted box')} without area")
     if has_excluded and not protocol.uses_exclusions:
         notes.append(f"a list of excluded timestamps was given; {protocol.name} does not use one")
     strangers = sorted(set(predictions.videos) - set(truth.videos))
     if strangers:
-        notes.append(f"{len(strangers)} predicted videos are not in the ground truth, {strangers[0]!r} among them")
+        notes.append(
+            f"not in the ground truth: {counted(len(strangers), 'predicted video')}, such as {strangers[0]!r}"
+        )
     reach = [look_like_pixels(rows) for rows in (truth, predictions)]
     if len(truth) and len(predictions) and (reach[0] is None) != (reach[1] is None):
         name, far = ("true", reach[0]) if reach[0] is not None else ("predicted", reach[1])
@@ -465,13 +469,13 @@ def why_nothing_matches(
     given, right = predictions.label[covers], truth.label[best[covers]]
     if (given == right).any():
         return (
-            f"nothing matches: {np.count_nonzero(given == right)} predicted boxes overlap a true one of their class, "
-            "but their frames are excluded, their classes are not in the label map, or the protocol drops them"
+            f"nothing matches: of {counted(int((given == right).sum()), 'predicted box')} over a true one of "
+            "the same class, the frame is excluded, the class is not in the label map, or the protocol drops them"
         )
     shifted = {shift: int(np.count_nonzero(given + shift == right)) for shift in (1, -1)}
     shift = max(shifted, key=lambda each: shifted[each])
     hint = f"; ids {'one higher' if shift > 0 else 'one lower'} would fit {shifted[shift]} of them"
     return (
-        f"nothing matches: {len(given)} predicted boxes overlap a true one of another class; the truth has the ids "
-        f"{_span(truth.label)}, the predictions {_span(predictions.label)}{hint if shifted[shift] else ''}"
+        f"nothing matches: {counted(len(given), 'predicted box')} over a true one of another class; the truth has "
+        f"the ids {_span(truth.label)}, the predictions {_span(predictions.label)}{hint if shifted[shift] else ''}"
     )

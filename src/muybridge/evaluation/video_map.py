@@ -24,6 +24,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from muybridge.counts import counted
 from muybridge.data.annotations.table import NO_LABEL, NO_PERSON, Annotations
 from muybridge.data.label_maps import LabelMap
 from muybridge.errors import AnnotationError, OptionError
@@ -60,8 +61,8 @@ class Tube:
     def __post_init__(self) -> None:
         if not len(self.frames) or self.boxes_xyxy.shape != (len(self.frames), 4):
             raise OptionError(
-                f"a tube of {self.video!r} has {len(self.frames)} frames and boxes of shape {self.boxes_xyxy.shape}. "
-                "Give one box a frame, and at least one"
+                f"a tube of {self.video!r} has {counted(len(self.frames), 'frame')} and boxes of shape "
+                f"{self.boxes_xyxy.shape}. Give one box a frame, and at least one"
             )
         if (np.diff(self.frames) <= 0).any():
             raise OptionError(f"a tube of {self.video!r} has frames that do not ascend. Sort them, one box a frame")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from muybridge.counts import counted
 from muybridge.data.annotations.files import read_boxes
 from muybridge.data.annotations.jhmdb import RATE_FPS, read_jhmdb, read_jhmdb_split
 from muybridge.data.annotations.table import NO_LABEL, AnnotationRows
@@ -63,7 +64,7 @@ class ClipEvaluation:
     def to_text(self) -> str:
         """The means in a line each, then the classes."""
         means = [f"{name.replace('_', '-')}: {100 * value:.2f} %" for name, value in self.numbers().items()]
-        return "\n".join([f"JHMDB's protocol, {self.clips} clips", *means, "", self.tubes.to_text()])
+        return "\n".join([f"JHMDB's protocol, {counted(self.clips, 'clip')}", *means, "", self.tubes.to_text()])
 
     def to_json(self) -> dict[str, object]:
         """All numbers."""
@@ -115,7 +116,9 @@ def _of_split(truth: TubeSet, config: EvaluateConfig) -> tuple[str, ...]:
         test = read_jhmdb_split(config.splits, split=config.split)[1]
     elif truth.splits:
         if not 1 <= config.split <= len(truth.splits):
-            raise AnnotationError(f"{config.annotations} has {len(truth.splits)} splits, not {config.split}.")
+            raise AnnotationError(
+                f"{config.annotations} has {counted(len(truth.splits), 'split')}, not {config.split}."
+            )
         test = truth.splits[config.split - 1][1]
     else:
         return every

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from muybridge.counts import counted
 from muybridge.data.annotations.ava import write_ava
 from muybridge.data.annotations.coco import write_coco
 from muybridge.data.annotations.cvat import write_cvat
@@ -201,7 +202,7 @@ def bank_file(
         file = video_file(source.path)
         boxes = boxes_of(boxes, source.name, file.width, file.height)
     count = localizer.write_bank(source.path, target, boxes=boxes, config=config)
-    return [f"{count} entries"]
+    return [counted(count, "entry", "entries")]
 
 
 def labels_of(people: People, steady: SteadyActions, labels: LabelMap, width: int, height: int) -> list[BoxLabel]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from muybridge.artifacts import Artifact, push_to_hub
+from muybridge.counts import counted
 from muybridge.data.annotations.table import Annotations
 from muybridge.data.feature_bank import FeatureBankReader, FeatureBankWriter, StreamFeatureBank
 from muybridge.data.label_maps import AVA_POSES, LabelMap
@@ -105,7 +106,9 @@ class Localizer(VideoLocalizer):
         scores: Mapping[str, Any] | None = None,
     ) -> None:
         if len(labels) != config.head.num_classes:
-            raise ModelMismatch(f"{len(labels)} labels stand beside a head of {config.head.num_classes} classes")
+            raise ModelMismatch(
+                f"{counted(len(labels), 'label')} beside a head of {counted(config.head.num_classes, 'class')}"
+            )
         self.network = network.to(choose_device(device)).eval()
         super().__init__(labels, detector)
         self.config, self.sampling, self.backbone, self.views = config, sampling, backbone, views

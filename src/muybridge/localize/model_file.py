@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from muybridge.artifacts import ModelFile, find_model, open_model
+from muybridge.counts import counted
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.localization import BankSpan, KeyFrameSampling
 from muybridge.data.options import LARGEST_SIDE, MOST_FRAMES, check_clip_size
@@ -112,8 +113,8 @@ class LocalizerFile:
         classes = config.head.num_classes
         if not len(contract.labels) == len(contract.ids) == classes:
             raise ModelError(
-                f"{source} has {len(contract.labels)} labels and {len(contract.ids)} ids for {classes} classes. Copy "
-                "or download it again"
+                f"{source} has {counted(len(contract.labels), 'label')} and {counted(len(contract.ids), 'id')} for "
+                f"{counted(classes, 'class')}. Copy or download it again"
             )
         about, bank = contract.backbone, contract.bank
         if (about is None) == (config.slowfast is None):

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from muybridge.counts import counted
 from muybridge.evaluation.report_page import Bar, Facts, Part, Text, Timeline, Track
 from muybridge.localize.results import LocalizeResult
 from muybridge.localize.video_localizer import PERSON
@@ -47,7 +48,9 @@ def report_parts(
         parts.append(Timeline("Who is who, and when", tracks, result.seconds, film))
     parts.append(Facts("Found", facts))
     if len(result.ids) > len(chosen):
-        parts.append(Text("Left out", [f"{len(result.ids) - len(chosen)} people who did the least"]))
+        parts.append(
+            Text("Left out", [f"{counted(len(result.ids) - len(chosen), 'person', 'people')} who did the least"])
+        )
     if result.notes:
         parts.append(Text("Notes", list(result.notes)))
     return parts

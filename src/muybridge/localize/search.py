@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from muybridge.counts import counted
 from muybridge.data.annotations.table import Annotations
 from muybridge.data.localization import KeyFrameSampling
 from muybridge.errors import InputError, OptionError
@@ -161,7 +162,7 @@ def _described(spans: dict[int, tuple[float, float, float]]) -> str:
         place = "left" if middle < 1 / 3 else "right" if middle > 2 / 3 else "middle"
         parts.append(f"{person} ({place}, {start:.1f} to {end:.1f} s)" if end > 0 else f"{person} ({place})")
     more = f" and {len(spans) - _MOST_NAMED} more" if len(spans) > _MOST_NAMED else ""
-    return f"{len(spans)} {'person' if len(spans) == 1 else 'people'}: {', '.join(parts)}{more}"
+    return f"{counted(len(spans), 'person', 'people')}: {', '.join(parts)}{more}"
 
 
 def _counted(frames: Iterable[Frame], line: ProgressLine) -> Iterator[Frame]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from muybridge.artifacts import check_model_file
+from muybridge.counts import counted
 from muybridge.data.annotations.files import read_annotated_videos, read_boxes
 from muybridge.data.annotations.table import Annotations
 from muybridge.data.clips.painting import PaintedClips, PaintingConfig
@@ -109,7 +110,10 @@ def train(
     started = time.perf_counter()
     data = read_data(plan)
     people = sum(len(frame.boxes) for frame in data.train)
-    tell(f"{len(data.train)} key frames with {people} boxes to train on, {len(data.held_out)} held out")
+    tell(
+        f"{counted(len(data.train), 'key frame')} with {counted(people, 'box')} to train on, "
+        f"{len(data.held_out)} held out"
+    )
     _tell_rare_classes(data, tell)
     torch.manual_seed(plan.config.seed)
     model = plan.model if plan.initialize is None else _like_the_start(plan.model, plan.initialize)
@@ -213,7 +217,8 @@ def _tell_rare_classes(data: _Data, tell: Callable[[str], None]) -> None:
     if unseen:
         more = ", ..." if len(unseen) > 8 else ""
         tell(
-            f"{len(unseen)} of {len(data.labels)} classes are never shown in training: {', '.join(unseen[:8])}{more}"
+            f"never shown in training: {', '.join(unseen[:8])}{more}, {len(unseen)} of "
+            f"{counted(len(data.labels), 'class')}"
         )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from muybridge.counts import counted
 from muybridge.errors import OptionError
 from muybridge.media.images import read_image
 from muybridge.media.sources import expand_sources
@@ -59,7 +60,7 @@ def check_num_masks(masks: int, styles: int) -> None:
         OptionError: so many masks say nothing of so many styles.
     """
     if masks not in (0, 1, styles):
-        raise OptionError(f"{masks} masks for {styles} styles: give one for all together, or one for each")
+        raise OptionError(f"{masks} masks for {counted(styles, 'style')}: give one for all together, or one for each")
 
 
 class TimedMask(Protocol):

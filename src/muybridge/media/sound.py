@@ -24,6 +24,7 @@ from av.stream import Stream
 from av.subtitles.codeccontext import SubtitleCodecContext
 from av.subtitles.stream import SubtitleStream
 
+from muybridge.counts import counted
 from muybridge.media.clock import ContinuousClock
 from muybridge.media.container import open_container, start_of
 
@@ -83,10 +84,10 @@ class KeptTracks:
         for kind, tracks in (("sound", self._input.streams.audio), ("subtitle", self._input.streams.subtitles)):
             for number, track in enumerate(tracks, 1):
                 self._add(track, f"{kind} track {number}" if len(tracks) > 1 else f"{kind} track")
-        others = {"chapters": len(self._input.chapters()), "attached files": len(self._input.streams.attachments)}
-        lost = [f"{count} {kind}" for kind, count in others.items() if count]
+        others = {"chapter": len(self._input.chapters()), "attached file": len(self._input.streams.attachments)}
+        lost = [counted(count, kind) for kind, count in others.items() if count]
         if lost:
-            self._notes.append(f"{self._source}: {' and '.join(lost)} are left out")
+            self._notes.append(f"{self._source}: left out: {' and '.join(lost)}")
         wanted = {self._input.streams[index] for index in self._tracks}
         if wanted and self._clock.is_needed:
             wanted |= set(self._clock.tracks)
@@ -106,7 +107,9 @@ class KeptTracks:
     @property
     def notes(self) -> list[str]:
         """What was lost or changed, in sentences for the user; complete when everything is written."""
-        left_out = f"{self._source}: {self._spoilt} damaged or misplaced packets of sound or subtitles are left out"
+        left_out = (
+            f"{self._source}: left out: {counted(self._spoilt, 'damaged or misplaced packet')} of sound or subtitles"
+        )
         return [*self._notes, *([left_out] if self._spoilt else [])]
 
     def refuse(self) -> None:
@@ -248,7 +251,7 @@ class _Encoded:
         told = track.rate or rate
         parts = [f"{rate} Hz instead of {told}"] if rate != told else []
         channels, now = track.layout.nb_channels, AudioLayout(layout).nb_channels
-        parts += [f"{now} channels instead of {channels}"] if channels and now != channels else []
+        parts += [f"{counted(now, 'channel')} instead of {channels}"] if channels and now != channels else []
         self.change = f"encoded anew with {' and '.join(parts)}, which AAC takes" if parts else ""
 
     def converted(self, packet: "av.Packet[Any]") -> "Iterator[av.Packet[Any]]":

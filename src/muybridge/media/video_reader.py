@@ -27,6 +27,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from muybridge.counts import counted
 from muybridge.errors import BrokenMedia, OptionError
 from muybridge.media.clock import ContinuousClock
 from muybridge.media.colour import HDR_TRANSFERS, RgbConverter, has_transparency
@@ -483,12 +484,12 @@ class VideoReader:
         is_short = lacks_seconds and self._stream.duration is not None
         if not is_short and not (Path(self.source).is_file() and is_cut_short(Path(self.source))):
             if self._undecodable:
-                self._note(f"{self.source} is damaged: {self._undecodable} packets could not be decoded")
+                self._note(f"{self.source} is damaged: {counted(self._undecodable, 'packet')} could not be decoded")
             return
         of = f" of {float(stated):.1f}" if lacks_seconds else ""
         self._note(
-            f"{self.source} is damaged or cut short: {count} frames, until {float(end):.1f}{of} s, could be read and "
-            "are used"
+            f"{self.source} is damaged or cut short: {counted(count, 'frame')}, until {float(end):.1f}{of} s, could "
+            "be read and used"
         )
 
 

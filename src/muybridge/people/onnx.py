@@ -22,6 +22,7 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 from torchvision.ops import batched_nms, box_convert
 
+from muybridge.counts import counted
 from muybridge.errors import MissingExtra, MissingInput, ModelError, OptionError
 from muybridge.people.detector import (
     MIN_SCORE,
@@ -173,7 +174,8 @@ class OnnxDetector:
         count = self._count_classes()
         known = {80: COCO_80, 91: _COCO_91}
         if count not in known:
-            raise OptionError(f"{self._source} has {count} classes without names. Pass names=[...] in their order.")
+            some = "classes" if count is None else counted(count, "class")
+            raise OptionError(f"{self._source} has {some} without names. Pass names=[...] in their order.")
         return known[count]
 
     def _listed(self, text: str) -> tuple[str, ...]:

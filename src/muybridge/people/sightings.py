@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from muybridge.counts import counted
 from muybridge.data.annotations.table import NO_PERSON, Annotations
 from muybridge.devices import is_out_of_memory
 from muybridge.errors import InputError, ModelError
@@ -101,7 +102,7 @@ class DetectedPeople:
         seconds, reason = self._failures[0]
         return [
             *notes,
-            f"the detector failed on {len(self._failures)} frames, first at {seconds:.2f} s ({reason}); "
+            f"the detector failed on {counted(len(self._failures), 'frame')}, first at {seconds:.2f} s ({reason}); "
             "people there are taken from the frames around",
         ]
 

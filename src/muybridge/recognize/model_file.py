@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from muybridge.artifacts import ModelFile, find_model, open_model
+from muybridge.counts import counted
 from muybridge.data.clips.sampling import SamplingConfig, ViewConfig
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.options import LARGEST_SIDE, MOST_FRAMES
@@ -125,8 +126,8 @@ class RecognizerFile:
         checked_options(opened.architecture.backbone_options, source=source)
         if not len(contract.labels) == len(contract.ids) == opened.architecture.num_classes:
             raise ModelError(
-                f"{source} has {len(contract.labels)} labels and {len(contract.ids)} ids for "
-                f"{opened.architecture.num_classes} classes. Copy or download it again"
+                f"{source} has {counted(len(contract.labels), 'label')} and {counted(len(contract.ids), 'id')} for "
+                f"{counted(opened.architecture.num_classes, 'class')}. Copy or download it again"
             )
         return opened
 

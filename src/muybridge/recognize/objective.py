@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from muybridge.counts import counted
 from muybridge.data.clips.sampling import ViewConfig, normalize
 from muybridge.data.options import FrameChoice, SamplingConfig
 from muybridge.models.backbones import backbone_input
@@ -70,12 +71,12 @@ def describe_training(model: VideoViT, identity: BackboneIdentity) -> list[str]:
             (
                 f"adapters of width {adapters.width or 'half of their block'}, "
                 f"kernel {'x'.join(map(str, adapters.kernel))}, {model.tower.describe(adapters.placement)}, "
-                f"in {len(model.adapters)} blocks",
+                f"in {counted(len(model.adapters), 'block')}",
                 model.adapters,
             )
         )
     reads = model.readout.replace("_", " ") + (" and its change over time" if model.over_time == "change" else "")
-    parts.append((f"head of {model.num_classes} classes on the {reads}", model.head))
+    parts.append((f"head of {counted(model.num_classes, 'class')} on the {reads}", model.head))
     lines: list[str] = []
     for name, module in parts:
         trained = _count(module, trained=True)

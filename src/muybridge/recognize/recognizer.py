@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from muybridge.artifacts import Artifact, push_to_hub
+from muybridge.counts import counted
 from muybridge.data.clips.dataset import as_frames, load_views
 from muybridge.data.clips.sampling import SamplingConfig, ViewConfig, crop_views, normalize
 from muybridge.data.label_maps import LabelMap
@@ -127,7 +128,9 @@ class Recognizer:
         threshold: float = 0.0,
     ) -> None:
         if len(labels) != model.num_classes:
-            raise ModelMismatch(f"{len(labels)} labels stand beside a head of {model.num_classes} classes")
+            raise ModelMismatch(
+                f"{counted(len(labels), 'label')} beside a head of {counted(model.num_classes, 'class')}"
+            )
         self.model = _moved(model, choose_device(device)).eval()
         self.labels, self.sampling, self.backbone = labels, sampling, backbone
         self.views = views or ViewConfig()
@@ -234,7 +237,9 @@ class Recognizer:
             read_torch_file(path), clip=None if clip_weights is None else read_torch_file(clip_weights)
         )
         if len(labels) != imported.num_classes:
-            raise ModelMismatch(f"{path} has {imported.num_classes} classes, but {len(labels)} labels were given")
+            raise ModelMismatch(
+                f"{path} has {counted(imported.num_classes, 'class')}, but given: {counted(len(labels), 'label')}"
+            )
         recipe = _chosen_recipe(recipe, imported.num_classes, says=sampling is None)
         backbone = _openai_tower(backbone, imported.state)
         if imported.backbone:
@@ -427,7 +432,8 @@ class Recognizer:
             if not is_out_of_memory(error):
                 raise
             raise OptionError(
-                f"{len(clips)} clips of {clips.shape[1]} frames do not fit into the memory of {self.device}. "
+                f"too large for the memory of {self.device}: {counted(len(clips), 'clip')} of "
+                f"{counted(clips.shape[1], 'frame')}. "
                 "Lower --batch-size, or choose --device cpu"
             ) from error
 
@@ -509,9 +515,9 @@ def _chosen_recipe(recipe: Recipe | None, num_classes: int, *, says: bool) -> Re
             "one of each equal part" if sampling.mode == "segments" else f"every {sampling.stride}-th of the file"
         )
         warnings.warn(
-            f"the recipe of {chosen} was assumed for these {num_classes} classes: {described}, {views.temporal} "
-            f"views in time, {views.spatial} in space. If that is right, say recipe={chosen!r}; else give sampling "
-            "and views",
+            f"the recipe of {chosen} was assumed for {counted(num_classes, 'class')}: {described}, "
+            f"{counted(views.temporal, 'view')} in time, {views.spatial} in space. If that is right, say "
+            f"recipe={chosen!r}; else give sampling and views",
             stacklevel=3,
         )
     elif says and likely not in (None, chosen):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from muybridge.counts import counted
 from muybridge.data.clips.dataset import check_clips
 from muybridge.data.clips.lists import ClipEntry, ClipList, read_clip_list
 from muybridge.data.clips.splits import split_by_group
@@ -79,7 +80,10 @@ def look_at_clips(listed: TrainingClips, tell: Callable[[str], None]) -> Trainin
             held_out, also_left_out = check_clips(held_out, line)
             left_out = [*left_out, *also_left_out]
     _require_clips_of_each_class(train, listed.source)
-    tell(f"{len(train)} clips of {len(train.classes)} classes to train on, {len(held_out or ())} held out")
+    tell(
+        f"{counted(len(train), 'clip')} of {counted(len(train.classes), 'class')} to train on, "
+        f"{len(held_out or ())} held out"
+    )
     return replace(listed, train=train, held_out=held_out, left_out=tuple(left_out))
 
 
@@ -94,6 +98,6 @@ def _require_clips_of_each_class(clips: ClipList, source: Path) -> None:
     empty = [name for name, count in zip(clips.classes.names, clips.class_counts(), strict=True) if not count]
     if empty:
         raise TrainingError(
-            f"{source}: no clip to train on is left of {len(empty)} of {len(clips.classes)} classes: "
+            f"{source}: no clip to train on is left of {len(empty)} of {counted(len(clips.classes), 'class')}: "
             f"{', '.join(empty[:10])}{', ...' if len(empty) > 10 else ''}. Add clips of them, or take the classes out"
         )

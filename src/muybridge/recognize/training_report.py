@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from muybridge.counts import counted
 from muybridge.evaluation.classification import wilson_interval
 from muybridge.evaluation.report_page import Facts, Part, Text
 from muybridge.options import configuration
@@ -18,11 +19,11 @@ from muybridge.training.history import read_history
 def how_sure(evaluation: Evaluation) -> str:
     """How many were right, and what that says of all such clips."""
     if evaluation.clips.multi_label:
-        return f"measured on {len(evaluation.clips)} held-out clips"
+        return f"measured on {counted(len(evaluation.clips), 'held-out clip')}"
     right, count = round(evaluation.report.accuracy * len(evaluation.clips)), len(evaluation.clips)
     low, high = wilson_interval(right, count)
     return (
-        f"right in {right} of {count} held-out clips, {right / count:.0%}: with 95 % confidence between "
+        f"right in {right} of {counted(count, 'held-out clip')}, {right / count:.0%}: with 95 % confidence between "
         f"{low:.0%} and {high:.0%} of such clips"
     )
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from muybridge.counts import counted
 from muybridge.data.clips.dataset import ClipDataset
 from muybridge.data.clips.lists import ClipList
 from muybridge.data.clips.painting import PaintedClips
@@ -190,7 +191,7 @@ def _cached(
     network.to(device).eval()
     with progress_line("filling the cache", total=len(clips), unit="clips", quiet=not is_main_process()) as line:
         made = cache.fill(clips, compute, line=line)
-    tell(f"cache: {made} of {len(clips) * views.count} views worked out, the others found in {folder}")
+    tell(f"cache: {made} of {counted(len(clips) * views.count, 'view')} worked out, the others found in {folder}")
     return CachedClips(clips, cache)
 
 

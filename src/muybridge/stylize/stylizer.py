@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from muybridge.artifacts import Artifact, find_model, open_model, push_to_hub
+from muybridge.counts import counted
 from muybridge.devices import choose_device
 from muybridge.errors import MissingInput, ModelError, ModelMismatch, OptionError
 from muybridge.media.masks import Mask, MaskTrack, TimedMask, check_num_masks, fit_mask
@@ -368,7 +369,7 @@ def _shares(styles: Sequence[Any], weights: Sequence[float] | None) -> list[floa
         raise OptionError("no style was given: name at least one picture")
     given = list(weights) if weights is not None else [1.0] * len(styles)
     if len(given) != len(styles):
-        raise OptionError(f"{len(given)} weights for {len(styles)} styles: give one for each")
+        raise OptionError(f"{counted(len(given), 'weight')} for {counted(len(styles), 'style')}: give one for each")
     if any(not w >= 0 for w in given) or not 0 < sum(given) < float("inf"):
         raise OptionError(f"weights={given} must not be negative, and at least one must be above 0")
     return [weight / sum(given) for weight in given]

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from muybridge.artifacts import Artifact, check_model_file
+from muybridge.counts import counted
 from muybridge.data.photos import (
     CropConfig,
     PhotoCrops,
@@ -50,7 +51,9 @@ def train(plan: StylizerPlan, out: Path, *, resume: bool = False, device: str = 
         check_resumable(folder, _settings_of_plan(plan))
     paths = find_photographs(plan.photos)
     if len(paths) < 2:
-        raise TrainingError(f"{len(paths)} photographs are too few to train on and hold one out: give at least 2")
+        raise TrainingError(
+            f"{counted(len(paths), 'photograph')}: too few to train on and hold one out. Give at least 2"
+        )
     crops = CropConfig((plan.short_side, plan.short_side), plan.crop)
     kept, held_out = _split(paths, crops)
     torch.manual_seed(plan.config.seed)
@@ -121,7 +124,7 @@ def _split(paths: Sequence[Path], crops: CropConfig) -> tuple[list[Path], list[P
         raise InputError(f"none of the {len(paths)} photographs can be read, at last: {reason}")
     if not kept:
         raise TrainingError(
-            f"1 of {len(paths)} photographs can be read, too few to train on and hold one out: give at least 2"
+            f"1 of {len(paths)} photographs can be read, too few to train on and hold one out. Give at least 2"
         )
     return kept, held_out
 

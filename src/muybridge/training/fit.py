@@ -20,6 +20,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 
+from muybridge.counts import counted
 from muybridge.data.loading import Loader
 from muybridge.data.sampling import Draw, StepBatches
 from muybridge.devices import is_out_of_memory, peak_memory_bytes
@@ -166,7 +167,7 @@ def fit(
             stack.callback(run.history.close)
         line = stack.enter_context(progress_line(title, total=config.steps, unit="steps", done=run.step, quiet=quiet))
         if run.history is not None and run.history.num_damaged:
-            line.note(f"{run.history.num_damaged} damaged lines of {run.history.path} are left out")
+            line.note(f"left out: {counted(run.history.num_damaged, 'damaged line')} of {run.history.path}")
         try:
             if validate_first and not run.step:
                 run.measure(line)
@@ -210,9 +211,8 @@ def _too_little_memory(step: int, config: FitConfig, advice: str) -> TrainingErr
     if config.precision == "32-true":
         remedies.append("--precision bf16-mixed")
     remedies += [advice] if advice else []
-    return TrainingError(
-        f"out of memory at step {step} with {part} items at a time. Try {', or '.join(remedies) or 'smaller inputs'}"
-    )
+    remedy = ", or ".join(remedies) or "smaller inputs"
+    return TrainingError(f"out of memory at step {step} with {counted(part, 'item')} at a time. Try {remedy}")
 
 
 def _optimizer(objective: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
@@ -312,7 +312,8 @@ class _Run:
             due = self.config.validate_every and self.step % self.config.validate_every == 0
             if due and self._validate(line):
                 line.note(
-                    f"stopped early at step {self.step}: {self.config.patience} validations without improvement"
+                    f"stopped early at step {self.step}: "
+                    f"{counted(self.config.patience, 'validation')} without improvement"
                 )
                 break
             if self.step % self.config.save_every == 0:

@@ -229,7 +229,7 @@ def test_broken_clips_are_named_counted_and_left_out(film, tmp_path, capsys):
     told = capsys.readouterr().err
     for path in (empty, torn, gone):
         assert str(path) in told
-    assert "4 of 11 clips cannot be read" in told
+    assert "left out: 4 of 11 clips, which cannot be read" in told
 
 
 @pytest.mark.parametrize("name", ["cut.mp4", "cut.mkv"])
@@ -278,7 +278,7 @@ def test_items_repeat_with_their_draw_and_differ_with_its_seed(film):
 
 def test_not_one_clip_can_be_read(tmp_path):
     clips = ClipList((ClipEntry(tmp_path / "gone.mp4", (0,), "a"),), LabelMap(("a",), (0,)))
-    with pytest.raises(InputError, match="none of the 1 clips"):
+    with pytest.raises(InputError, match="none of 1 clip can be read"):
         check_clips(clips)
 
 

@@ -101,14 +101,14 @@ def test_a_clip_that_stands_twice_counts_once_and_is_told(tmp_path):
     (tmp_path / "list.csv").write_text("a.mp4,x\nb.mp4,y\na.mp4,x\n", encoding="utf-8")
     clips = read_clip_list(tmp_path / "list.csv")["all"]
     assert len(clips) == 2
-    assert "1 clips stand twice" in clips.notes[0]
+    assert "used once: 1 clip of" in clips.notes[0]
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
         ({}, "no folder for a class"),
-        ({"a.mp4": ""}, "1 clips, but no folder for a class"),
+        ({"a.mp4": ""}, "1 clip, but no folder for a class"),
         ({"a/x.mp4": "", "b/notes.txt": ""}, "b holds no clip"),
     ],
 )
@@ -175,7 +175,7 @@ def test_a_pattern_for_groups_that_is_none_or_whose_group_takes_no_part(tmp_path
 
 def test_clips_without_a_split_beside_others_with_one_are_told(tmp_path):
     (tmp_path / "list.csv").write_text("path,label,split\na.mp4,x,Train\nb.mp4,x,\n", encoding="utf-8")
-    assert "1 clips of" in read_clip_list(tmp_path / "list.csv")["train"].notes[0]
+    assert "left out: 1 clip of" in read_clip_list(tmp_path / "list.csv")["train"].notes[0]
 
 
 def test_a_header_of_capitals_and_spaces(tmp_path):
@@ -195,7 +195,7 @@ def test_a_clip_in_both_parts_of_a_split_is_told(tmp_path):
     )
     lists = read_clip_list(tmp_path / "list.csv")
     assert (len(lists["train"]), len(lists["val"])) == (2, 1)
-    assert "1 clips of" in lists["val"].notes[0]
+    assert "1 clip of" in lists["val"].notes[0]
     assert "more than one of train, val" in lists["val"].notes[0]
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from muybridge.counts import counted
 from muybridge.data.annotations.table import BEYOND_REASON, NO_LABEL, NO_PERSON, Annotations
 from muybridge.data.text_files import check_is_file, csv_rows, shown
 from muybridge.errors import AnnotationError
@@ -52,7 +53,7 @@ def read_frame_list(path: str | Path) -> list[tuple[str, float]]:
     frames: list[tuple[str, float]] = []
     for line, row in csv_rows(path):
         if len(row) != 2:
-            raise AnnotationError(f"{path}, line {line}: {len(row)} columns. Expected two: video,seconds.")
+            raise AnnotationError(f"{path}, line {line}: {counted(len(row), 'column')}. Expected two: video,seconds.")
         frames.append((from_csv_cell(row[0]), _number(path, line, "seconds", row[1])))
     return frames
 
@@ -164,7 +165,7 @@ def _read_row_by_row(path: Path, eighth: EighthColumn) -> Annotations:
     for line, row in csv_rows(path):
         if len(row) not in (2, 7, 8):
             raise AnnotationError(
-                f"{path}, line {line}: {len(row)} columns. AVA rows have 7"
+                f"{path}, line {line}: {counted(len(row), 'column')}. AVA rows have 7"
                 f" (video,seconds,left,top,right,bottom,action), 8 (and {eighth}), or 2 (video,seconds: nobody)."
             )
         if not row[0]:

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from muybridge.counts import counted
 from muybridge.data.text_files import shown
 from muybridge.errors import AnnotationError, OptionError
 from muybridge.media.frame_times import FrameTimes
@@ -86,8 +87,8 @@ class FilmClock:
         wrong = wanted[(wanted < 0) | (beyond * step > SLACK_SECONDS)]
         if len(wrong):
             raise AnnotationError(
-                f"frame {wrong[0]} of {shown(video)} is annotated, but {times.path} has {count} frames, 0 to"
-                f" {count - 1}. Give the film that was annotated."
+                f"frame {wrong[0]} of {shown(video)} is annotated, but {times.path} has {counted(count, 'frame')}, 0 "
+                f"to {count - 1}. Give the film that was annotated."
             )
         return times.seconds[wanted.clip(max=count - 1)] + beyond.clip(min=0) * step
 

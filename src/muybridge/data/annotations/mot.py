@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from muybridge.counts import counted
 from muybridge.data.annotations.frame_clock import FrameClock, clock_of
 from muybridge.data.annotations.table import NO_PERSON, AnnotationRows, Annotations
 from muybridge.data.text_files import read_text, shown
@@ -44,7 +45,9 @@ def read_mot(path: str | Path, *, rate_fps: float | FrameClock, video: str | Non
             continue
         cells = [cell.strip() for cell in text.strip().rstrip(",").split(",")] if "," in text else text.split()
         if len(cells) < 6:
-            raise AnnotationError(f"{path}, line {line}: {len(cells)} columns. Expected {','.join(_COLUMNS)}.")
+            raise AnnotationError(
+                f"{path}, line {line}: {counted(len(cells), 'column')}. Expected {','.join(_COLUMNS)}."
+            )
         try:
             frame, person, left, top, width, height = (float(cell) for cell in cells[:6])
             score = float(cells[6]) if len(cells) > 6 else 1.0

@@ -6,6 +6,7 @@ The CSV has rows `video,frame,left,top,right,bottom,action,tube[,score]`: boxes 
 
 from pathlib import Path
 
+from muybridge.counts import counted
 from muybridge.data.annotations.table import AnnotationRows
 from muybridge.data.annotations.tubes import TubeSet, read_tubes, refuse_pickle
 from muybridge.data.label_maps import LabelMap
@@ -46,7 +47,7 @@ def _read_csv(path: Path, labels: LabelMap | None) -> TubeSet:
         where = f"{path}, line {line}"
         if len(row) not in (8, 9) or (width and len(row) != width):
             raise AnnotationError(
-                f"{where}: {len(row)} columns. Every row has 8"
+                f"{where}: {counted(len(row), 'column')}. Every row has 8"
                 " (video,frame,left,top,right,bottom,action,tube), or every row 9 (and score)."
             )
         width = len(row)

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from muybridge.counts import counted
 from muybridge.decimals import PIXELS, SCORE
 from muybridge.errors import AnnotationError
 
@@ -57,7 +58,9 @@ class Annotations:
         columns = {"time_seconds": self.time_seconds, "label": self.label, "person": self.person, "score": self.score}
         for name, column in columns.items():
             if column is not None and column.shape != (count,):
-                raise AnnotationError(f"{name} has shape {column.shape} beside {count} rows. It must be ({count},).")
+                raise AnnotationError(
+                    f"{name} has shape {column.shape} beside {counted(count, 'row')}. It must be ({count},)."
+                )
         if self.boxes_xyxy.shape != (count, 4):
             raise AnnotationError(f"boxes_xyxy has shape {self.boxes_xyxy.shape}. It must be ({count}, 4).")
         if len(self.empty_video) != len(self.empty_time_seconds):
@@ -73,7 +76,7 @@ class Annotations:
         return len(self.video)
 
     def __repr__(self) -> str:
-        parts = [f"{len(self)} rows", f"{len(self.videos)} videos", f"unit={self.unit!r}"]
+        parts = [counted(len(self), "row"), counted(len(self.videos), "video"), f"unit={self.unit!r}"]
         parts += [name for name in ("person", "score") if getattr(self, name) is not None]
         return f"Annotations({', '.join(parts)})"
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from muybridge.counts import counted
 from muybridge.data.annotations.table import NO_LABEL, NO_PERSON, AnnotationRows, Annotations
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.text_files import csv_rows, is_number, parse_json, parse_whole, read_text, shown
@@ -105,7 +106,7 @@ def _regions_csv(path: Path) -> Iterator[tuple[str, str, list[Any], list[Any], M
             continue
         where = f"{path}, line {line}"
         if len(row) != len(_CSV_HEADER):
-            raise AnnotationError(f"{where}: {len(row)} columns. VIA 3 writes {', '.join(_CSV_HEADER)}.")
+            raise AnnotationError(f"{where}: {counted(len(row), 'column')}. VIA 3 writes {', '.join(_CSV_HEADER)}.")
         files, times, shape, values = (parse_json(where, row[place]) for place in (1, 3, 4, 5))
         if not isinstance(files, list) or len(files) != 1 or not isinstance(values, dict):
             raise AnnotationError(f"{where}: expected one file and an object of attributes. Export it again.")

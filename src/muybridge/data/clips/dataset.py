@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from muybridge.counts import counted
 from muybridge.data.clips.augmentation import AugmentationConfig, augment
 from muybridge.data.clips.focus import focus_on_motion
 from muybridge.data.clips.lists import ClipEntry, ClipList
@@ -364,9 +365,9 @@ def check_clips(
             line.advance()
     if not kept:
         reason = f", beginning with: {broken[0].reason}" if broken else ""
-        raise InputError(f"none of the {len(broken)} clips can be read{reason}")
+        raise InputError(f"none of {counted(len(broken), 'clip')} can be read{reason}")
     if broken and line is not None:
-        line.note(f"{len(broken)} of {len(clips.entries)} clips cannot be read and are left out")
+        line.note(f"left out: {len(broken)} of {len(clips.entries)} clips, which cannot be read")
     return replace(clips, entries=tuple(kept)), [clip.entry for clip in broken]
 
 

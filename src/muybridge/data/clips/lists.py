@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from muybridge.counts import counted
 from muybridge.data.clips.layouts import Row, rows_of_kinetics, rows_of_something_something, rows_of_ucf101
 from muybridge.data.clips.shards import are_shards, rows_of_shards
 from muybridge.data.label_maps import LabelMap
@@ -199,7 +200,7 @@ def _rows_of_class_folders(folder: Path, split: str) -> list[Row]:
         rows += [Row(path, (child.name,), split=split) for path in clips]
     if not rows:
         loose = sum(_is_clip(path) for path in folder.iterdir())
-        found = f"{loose} clips, but no folder for a class" if loose else "no folder for a class"
+        found = f"{counted(loose, 'clip')}, but no folder for a class" if loose else "no folder for a class"
         raise AnnotationError(f"{folder} holds {found}. Put the clips of each class into a folder of its name")
     return rows
 
@@ -335,12 +336,14 @@ def _by_split(
         of_row = tuple(columns[name if name in columns else by_id[name]] for name in row.labels)
         entry = ClipEntry(row.path, of_row, row.group or _group(row.path, pattern), row.start, row.end)
         result.setdefault(row.split or "all", []).append(entry)
-    notes = (f"{repeated} clips stand twice in {source} and are used once",) if repeated else ()
+    notes = (f"used once: {counted(repeated, 'clip')} of {source} that it names twice",) if repeated else ()
     if "all" in result and "train" in result:
-        notes += (f"{len(result['all'])} clips of {source} name no split, as others do, and are left out",)
+        notes += (f"left out: {counted(len(result['all']), 'clip')} of {source} without a split, which others have",)
     shared = len(seen) - len(first_of)
     if shared:
-        notes += (f"{shared} clips of {source} are in more than one of {', '.join(result)}: scores will flatter",)
+        notes += (
+            f"scores will flatter: {counted(shared, 'clip')} of {source} in more than one of {', '.join(result)}",
+        )
     return {split: ClipList(tuple(entries), classes, multi_label, notes) for split, entries in result.items()}
 
 

@@ -16,6 +16,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
+from muybridge.counts import counted
 from muybridge.errors import ModelMismatch
 from muybridge.models.acar.head import ACARConfig, ACARHead, BaselineConfig, BaselineHead
 from muybridge.models.acar.slowfast import SlowFast
@@ -256,7 +257,9 @@ def _depth(tensors: Mapping[str, Tensor], prefix: str) -> int:
     """
     depth = len({name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)})
     if not 1 <= depth <= _MOST_LAYERS:
-        raise ModelMismatch(f"The checkpoint has {depth} layers of {prefix}*, not 1 to {_MOST_LAYERS}. Give another.")
+        raise ModelMismatch(
+            f"The checkpoint has {counted(depth, 'layer')} of {prefix}*, not 1 to {_MOST_LAYERS}. Give another."
+        )
     return depth
 
 

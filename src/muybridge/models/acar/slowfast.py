@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from muybridge.counts import counted
 from muybridge.errors import OptionError
 from muybridge.models.acar.slowfast_config import EXPANSION, SlowFastConfig
 
@@ -29,7 +30,7 @@ def slow_frame_indices(frames: int, alpha: int, rule: Literal["span", "stride"])
     """
     if frames < alpha or frames % alpha:
         raise OptionError(
-            f"A clip of {frames} frames does not divide by alpha={alpha}. "
+            f"A clip of {counted(frames, 'frame')} does not divide by alpha={alpha}. "
             f"Give {max(frames // alpha, 1) * alpha} or {(frames // alpha + 1) * alpha} frames."
         )
     if rule == "stride":
