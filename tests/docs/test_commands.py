@@ -153,9 +153,75 @@ def test_blocks_that_are_not_run_are_sound(block):
             app.parse_args(command[1:], exit_on_error=False, print_error=False)
 
 
+README = DOCS.parent / "README.md"
+# README's commands by how they begin: why one is not run here, and what lets others take seconds.
+NOT_RUN = {
+    "muybridge stylize film.mp4 --style wave.jpg --who": "needs a film with people",
+    "muybridge train stylizer": "downloads VGG-19 and trains for hours",
+    "muybridge serve": "does not end by itself",
+    "muybridge watch /dev/video0": "needs a camera and a screen",
+}
+QUICKLY = {
+    "muybridge train recognizer": "--size 32 --frames 2 --steps 1 --batch-size 2 --workers 0 --validations 1",
+    "muybridge train localizer": "--short-side 48 --held-out 0.5 --steps 1 --batch-size 2 --workers 0",
+    "muybridge recognize clips --results": "--workers 1",
+    "muybridge stage": "--scenes 1 --width 72 --height 48 --rate 6 --seconds 1",
+}
+# What a reader has afterwards.
+MADE = [
+    "photo.stylized.jpg", "painted.mp4", "painted/a.jpg", "painted/b.jpg", "mine.safetensors", "mine.html",
+    "labelled.mp4", "report.html", "film.localized.mp4", "film.localized.json", "film.localized.xml",
+    "who.safetensors", "who.html", "found/results.parquet", "scenes/ava.csv",
+]  # fmt: skip
+
+
+def commands_of_readme() -> list[str]:
+    lines = README.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line.startswith("muybridge ")]
+
+
 def test_readme_names_real_commands():
-    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if line.startswith("muybridge ")]
-    assert lines
+    lines = commands_of_readme()
     for line in lines:
         app.parse_args(shlex.split(line, comments=True)[1:], exit_on_error=False, print_error=False)
+    for beginning in (*NOT_RUN, *QUICKLY):
+        assert sum(line.startswith(beginning) for line in lines) == 1, f"README has no such line: {beginning}"
+
+
+@pytest.fixture
+def own_data(inputs):
+    """Beside them what README's reader trains on and measures: clips by class, annotated videos, rows of AVA."""
+    for name in ("wave.jpg", "a.jpg", "b.jpg"):
+        shutil.copy("painting.jpg", name)
+    run(
+        "muybridge stage -o clips --layout classes --scenario reversal --only 'sit down' --only 'stand up' "
+        "--actors 1 --scenes 4 --width 48 --height 36 --rate 8 --seconds 1"
+    )
+    run("muybridge stage -o made --scenes 1 --width 64 --height 48 --rate 6 --seconds 2 --every 0.5")
+    shutil.copy(next(Path("clips").rglob("*.mp4")), "clip.mp4")
+    shutil.move("made/videos", "videos")
+    shutil.copy(next(Path("made/cvat").iterdir()), "annotations.xml")
+    shutil.copy("made/labels.pbtxt", "actions.pbtxt")
+    names = re.findall(r'name: "(.*)"', Path("actions.pbtxt").read_text())
+    Path("labels.txt").write_text("\n".join(names))
+    rows = Path("made/ava.csv").read_text().splitlines()
+    Path("truth.csv").write_text("\n".join(rows))
+    Path("found.csv").write_text("\n".join(",".join([*row.split(",")[:7], "0.9"]) for row in rows))
+    shutil.rmtree("made")
+    return inputs
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the model was trained on clips")  # as a note, its reader sees it too
+def test_readme_runs(own_data, capsys):
+    """From its first line to its last, with what its earlier lines made; then its Python."""
+    said = {}
+    for line in commands_of_readme():
+        if not line.startswith(tuple(NOT_RUN)):
+            run(line, next((options for beginning, options in QUICKLY.items() if line.startswith(beginning)), ""))
+            said[line] = capsys.readouterr().out
+    assert [name for name in MADE if not Path(name).exists()] == []
+    assert not list(own_data.rglob("*.partial*"))
+    assert any("frame-mAP 1.000000" in text for text in said.values())  # what was found is the truth itself
+    block = next(block for block in re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL))
+    exec(compile(block, "README.md", "exec"), {})
