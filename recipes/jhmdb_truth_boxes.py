@@ -1,12 +1,17 @@
 """Boxes of who acts in 150 clips of JHMDB, drawn and checked by eye: the draw, sheets to look at, and the reader.
 
-    python recipes/jhmdb_truth_boxes.py --out FOLDER            # the boxes of jhmdb_truth_boxes.tsv, drawn on its frames
+    python recipes/jhmdb_truth_boxes.py --out FOLDER            # the boxes of jhmdb_truth_boxes.tsv on their frames
     python recipes/jhmdb_truth_boxes.py --out FOLDER --found    # all boxes that the built-in detector finds there
 
 JHMDB's official boxes are not at hand, so these stand in for them. The clips are drawn from all 660 of the training
-part, seven of each of the 21 classes and an eighth of three, whether or not a detector finds anybody in them. Each
-first, tenth, twentieth ... and last frame has a box: all that is to be seen of who acts, head, hands and feet, within
-the frame. Between those frames boxes go evenly from one to the next. Frames are numbered from 0.
+part, seven of each of the 21 classes and an eighth of three of them, whether or not a detector finds anybody there.
+Each first, tenth, twentieth ... and last frame has a box: all that is to be seen of who acts, head, hands and feet,
+within the frame; what is held does not count, nor what something hides. Between those frames boxes go evenly from one
+to the next. Frames are numbered from 0, x and y are pixels of the frame.
+
+Of the 662 boxes, 397 are the detector's as they were, where one was seen to be right (387 times its surest), 260 are
+one that it found, corrected by eye, and of 5 it found nothing that overlapped by half. All were looked at again on
+sheets drawn closer, which corrected nearly a fifth, and those that were corrected or dark a third time.
 """
 
 import argparse
@@ -48,7 +53,7 @@ def drawn(data: Path, *, count: int = COUNT, seed: int = SEED) -> list[str]:
 
 
 def key_frames(length: int) -> list[int]:
-    """Of a clip of so many frames: the first, each tenth, the last; the last but one of these is left out near it."""
+    """Of a clip of so many frames: the first, each tenth, and the last; none shortly before the last."""
     inner = [frame for frame in range(0, length - 1, EVERY) if frame == 0 or length - 1 - frame > EVERY // 2]
     return [*inner, length - 1]
 
