@@ -24,7 +24,7 @@ class GreyFlow:
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def __call__(self, earlier: NDArray[np.uint8], later: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Where each pixel of `earlier` (H, W) uint8 is in `later`: (2, H, W) float32, x and y in pixels from there."""
+        """How far each pixel of `earlier` (H, W) uint8 has moved in `later`: (2, H, W) float32, x and y in pixels."""
         flow = self._dis.calc(earlier, later, None)  # pyright: ignore[reportArgumentType, reportCallIssue] - allocated
         return np.ascontiguousarray(flow.transpose(2, 0, 1))
 

@@ -184,9 +184,9 @@ class RecognizerFile:
         codebook = built_in_codebook()
         if wanted != codebook.hash:
             raise ModelMismatch(
-                f"{self.file.path} reads motion by a codebook of hash {printable(wanted[:12])}, which this version of "
-                f"muybridge does not have (its own is {codebook.hash[:12]}). Use the version it was trained with, or "
-                "train it again"
+                f"{self.file.path} reads motion by a codebook of hash {printable(wanted[:12])}, which this version "
+                f"of muybridge does not have (its own is {codebook.hash[:12]}). Use the version it was trained with, "
+                "or train it again"
             )
         return codebook
 

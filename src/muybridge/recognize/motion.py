@@ -1,4 +1,4 @@
-"""A second, independent look at a clip: a linear classifier on how it moves, whose log-odds are added to the network's.
+"""A second look at a clip: a linear classifier on how it moves, whose log-odds are added to the network's.
 
 The network's features say what is there and how that changes; the motion vector says where things go, whatever they
 look like. Two witnesses who look at different things are taken as independent: their probabilities are multiplied,
@@ -7,11 +7,9 @@ what both knew beforehand counted once (Kittler et al. 1998, product rule).
 One letter an axis: N clips, M numbers of a motion vector, K classes.
 """
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +19,15 @@ from muybridge.data.clips.lists import ClipList
 from muybridge.data.clips.motion import motion_of_clip
 from muybridge.data.loading import Loader
 from muybridge.models.dense_motion.codebook import Codebook
+from muybridge.pretrained import built_in_codebook
 from muybridge.progress import progress_line
+from muybridge.recognize.objective import balance_classes, balance_draws, classification_loss, prior_log_odds
 from muybridge.recognize.prefixes import fit_linear
 
 # On vectors of length 1, chosen by cross-validation over four data sets (docs/recognize.md).
 _PENALTY = 0.01
+# To whose motion a classifier is fitted; a gigabyte.
+_MOST_CLIPS = 20_000
 _LEAST = 1e-6  # of a probability, so that one witness alone does not decide for ever
 WEIGHT, BIAS = "motion.weight", "motion.bias"
 
@@ -81,26 +83,62 @@ def motion_of_clips(clips: ClipList, codebook: Codebook, *, workers: int = 0, qu
     return vectors
 
 
+def train_motion(
+    clips: ClipList,
+    labels_NK: Tensor,
+    balance: Literal["none", "loss", "draws"],
+    *,
+    workers: int = 0,
+    quiet: bool = False,
+) -> MotionReadout:
+    """Read how clips move, or of very many clips some, and fit a classifier to it.
+
+    Args:
+        labels_NK: (N, K) of 0 and 1.
+        balance: against classes of unequal size, see `ClipData`.
+
+    Raises:
+        InputError: a clip cannot be read.
+    """
+    codebook, multi_label = built_in_codebook(), clips.multi_label
+    if len(clips) > _MOST_CLIPS:
+        some = torch.linspace(0, len(clips) - 1, _MOST_CLIPS).round().long()
+        clips, labels_NK = clips.select(some.tolist()), labels_NK[some]
+    motion = motion_of_clips(clips, codebook, workers=workers, quiet=quiet)
+    class_weights = balance_classes(labels_NK, multi_label=multi_label) if balance == "loss" else None
+    draws = balance_draws(labels_NK) if balance == "draws" else None
+    return fit_motion(
+        codebook,
+        motion,
+        labels_NK,
+        multi_label=multi_label,
+        class_weights=class_weights,
+        weights=None if draws is None else draws / draws.mean(),
+    )
+
+
 def fit_motion(
     codebook: Codebook,
     motion_NM: Tensor,
-    labels: Tensor,
-    loss: Callable[..., Tensor],
+    labels_NK: Tensor,
     *,
-    prior: Tensor,
+    multi_label: bool,
+    class_weights: Tensor | None = None,
     weights: Tensor | None = None,
 ) -> MotionReadout:
     """The classifier at the minimum of its penalized loss, by L-BFGS.
 
+    What the loss knows of the classes beforehand is taken out of it, since the network knows that too.
+
     Args:
-        labels: (N,) int64, or (N, K) float32 of 0 and 1.
-        loss: of logits (N, K) and labels; with `weights` it is given them as well.
-        prior: (K,) log-odds of the classes among what the loss counts, known to the network as well.
-        weights: (N,) with the mean 1, where clips do not count alike.
+        motion_NM: of clips, as `motion_of_clips` reads it.
+        labels_NK: (N, K) of 0 and 1.
+        class_weights, weights: as `classification_loss` takes them.
     """
-    head = nn.Linear(motion_NM.shape[1], len(prior))
-    of_clips = loss if weights is None else partial(loss, weights=weights)
-    fit_linear(head, motion_NM.float(), labels, of_clips, penalty=_PENALTY / len(labels))
-    # As a model file keeps it, so that a file answers as the recognizer did that was saved.
-    weight = head.weight.detach().half().float()
-    return MotionReadout(codebook, weight, head.bias.detach() - prior)
+    loss = partial(classification_loss, multi_label=multi_label, class_weights=class_weights, weights=weights)
+    truth = labels_NK if multi_label else labels_NK.argmax(dim=1)
+    head = nn.Linear(motion_NM.shape[1], labels_NK.shape[1])
+    fit_linear(head, motion_NM.float(), truth, loss, penalty=_PENALTY / len(truth))
+    prior = prior_log_odds(labels_NK, multi_label=multi_label, class_weights=class_weights, weights=weights)
+    # As a model file keeps it, so that a file answers as the recognizer that was saved.
+    return MotionReadout(codebook, head.weight.detach().half().float(), head.bias.detach() - prior)

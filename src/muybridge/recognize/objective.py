@@ -158,7 +158,11 @@ def classification_loss(
     label_smoothing: float = 0.0,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """The mean over clips, of weights (B,) with the mean 1 where they do not count alike; else as `RecognizerObjective`."""
+    """The mean over clips; arguments as of `RecognizerObjective`.
+
+    Args:
+        weights: (B,) of the clips, with the mean 1, where they do not count alike.
+    """
     if multi_label:
         of_clips = None if weights is None else weights[:, None]
         return F.binary_cross_entropy_with_logits(logits, labels, of_clips, pos_weight=class_weights)
@@ -196,8 +200,9 @@ def balance_classes(labels: Tensor, *, multi_label: bool) -> Tensor:
 def prior_log_odds(
     labels: Tensor, *, multi_label: bool, class_weights: Tensor | None = None, weights: Tensor | None = None
 ) -> Tensor:
-    """What a loss knows of the classes (K,) float32 before it has seen a clip: log-odds, up to a constant where a clip
-    has one label.
+    """What a loss knows of the classes (K,) float32 before it has seen a clip.
+
+    Log-odds; where a clip has one label, up to a constant.
 
     Args:
         labels: (N, K) of 0 and 1.

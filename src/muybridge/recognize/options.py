@@ -112,8 +112,8 @@ class RecognizerConfig:
         readout: What of a frame is read; auto takes the class token where there is one.
         over_time: What of all frames is read: their mean, or beside it how they change.
         dropout: Before the classifier.
-        motion: Read also how clips move, by optical flow, and let a second classifier on that have its say. By default
-            so, but not with --causal, whose answers come after every frame.
+        motion: Read also how clips move, by optical flow, and let a second classifier on that have its say. So it is
+            by default, but not with --causal, whose answers come after every frame.
         gradient_checkpointing: Compute blocks twice to save memory.
     """
 

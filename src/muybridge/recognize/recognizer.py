@@ -353,7 +353,7 @@ class Recognizer:
 
     @property
     def is_causal(self) -> bool:
-        """Whether `stream` can be used: no frame is told about later ones, and motion, which is of many, is not read."""
+        """Whether `stream` can be used: no frame is told about later ones, and motion is not read."""
         config = self.model.config
         looks_back = config is None or ((config.causal or config.kernel[0] == 1) and not config.frequency_scales)
         return looks_back and self.motion is None

@@ -43,6 +43,7 @@ from muybridge.recognize.evaluate import (
     truth_of,
 )
 from muybridge.recognize.model_file import RecognizerFile
+from muybridge.recognize.motion import train_motion
 from muybridge.recognize.objective import (
     RecognizerObjective,
     balance_classes,
@@ -76,8 +77,6 @@ from muybridge.weight_files import printable
 _KEPT_BYTES = 1 << 29
 # What the frozen blocks make of the training clips is kept where it takes no more than this.
 _KEPT_PREFIX_BYTES = 2 << 30
-# Clips to whose motion a classifier is fitted; a gigabyte.
-_MOST_MOVING = 20_000
 _MEMORY_ADVICE = "fewer --frames, a smaller --size, fewer --blocks, or --gradient-checkpointing"
 
 
@@ -154,7 +153,15 @@ def train(
         dataset = _dataset(plan, clips.train, network, identity, sampling, look, folder, choose_device(device), tell)
         result = _fit(plan, clips, network, dataset, sampling, views, folder=folder, resume=resume, device=device)
     network.fold_standardization()
-    motion = _motion(plan, clips.train)
+    motion = None
+    if plan.model.reads_motion:
+        motion = train_motion(
+            clips.train,
+            indicator(clips.train),
+            plan.data.balance,
+            workers=plan.config.workers,
+            quiet=not is_main_process(),
+        )
     tell(f"memory: {_memory(result)}")
     recognizer = Recognizer(
         network,
@@ -293,24 +300,6 @@ def _measured(network: VideoViT, validation: Validation | None, plan: TrainingPl
                 history.record({"step": 0, "validation": metrics})
             history.close()
     return FitResult(0, 0, metrics, peak_memory_bytes(network.head.weight.device))
-
-
-def _motion(plan: TrainingPlan, clips: ClipList) -> MotionReadout | None:
-    """The classifier on how clips move. Each process has the same, and none waits for another."""
-    if not plan.model.reads_motion:
-        return None
-    if len(clips) > _MOST_MOVING:
-        clips = clips.select(np.linspace(0, len(clips) - 1, _MOST_MOVING).astype(int).tolist())
-    codebook = built_in_codebook()
-    vectors = motion_of_clips(clips, codebook, workers=plan.config.workers, quiet=not is_main_process())
-    labels, multi_label, balance = indicator(clips), clips.multi_label, plan.data.balance
-    class_weights = balance_classes(labels, multi_label=multi_label) if balance == "loss" else None
-    draws = balance_draws(labels) if balance == "draws" else None
-    weights = None if draws is None else draws / draws.mean()
-    loss = partial(classification_loss, multi_label=multi_label, class_weights=class_weights)
-    prior = prior_log_odds(labels, multi_label=multi_label, class_weights=class_weights, weights=weights)
-    truth = labels if multi_label else labels.argmax(dim=1)
-    return fit_motion(codebook, vectors, truth, loss, prior=prior, weights=weights)
 
 
 _HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}

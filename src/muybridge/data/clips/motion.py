@@ -29,8 +29,8 @@ _TOUCHING = 1e-6
 
 @dataclass(eq=False)
 class _Pair:
-    """Two neighbouring frames: the earlier one, (H, W) uint8, and where its pixels went, (2, H, W); or, once they have
-    been asked for, what their cells hold, (C, h, w)."""
+    """Two neighbouring frames: the earlier one, (H, W) uint8, and where its pixels went, (2, H, W); or, once
+    asked for, what their cells hold, (C, h, w)."""
 
     start: float
     end: float

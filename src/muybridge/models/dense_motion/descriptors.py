@@ -2,10 +2,10 @@
 
     flow ── less the camera's ── histograms of directions in cells ── blocks of cells ── those that move
 
-Four histograms a cell, those of dense trajectories (Wang et al. 2013, IJCV 103, section 3): of the picture's gradients
-(HOG: what is there), of the flow (HOF: where it goes), and of the gradients of the flow's two components (MBH: how
-parts move against each other; Dalal et al. 2006). Blocks stand on a grid in place of along trajectories (Uijlings et
-al. 2015), and of the flow an affine map, which is what a camera mostly does, is taken out before.
+Four histograms a cell, those of dense trajectories (Wang et al. 2013, IJCV 103, section 3): of the gradients of the
+picture (HOG: what is there), of the flow (HOF: where it goes), and of the gradients of the flow's two components
+(MBH: how parts move against each other; Dalal et al. 2006). Blocks stand on a grid in place of along trajectories
+(Uijlings et al. 2015), and of the flow an affine map, which is what a camera mostly does, is taken out before.
 
 One letter an axis: P pairs of neighbouring frames, H x W pixels, h x w cells, S steps of time, C channels of a cell,
 N blocks, L cells of a block, D numbers of a descriptor.
@@ -31,7 +31,7 @@ _LEAST_BLOCKS = 50
 _LOBE = math.cos(2 * math.pi / DIRECTIONS)
 _SOBEL = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
 _GAUSSIAN = torch.tensor([0.0545, 0.2442, 0.4026, 0.2442, 0.0545])  # deviation 1
-# The camera's map is fitted to every so-manieth pixel, again and again with those that do not follow it weighing less.
+# The camera's map is fitted to one pixel in so many each way, again and again, those that stray weighing less.
 _FIT_STRIDE, _FIT_ROUNDS = 6, 8
 _FIT_LEAST = 0.1  # pixels off that say nothing
 
@@ -120,7 +120,7 @@ def blocks_that_move(cells_PChw: Tensor, config: MotionConfig) -> Tensor:
     Each histogram is the root of its channels' shares (Arandjelović and Zisserman 2012).
 
     Args:
-        cells_PChw: as `cell_histograms` gives them, one pair or more. A clip too short for a block goes on as it ends.
+        cells_PChw: as `cell_histograms` gives them, one pair or more. What is too short for a block is held.
     """
     pairs = len(cells_PChw)
     needed = config.step * STEPS_OF_BLOCK
