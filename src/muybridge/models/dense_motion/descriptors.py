@@ -30,7 +30,7 @@ _LEAST_BLOCKS = 50
 # A direction shares a vector with its neighbour up to this far from it.
 _LOBE = math.cos(2 * math.pi / DIRECTIONS)
 _SOBEL = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
-_GAUSSIAN = torch.tensor([0.0545, 0.2442, 0.4026, 0.2442, 0.0545])  # deviation 1
+_GAUSSIAN = (0.0545, 0.2442, 0.4026, 0.2442, 0.0545)  # deviation 1
 # The camera's map is fitted to one pixel in so many each way, again and again, those that stray weighing less.
 _FIT_STRIDE, _FIT_ROUNDS = 6, 8
 _FIT_LEAST = 0.1  # pixels off that say nothing
@@ -77,7 +77,7 @@ def cell_histograms(grey_PHW: Tensor, flow_P2HW: Tensor, config: MotionConfig, *
         faster: (P,) seconds between the frames of a pair, times `config.rate`.
     """
     flow = flow_P2HW - affine_part(flow_P2HW)
-    distance = flow.norm(dim=1) / faster[:, None, None]
+    distance = _length(flow[:, 0], flow[:, 1]) / faster[:, None, None]
     is_moving = (distance >= config.still).float()
     flow = _smooth(flow)
     channels = [
@@ -88,7 +88,7 @@ def cell_histograms(grey_PHW: Tensor, flow_P2HW: Tensor, config: MotionConfig, *
         _in_directions(*_gradients(flow[:, 1])),
         distance[:, None],
     ]
-    return F.avg_pool2d(torch.cat(channels, dim=1), config.cell)
+    return torch.cat([F.avg_pool2d(each, config.cell) for each in channels], dim=1)
 
 
 def affine_part(flow_P2HW: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ def affine_part(flow_P2HW: Tensor) -> Tensor:
     for _ in range(_FIT_ROUNDS):
         weighted = at.mT * weight[:, None]
         maps = torch.linalg.solve(weighted @ at + 1e-6 * torch.eye(3), weighted @ seen)
-        off = (seen - at @ maps).norm(dim=-1)
+        off = _length(*(seen - at @ maps).unbind(dim=-1))
         usual = 1.48 * off.median(dim=1, keepdim=True).values + _FIT_LEAST
         weight = (1 + (off / usual).square()).square().reciprocal()
     return (places.reshape(-1, 3) @ maps).mT.reshape(flow_P2HW.shape)
@@ -144,11 +144,16 @@ def blocks_that_move(cells_PChw: Tensor, config: MotionConfig) -> Tensor:
 
 def _in_directions(x: Tensor, y: Tensor) -> Tensor:
     """(P, DIRECTIONS, H, W): how much of each vector points which way, shared by the two ways next to it."""
-    angles = torch.arange(DIRECTIONS) * (2 * math.pi / DIRECTIONS)
-    cos, sin = angles.cos().view(-1, 1, 1), angles.sin().view(-1, 1, 1)
-    length = (x.square() + y.square()).sqrt()
+    angles = torch.arange(DIRECTIONS // 2) * (2 * math.pi / DIRECTIONS)
+    cos, sin = (each.view(-1, 1, 1) / (1 - _LOBE) for each in (angles.cos(), angles.sin()))
     along = x[:, None] * cos + y[:, None] * sin
-    return (along - _LOBE * length[:, None]).clamp_min_(0) / (1 - _LOBE)
+    least = _length(x, y)[:, None] * (_LOBE / (1 - _LOBE))
+    # The other half of the ways is opposite to these.
+    return torch.cat([(along - least).clamp_min_(0), (-along - least).clamp_min_(0)], dim=1)
+
+
+def _length(x: Tensor, y: Tensor) -> Tensor:
+    return (x.square() + y.square()).sqrt()
 
 
 def _gradients(x_PHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -159,6 +164,8 @@ def _gradients(x_PHW: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _smooth(flow_P2HW: Tensor) -> Tensor:
-    maps = F.pad(flow_P2HW, (2, 2, 2, 2), mode="replicate").flatten(0, 1)[:, None]
-    maps = F.conv2d(F.conv2d(maps, _GAUSSIAN.view(1, 1, 1, 5)), _GAUSSIAN.view(1, 1, 5, 1))
-    return maps.view(flow_P2HW.shape)
+    height, width = flow_P2HW.shape[-2:]
+    maps = F.pad(flow_P2HW, (2, 2, 2, 2), mode="replicate")
+    # Sums of shifted maps, which is many times faster than convolutions of so few channels.
+    maps = sum((weight * maps[..., i : i + width] for i, weight in enumerate(_GAUSSIAN)), start=torch.zeros(()))
+    return sum((weight * maps[..., i : i + height, :] for i, weight in enumerate(_GAUSSIAN)), start=torch.zeros(()))
