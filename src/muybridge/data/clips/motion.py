@@ -50,23 +50,20 @@ class MotionReader:
         self._config = config
         self._flow = GreyFlow()
         self._pairs: deque[_Pair] = deque()
-        self._taken = 0
-        self._last: tuple[float, NDArray[np.uint8] | None] | None = None
+        self._last: tuple[float, NDArray[np.uint8]] | None = None
 
     def see(self, frame: Frame) -> None:
         """The next frame of the film, in order of time."""
-        seconds, config = float(frame.pts_seconds), self._config
-        if self._last is not None and seconds - self._last[0] < _NEAR_ENOUGH / config.rate:
+        seconds = float(frame.pts_seconds)
+        if self._last is not None and seconds - self._last[0] < _NEAR_ENOUGH / self._config.rate:
             return
-        place = self._taken % config.every
-        opens, closes = place == 0, place == 1 % config.every
-        grey = to_grey(frame.image, config.short_side) if opens or closes else None
-        if closes and grey is not None and self._last is not None:
+        grey = to_grey(frame.image, self._config.short_side)
+        if self._last is not None and self._last[1].shape != grey.shape:
+            self._pairs.clear()  # cells of pictures of two sizes do not lie over each other
+        elif self._last is not None:
             before, earlier = self._last
-            if earlier is not None and earlier.shape == grey.shape:
-                self._pairs.append(_Pair(before, seconds, earlier, self._flow(earlier, grey)))
+            self._pairs.append(_Pair(before, seconds, earlier, self._flow(earlier, grey)))
         self._last = (seconds, grey)
-        self._taken += 1
 
     def between(self, start: float, end: float) -> Tensor:
         """Descriptors (N, D) float32 of what moves in a stretch of time; none where there are no two frames in it."""

@@ -44,7 +44,6 @@ class MotionConfig:
         rate: frames a second, at most.
         short_side: of the frames, in pixels.
         cell: side of a cell, in pixels.
-        every: of so many pairs of neighbouring frames one is looked at.
         step: pairs of frames whose histograms are averaged.
         still: pixels from frame to frame below which a place stands still.
         moves: mean of the same over a block from which on it counts.
@@ -55,7 +54,6 @@ class MotionConfig:
     rate: float = 25.0
     short_side: int = 160
     cell: int = 10
-    every: int = 1
     step: int = 5
     still: float = 0.4
     moves: float = 0.25
@@ -65,7 +63,7 @@ class MotionConfig:
     @property
     def most_seconds(self) -> float:
         """How much of a clip is looked at."""
-        return self.most_pairs * self.every / self.rate
+        return self.most_pairs / self.rate
 
 
 def cell_histograms(grey_PHW: Tensor, flow_P2HW: Tensor, config: MotionConfig, *, faster: Tensor) -> Tensor:
