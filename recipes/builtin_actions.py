@@ -5,12 +5,13 @@ Five sets of clips, their classes merged by meaning (action_labels.tsv), one hea
 person, sequence) give every clip an answer of a head that has not seen its group. By these answers the head is
 calibrated: two temperatures, of the network and of motion, that make their common probabilities right on average, and
 the least probability at which it speaks, so that it is right in at least four of five of what it says, also of the
-hardest set, and also where it looks in one way alone, as it does at films. Then both are fitted to all clips. A whole run takes minutes where the frozen
-model's part is there, else about half an hour of one core.
+hardest set, and also where it looks in one way alone, as it does at films. Then both are fitted to all clips. A whole
+run takes minutes where the frozen model's part is there, else about half an hour of one core.
 
     python recipes/builtin_actions.py --artifact src/muybridge/weights/actions.safetensors
 
-Reads what the frozen model makes of each clip, and how it moves, from --out, where recipes/action_sets.py has kept it, or works it out.
+Reads what the frozen model makes of each clip, and how it moves, from --out, where recipes/action_sets.py has kept
+it, or works it out.
 """
 
 import argparse
