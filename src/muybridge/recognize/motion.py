@@ -25,7 +25,7 @@ from muybridge.recognize.objective import balance_classes, balance_draws, classi
 from muybridge.recognize.prefixes import fit_linear
 
 # On vectors of length 1, chosen by cross-validation over four data sets (docs/recognize.md).
-_PENALTY = 0.01
+_PENALTY = 0.003
 # To whose motion a classifier is fitted; a gigabyte.
 _MOST_CLIPS = 20_000
 _LEAST = 1e-6  # of a probability, so that one witness alone does not decide for ever

@@ -31,6 +31,8 @@ _LEAST_BLOCKS = 50
 _LOBE = math.cos(2 * math.pi / DIRECTIONS)
 _SOBEL = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
 _GAUSSIAN = (0.0545, 0.2442, 0.4026, 0.2442, 0.0545)  # deviation 1
+# Directions are looked at in one pixel in so many each way: their neighbours, in smooth maps, tell hardly more.
+_EVERY = 2
 # The camera's map is fitted to one pixel in so many each way, again and again, those that stray weighing less.
 _FIT_STRIDE, _FIT_ROUNDS = 6, 8
 _FIT_LEAST = 0.1  # pixels off that say nothing
@@ -43,7 +45,7 @@ class MotionConfig:
     Attributes:
         rate: frames a second, at most.
         short_side: of the frames, in pixels.
-        cell: side of a cell, in pixels.
+        cell: side of a cell, in pixels, an even number.
         step: pairs of frames whose histograms are averaged.
         still: pixels from frame to frame below which a place stands still.
         moves: mean of the same over a block from which on it counts.
@@ -75,18 +77,20 @@ def cell_histograms(grey_PHW: Tensor, flow_P2HW: Tensor, config: MotionConfig, *
         faster: (P,) seconds between the frames of a pair, times `config.rate`.
     """
     flow = flow_P2HW - affine_part(flow_P2HW)
-    distance = _length(flow[:, 0], flow[:, 1]) / faster[:, None, None]
+    smooth = _smooth(flow)
+    x, y = _some(flow)
+    distance = _length(x, y) / faster[:, None, None]
     is_moving = (distance >= config.still).float()
-    flow = _smooth(flow)
+    across, down = _some(smooth)
     channels = [
         _in_directions(*_gradients(grey_PHW)),
-        _in_directions(flow[:, 0] * is_moving, flow[:, 1] * is_moving),
+        _in_directions(across * is_moving, down * is_moving),
         1 - is_moving[:, None],
-        _in_directions(*_gradients(flow[:, 0])),
-        _in_directions(*_gradients(flow[:, 1])),
+        _in_directions(*_gradients(smooth[:, 0])),
+        _in_directions(*_gradients(smooth[:, 1])),
         distance[:, None],
     ]
-    return torch.cat([F.avg_pool2d(each, config.cell) for each in channels], dim=1)
+    return torch.cat([F.avg_pool2d(each, config.cell // _EVERY) for each in channels], dim=1)
 
 
 def affine_part(flow_P2HW: Tensor) -> Tensor:
@@ -154,10 +158,16 @@ def _length(x: Tensor, y: Tensor) -> Tensor:
     return (x.square() + y.square()).sqrt()
 
 
+def _some(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Of maps (P, 2, H, W) both, at the places whose directions are looked at."""
+    x, y = maps[:, :, ::_EVERY, ::_EVERY].unbind(dim=1)
+    return x, y
+
+
 def _gradients(x_PHW: Tensor) -> tuple[Tensor, Tensor]:
-    """Across and down."""
+    """Across and down, at the same places."""
     padded = F.pad(x_PHW[:, None], (1, 1, 1, 1), mode="replicate")
-    across, down = F.conv2d(padded, torch.stack([_SOBEL, _SOBEL.T])[:, None]).unbind(dim=1)
+    across, down = F.conv2d(padded, torch.stack([_SOBEL, _SOBEL.T])[:, None], stride=_EVERY).unbind(dim=1)
     return across, down
 
 
