@@ -39,7 +39,7 @@ from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 from muybridge.pretrained import BUILT_IN_BACKBONE, built_in_codebook, load_backbone
 from muybridge.progress import progress_line
 from muybridge.recognize.evaluate import indicator
-from muybridge.recognize.motion import fit_motion, motion_of_clips
+from muybridge.recognize.motion import fit_motion, mirror_helps, motion_of_clips
 from muybridge.recognize.objective import RecognizerObjective, balance_classes, sampling_for, views_for
 from muybridge.recognize.options import Method, RecognizerFitConfig, SamplingOptions
 from muybridge.recognize.prefixes import KeptPrefixes, ViewsOfClips, drawn_views, fit_head, keep_prefixes
@@ -228,13 +228,15 @@ def _features(adapted: VideoViT, maps: KeptPrefixes, size: tuple[int, int]) -> K
     return KeptPrefixes(features, maps.labels)
 
 
-def motion_of(name: str, clips: ClipList, args: argparse.Namespace) -> Tensor:
-    """How the clips move, (N, M) float16, from --out or read."""
+def motion_of(name: str, clips: ClipList, args: argparse.Namespace) -> tuple[Tensor, Tensor]:
+    """How the clips move, (N, M) float16, and how they do in a mirror, from --out or read."""
     path = args.out / f"{SETS[name].folder}-motion.safetensors"
     if not path.is_file():
         args.out.mkdir(parents=True, exist_ok=True)
-        save_file({"motion": motion_of_clips(clips, built_in_codebook(), workers=args.workers)}, path)
-    return load_file(path)["motion"]
+        own, in_mirror = motion_of_clips(clips, built_in_codebook(), workers=args.workers)
+        save_file({"own": own, "in_mirror": in_mirror}, path)
+    stored = load_file(path)
+    return stored["own"], stored["in_mirror"]
 
 
 def part_of(kept: Kept, indices: list[int]) -> Kept:
@@ -245,7 +247,7 @@ def run_fold(
     clips: ClipList,
     kept: KeptPrefixes,
     frames: KeptFrames | None,
-    motion: Tensor,
+    motion: tuple[Tensor, Tensor],
     train: list[int],
     test: list[int],
     method: Method,
@@ -256,7 +258,7 @@ def run_fold(
 
     Args:
         frames: where the whole network is trained.
-        motion: how each clip moves.
+        motion: how each clip moves, as `motion_of` has it.
     """
     torch.manual_seed(seed)
     backbone, _ = load_backbone(args.backbone, weights=args.backbone_weights)
@@ -300,8 +302,16 @@ def run_fold(
                 right[order] += int(mean.argmax() == label)
                 if order == "own":
                     answers.append(mean)
-    readout = fit_motion(built_in_codebook(), motion[train], labels, multi_label=False, class_weights=class_weights)
-    of_test = motion[test].float()
+    own, in_mirror = (each[train] for each in motion)
+    with_mirror = mirror_helps(clips.select(train), own, in_mirror, labels, class_weights=class_weights)
+    readout = fit_motion(
+        built_in_codebook(),
+        torch.cat([own, in_mirror]) if with_mirror else own,
+        labels.repeat(1 + with_mirror, 1),
+        multi_label=False,
+        class_weights=class_weights,
+    )
+    of_test = motion[0][test].float()
     together = readout.joined(torch.stack(answers), of_test, multi_label=False)
     alone = readout.joined(torch.full_like(together, 1 / len(clips.classes)), of_test, multi_label=False)
     right["together"] = int((together.argmax(dim=1) == truth).sum())
@@ -310,6 +320,7 @@ def run_fold(
         "clips": len(test),
         "right": right,
         "answers": together.tolist(),
+        "with_mirror": with_mirror,
         "truth": truth.tolist(),
         "classes": clips.classes.names,
     }

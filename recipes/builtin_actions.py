@@ -63,17 +63,21 @@ def merged(args: argparse.Namespace) -> tuple[ClipList, KeptPrefixes, Tensor]:
             label = label_of[name, clips.classes.names[entry.labels[0]]]
             entries.append(replace(entry, labels=(label,), group=f"{name} {entry.group}"))
         prefixes.append(part_of(kept, known).prefixes)
-        motion.append(motion_of(name, clips, args)[known])
+        motion.append(torch.stack(motion_of(name, clips, args))[:, known])
     labels = [torch.tensor(entry.labels[0]) for entry in entries]
     classes = LabelMap(tuple(names), tuple(range(len(names))))
     # Of small sets more views are kept; those of a test come first in all.
     common = min(len(each) for each in prefixes)
     everything = torch.cat([each[:common] for each in prefixes], dim=1)
-    return ClipList(tuple(entries), classes), KeptPrefixes(everything, [labels] * len(everything)), torch.cat(motion)
+    return (
+        ClipList(tuple(entries), classes),
+        KeptPrefixes(everything, [labels] * len(everything)),
+        torch.cat(motion, dim=1),
+    )
 
 
 def fitted(clips: ClipList, kept: KeptPrefixes, motion: Tensor) -> tuple[VideoViT, MotionReadout]:
-    """A head on the built-in backbone, and one on motion."""
+    """A head on the built-in backbone, and one on motion (2, N, M), of the clips and of their mirror images."""
     backbone, _ = load_backbone()
     sampling = sampling_for(backbone, SamplingOptions())
     model = VideoViT(backbone, len(clips.classes), over_time="change")
@@ -82,7 +86,9 @@ def fitted(clips: ClipList, kept: KeptPrefixes, motion: Tensor) -> tuple[VideoVi
     objective = RecognizerObjective(model, sampling, class_weights=weights)
     fit_head(model, kept, sampling, objective.loss)
     model.fold_standardization()
-    readout = fit_motion(built_in_codebook(), motion, labels, multi_label=False, class_weights=weights)
+    readout = fit_motion(
+        built_in_codebook(), motion.flatten(0, 1), labels.repeat(2, 1), multi_label=False, class_weights=weights
+    )
     return model.eval(), readout
 
 
@@ -99,9 +105,9 @@ def answers_to_unseen_groups(clips: ClipList, kept: KeptPrefixes, motion: Tensor
     odds = torch.zeros(len(clips), len(clips.classes))
     for train, test in k_folds(clips, folds=FOLDS, seed=0):
         seen, unseen = ([place[entry] for entry in half.entries] for half in (train, test))
-        model, readout = fitted(train, part_of(kept, seen), motion[seen])
+        model, readout = fitted(train, part_of(kept, seen), motion[:, seen])
         logits[:, unseen] = answers(model, part_of(kept, unseen))
-        odds[unseen] = motion[unseen].float() @ readout.weight.mT + readout.bias
+        odds[unseen] = motion[0, unseen].float() @ readout.weight.mT + readout.bias
     return logits, odds
 
 

@@ -98,7 +98,14 @@ def motion_vector(clip: str | Path | NDArray[np.uint8] | Tensor, codebook: Codeb
 
 
 def motion_of_clip(path: Path, codebook: Codebook, *, start: float | None = None, end: float | None = None) -> Tensor:
-    """The vector (length,) float32 of a clip; of a long one, of its middle.
+    """The vector (length,) float32 of a clip; of a long one, of its middle. Arguments as `moving_blocks`."""
+    return codebook.vector(moving_blocks(path, codebook.config, start=start, end=end))
+
+
+def moving_blocks(
+    path: Path, config: MotionConfig, *, start: float | None = None, end: float | None = None
+) -> Tensor:
+    """Descriptors (N, D) float32 of what moves in a clip; of a long one, in its middle.
 
     Args:
         start, end: of the clip within the file, in seconds.
@@ -108,15 +115,15 @@ def motion_of_clip(path: Path, codebook: Codebook, *, start: float | None = None
     """
     with on_disk(path) as file, closing(open_clip(file)) as source:
         first, last = clip_bounds(source, path, start, end)
-        longest = codebook.config.most_seconds
+        longest = config.most_seconds
         if last - first > longest:
             first, last = (first + last - longest) / 2, (first + last + longest) / 2
-        reader = MotionReader(codebook.config)
+        reader = MotionReader(config)
         for frame in _frames_from(source, first):
             if frame.pts_seconds > last + _TOUCHING:
                 break
             reader.see(frame)
-        return codebook.vector(reader.between(first, last))
+        return reader.between(first, last)
 
 
 def motion_of_frames(frames_NHW3: NDArray[np.uint8] | Tensor, codebook: Codebook) -> Tensor:

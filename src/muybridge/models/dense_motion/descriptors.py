@@ -158,6 +158,18 @@ def _length(x: Tensor, y: Tensor) -> Tensor:
     return (x.square() + y.square()).sqrt()
 
 
+def mirrored(descriptors_ND: Tensor) -> Tensor:
+    """The descriptors of the same clip seen in a mirror, left for right."""
+    parts: list[Tensor] = []
+    for name, part in zip(SIZES, descriptors_ND.split(list(SIZES.values()), dim=1), strict=True):
+        cells = part.unflatten(1, (-1, STEPS_OF_BLOCK, CELLS_DOWN, CELLS_ACROSS)).flip(-1)
+        # What points right points left. Of the flow across itself the sign turns too, and so what points up points down.
+        half = DIRECTIONS if name == "mbh_x" else DIRECTIONS // 2
+        turned = [(half - direction) % DIRECTIONS for direction in range(DIRECTIONS)]
+        parts.append(cells[:, [*turned, *range(DIRECTIONS, cells.shape[1])]].flatten(1))
+    return torch.cat(parts, dim=1)
+
+
 def _some(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Of maps (P, 2, H, W) both, at the places whose directions are looked at."""
     x, y = maps[:, :, ::_EVERY, ::_EVERY].unbind(dim=1)
