@@ -29,7 +29,7 @@ from muybridge.recognize.prefixes import fit_linear
 
 # On vectors of length 1, chosen by cross-validation over four data sets (docs/recognize.md).
 _PENALTY = 0.003
-# To whose motion a classifier is fitted, two gigabytes; on how many it is tried whether mirrors help, in so many folds.
+# To whose motion a classifier is fitted, two gigabytes; on how many it is tried if mirrors help; in so many folds.
 _MOST_CLIPS, _MOST_TRIED, _FOLDS = 20_000, 1_000, 3
 # Vectors whose products with each other are worked out.
 _MOST_SPANNED = 4_000
@@ -158,7 +158,7 @@ def mirror_helps(
         for with_mirror in lost:
             rows = torch.cat([seen, seen + count]) if with_mirror else seen
             head = nn.Linear(points.shape[1], labels_NK.shape[1])
-            fit_linear(head, points[rows], truth[rows % count], loss, penalty=_PENALTY / len(seen))
+            fit_linear(head, points[rows], truth[rows % count], loss, penalty=_PENALTY / len(rows))
             with torch.no_grad():
                 lost[with_mirror] += float(loss(head(points[unseen]), truth[unseen])) * len(unseen)
     return lost[True] < lost[False]
@@ -194,9 +194,8 @@ def fit_motion(
 
 
 def _in_their_span(vectors_NM: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Vectors that are fewer than their numbers in coordinates (N, R) of the space that they span, and its orthonormal
-    basis (M, R): a penalized linear classifier does not leave that space, and is found there in a fraction of the time.
-    """
+    """Vectors, where they are fewer than their numbers, in coordinates (N, R) of the space that they span, and its
+    orthonormal basis (M, R): a penalized linear classifier lies in that space, and is found there sooner."""
     count, length = vectors_NM.shape
     if count >= min(length, _MOST_SPANNED):
         return vectors_NM, None

@@ -163,7 +163,7 @@ def mirrored(descriptors_ND: Tensor) -> Tensor:
     parts: list[Tensor] = []
     for name, part in zip(SIZES, descriptors_ND.split(list(SIZES.values()), dim=1), strict=True):
         cells = part.unflatten(1, (-1, STEPS_OF_BLOCK, CELLS_DOWN, CELLS_ACROSS)).flip(-1)
-        # What points right points left. Of the flow across itself the sign turns too, and so what points up points down.
+        # What points right points left. Of the flow across the sign turns too, so that what points up points down.
         half = DIRECTIONS if name == "mbh_x" else DIRECTIONS // 2
         turned = [(half - direction) % DIRECTIONS for direction in range(DIRECTIONS)]
         parts.append(cells[:, [*turned, *range(DIRECTIONS, cells.shape[1])]].flatten(1))
