@@ -7,6 +7,7 @@ what both knew beforehand counted once (Kittler et al. 1998, product rule).
 One letter an axis: N clips, M numbers of a motion vector, K classes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -100,12 +101,14 @@ def train_motion(
     *,
     workers: int = 0,
     quiet: bool = False,
+    tell: Callable[[str], None] = print,
 ) -> MotionReadout:
     """Read how clips move, or of very many clips some, and fit a classifier to it.
 
     Args:
         labels_NK: (N, K) of 0 and 1.
         balance: against classes of unequal size, see `ClipData`.
+        tell: takes a line for the user.
 
     Raises:
         InputError: a clip cannot be read.
@@ -118,13 +121,19 @@ def train_motion(
     class_weights = balance_classes(labels_NK, multi_label=multi_label) if balance == "loss" else None
     draws = balance_draws(labels_NK) if balance == "draws" else None
     weights = None if draws is None else draws / draws.mean()
-    fit = partial(fit_motion, codebook, multi_label=multi_label, class_weights=class_weights)
-    if not mirror_helps(clips, own, in_mirror, labels_NK, class_weights=class_weights):
-        return fit(own, labels_NK, weights=weights)
-    return fit(
-        torch.cat([own, in_mirror]),
-        labels_NK.repeat(2, 1),
-        weights=None if weights is None else weights.repeat(2),
+    looks = 1
+    about = f"motion: a classifier of {labels_NK.shape[1]} classes on {codebook.length:,} numbers of how a clip moves"
+    if mirror_helps(clips, own, in_mirror, labels_NK, class_weights=class_weights):
+        looks, own = 2, torch.cat([own, in_mirror])
+        about += ", fitted to mirror images too, with which it is better on clips left out"
+    tell(about)
+    return fit_motion(
+        codebook,
+        own,
+        labels_NK.repeat(looks, 1),
+        multi_label=multi_label,
+        class_weights=class_weights,
+        weights=None if weights is None else weights.repeat(looks),
     )
 
 
@@ -154,6 +163,8 @@ def mirror_helps(
     truth = labels_NK if clips.multi_label else labels_NK.argmax(dim=1)
     lost = {False: 0.0, True: 0.0}
     for train, test in halves:
+        if not len(train) or not len(test):
+            continue
         seen, unseen = (torch.tensor([place[entry] for entry in half.entries]) for half in (train, test))
         for with_mirror in lost:
             rows = torch.cat([seen, seen + count]) if with_mirror else seen
@@ -200,7 +211,9 @@ def _in_their_span(vectors_NM: Tensor) -> tuple[Tensor, Tensor | None]:
     if count >= min(length, _MOST_SPANNED):
         return vectors_NM, None
     values, directions = torch.linalg.eigh((vectors_NM @ vectors_NM.mT).double())
-    kept = values > values.max() * 1e-7
+    kept = values > max(float(values.max()) * 1e-7, 1e-12)
+    if not kept.any():  # nothing moves in any of them
+        return vectors_NM, None
     scales = values[kept].sqrt()
     coordinates = directions[:, kept] * scales
     basis = vectors_NM.mT @ (directions[:, kept] / scales).float()

@@ -161,6 +161,7 @@ def train(
             plan.data.balance,
             workers=plan.config.workers,
             quiet=not is_main_process(),
+            tell=tell,
         )
     tell(f"memory: {_memory(result)}")
     recognizer = Recognizer(
