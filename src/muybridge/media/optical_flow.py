@@ -1,31 +1,38 @@
-"""Optical flow by OpenCV's DIS (Kroeger et al. 2016), an optional extra."""
+"""Optical flow by OpenCV's DIS (Kroeger et al. 2016)."""
 
-from importlib.util import find_spec
-
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from muybridge.errors import MissingExtra
+
+def to_grey(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) uint8 RGB in grey, (h, w) uint8, aspect kept, the short side so many pixels long."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    height, width = grey.shape
+    scale = short_side / min(height, width)
+    if scale == 1:
+        return np.asarray(grey, np.uint8)
+    size = (max(short_side, round(width * scale)), max(short_side, round(height * scale)))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(grey, size, interpolation=method), np.uint8)
 
 
-def has_optical_flow() -> bool:
-    """Whether OpenCV is installed."""
-    return find_spec("cv2") is not None
+class GreyFlow:
+    """Dense flow between grey pictures, fast rather than fine."""
+
+    def __init__(self) -> None:
+        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+
+    def __call__(self, earlier: NDArray[np.uint8], later: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """How far each pixel of `earlier` (H, W) uint8 has moved in `later`: (2, H, W) float32, x and y in pixels."""
+        flow = self._dis.calc(earlier, later, None)  # pyright: ignore[reportArgumentType, reportCallIssue] - allocated
+        return np.ascontiguousarray(flow.transpose(2, 0, 1))
 
 
 class DISOpticalFlow:
-    """Dense flow between two frames.
-
-    Raises:
-        MissingExtra: OpenCV is not installed.
-    """
+    """Dense flow between two frames."""
 
     def __init__(self) -> None:
-        try:
-            import cv2
-        except ImportError as error:
-            raise MissingExtra("optical flow", extra="flow") from error
-        self._cv2 = cv2
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def __call__(self, later: NDArray[np.uint8], earlier: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -37,6 +44,6 @@ class DISOpticalFlow:
         Returns:
             (2, H, W) float32: x and y displacement in pixels.
         """
-        grey = [self._cv2.cvtColor(image, self._cv2.COLOR_RGB2GRAY) for image in (later, earlier)]
+        grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (later, earlier)]
         flow = self._dis.calc(grey[0], grey[1], None)  # pyright: ignore[reportArgumentType, reportCallIssue] - allocated
         return np.ascontiguousarray(flow.transpose(2, 0, 1))

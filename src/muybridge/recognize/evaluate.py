@@ -30,6 +30,7 @@ from muybridge.evaluation.classification import (
 )
 from muybridge.evaluation.report_page import Facts, Part, Text, write_report_page
 from muybridge.progress import progress_line
+from muybridge.recognize.motion import MotionReadout, motion_of_clips
 from muybridge.recognize.objective import to_probabilities
 from muybridge.recognize.options import EvaluateConfig
 from muybridge.recognize.recognizer import Recognizer
@@ -174,9 +175,14 @@ def evaluate_views(
     batch_size: int = 8,
     workers: int = 0,
     left_out: Sequence[ClipEntry] = (),
+    motion: MotionReadout | None = None,
     quiet: bool = False,
 ) -> Evaluation:
-    """Measure `logits` on clips; arguments as `predict` takes them."""
+    """Measure `logits` on clips; arguments as `predict` takes them.
+
+    Args:
+        motion: has its say in the answers. What is told of the order of frames is of the network alone.
+    """
     clips = views.clips
     names, truth = clips.classes.names, truth_of(clips)
     answers = predict(
@@ -191,6 +197,11 @@ def evaluate_views(
     )
     reports = {name: classification_report(p, truth, names) for name, p in answers.items()}
     order = OrderReport(**{name: report.accuracy for name, report in reports.items()}) if orders else None
+    if motion is not None:
+        vectors, _ = motion_of_clips(clips, motion.codebook, workers=workers, quiet=quiet)
+        seen = answers[_AS_THEY_ARE]
+        answers[_AS_THEY_ARE] = motion.joined(seen, vectors.float(), multi_label=clips.multi_label)
+        reports[_AS_THEY_ARE] = classification_report(answers[_AS_THEY_ARE], truth, names)
     return Evaluation(reports[_AS_THEY_ARE], order, answers[_AS_THEY_ARE], truth, clips, tuple(left_out))
 
 
@@ -241,6 +252,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         batch_size=config.batch_size,
         workers=config.workers,
         left_out=left_out,
+        motion=recognizer.motion,
     )
     if config.report is not None:
         about = [("model", model), ("clips", str(len(clips))), ("left out", str(len(left_out)))]

@@ -2,6 +2,8 @@
 
     frames (B, T, 3, height, width) uint8 RGB ── normalise ── VideoViT ── logits, probabilities (B, K) float32
 
+What a recognizer reads of motion is not in the file: its frames are too far apart for that.
+
 B is free; T and the size are those of the recognizer's sampling. The file holds the frozen backbone too, and beside
 the network, as JSON, labels and sampling.
 """
@@ -129,6 +131,7 @@ def _facts(recognizer: Recognizer) -> dict[str, Any]:
         "multi_label": recognizer.multi_label,
         "sampling": asdict(recognizer.sampling),
         "backbone": {"name": recognizer.backbone.name, "hash": recognizer.backbone.hash},
+        "without_motion": recognizer.motion is not None,
         "frames": "(batch, time, 3, height, width) uint8 RGB, scaled and cropped as sampling says, not normalised",
     }
 

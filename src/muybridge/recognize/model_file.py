@@ -6,21 +6,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from muybridge.artifacts import ModelFile, find_model, open_model
 from muybridge.counts import counted
 from muybridge.data.clips.sampling import SamplingConfig, ViewConfig
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.options import LARGEST_SIDE, MOST_FRAMES
-from muybridge.errors import ModelError, MuybridgeError, OptionError
+from muybridge.errors import ModelError, ModelMismatch, MuybridgeError, OptionError
 from muybridge.models.backbones import checked_options
+from muybridge.models.dense_motion.codebook import Codebook
 from muybridge.models.st_adapter.config import AdapterConfig, OverTime
 from muybridge.models.st_adapter.sets import ADAPTER_LIMITS, trained_state
 from muybridge.models.st_adapter.video_vit import VideoViT
-from muybridge.pretrained import BackboneIdentity, sketch_of
+from muybridge.pretrained import BackboneIdentity, built_in_codebook, sketch_of
+from muybridge.recognize.motion import BIAS, WEIGHT, MotionReadout
 from muybridge.recognize.options import BUILT_IN
 from muybridge.schema import Fields, Within, build
+from muybridge.weight_files import printable
 
 TASK = "recognize"
 
@@ -60,6 +63,7 @@ class Architecture:
         readout: what of a frame is read.
         num_classes: outputs of the head.
         over_time: what of all frames is read.
+        motion: which codebook makes vectors of how clips move, by its hash, where they are read.
     """
 
     backbone: str
@@ -69,6 +73,7 @@ class Architecture:
     readout: Literal["class_token", "patch_mean"]
     num_classes: Annotated[int, Within(1, 1 << 20)]
     over_time: OverTime = "mean"
+    motion: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,8 +124,8 @@ class RecognizerFile:
         # Files from before there was a choice have one view and say whatever they think.
         fields = Fields(later=("views", "threshold"))
         contract = build(Contract, file.contract, source=source, at="contract", fields=fields)
-        # Files from before there was a choice read the mean.
-        fields = Fields(later=("over_time",))
+        # Files from before there was a choice read the mean, and no motion.
+        fields = Fields(later=("over_time", "motion"))
         architecture = build(Architecture, file.architecture, source=source, at="architecture", fields=fields)
         opened = cls(file, architecture, contract)
         checked_options(opened.architecture.backbone_options, source=source)
@@ -161,7 +166,42 @@ class RecognizerFile:
         backbone = sketch_of(self.backbone, source=self.file.path, weights=weights)
         with torch.device("meta"):
             network = self.build(backbone)
-        self.file.require_fit(trained_state(network), what="the recognizer")
+            state = trained_state(network)
+            codebook = self.codebook()
+            if codebook is not None:
+                classes = self.architecture.num_classes
+                state |= {WEIGHT: torch.empty(classes, codebook.length), BIAS: torch.empty(classes)}
+        self.file.require_fit(state, what="the recognizer")
+
+    def codebook(self) -> Codebook | None:
+        """What makes vectors of how clips move, where they are read.
+
+        Raises:
+            ModelMismatch: the file was trained with one that is not built in.
+        """
+        wanted = self.architecture.motion
+        if wanted is None:
+            return None
+        codebook = built_in_codebook()
+        if wanted != codebook.hash:
+            raise ModelMismatch(
+                f"{self.file.path} reads motion by a codebook of hash {printable(wanted[:12])}, which this version "
+                f"of muybridge does not have (its own is {codebook.hash[:12]}). Use the version it was trained with, "
+                "or train it again"
+            )
+        return codebook
+
+    def motion(self) -> MotionReadout | None:
+        """What it says of how clips move; None where it does not look."""
+        codebook = self.codebook()
+        if codebook is None:
+            return None
+        tensors = self.file.tensors()
+        return MotionReadout(codebook, tensors[WEIGHT].float(), tensors[BIAS].float())
+
+    def network_tensors(self) -> dict[str, Tensor]:
+        """Those of the network alone."""
+        return {name: tensor for name, tensor in self.file.tensors().items() if name not in (WEIGHT, BIAS)}
 
     def build(self, backbone: nn.Module) -> VideoViT:
         """The network, its trained part at random."""

@@ -139,17 +139,41 @@ class RecognizerObjective(nn.Module):
     def loss(
         self, logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0, weights: Tensor | None = None
     ) -> Tensor:
-        """The mean over clips, of weights (B,) with the mean 1 where they do not count alike."""
-        if self.multi_label:
-            of_clips = None if weights is None else weights[:, None]
-            return F.binary_cross_entropy_with_logits(logits, labels, of_clips, pos_weight=self.class_weights)
-        losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
-        if self.class_weights is not None:
-            # Divided by the number of clips, not by the sum of weights, so that a batch in parts counts the same.
-            losses = losses * self.class_weights[labels]
-        if weights is not None:
-            losses = losses * weights
-        return losses.mean()
+        """See `classification_loss`."""
+        return classification_loss(
+            logits,
+            labels,
+            multi_label=self.multi_label,
+            class_weights=self.class_weights,
+            label_smoothing=label_smoothing,
+            weights=weights,
+        )
+
+
+def classification_loss(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    multi_label: bool,
+    class_weights: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """The mean over clips; arguments as of `RecognizerObjective`.
+
+    Args:
+        weights: (B,) of the clips, with the mean 1, where they do not count alike.
+    """
+    if multi_label:
+        of_clips = None if weights is None else weights[:, None]
+        return F.binary_cross_entropy_with_logits(logits, labels, of_clips, pos_weight=class_weights)
+    losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
+    if class_weights is not None:
+        # Divided by the number of clips, not by the sum of weights, so that a batch in parts counts the same.
+        losses = losses * class_weights[labels]
+    if weights is not None:
+        losses = losses * weights
+    return losses.mean()
 
 
 def to_probabilities(logits: Tensor, *, multi_label: bool) -> Tensor:
@@ -172,6 +196,28 @@ def balance_classes(labels: Tensor, *, multi_label: bool) -> Tensor:
     if multi_label:
         return ((len(labels) - clips) / clips).clamp(1, _LARGEST_POSITIVE_WEIGHT)
     return len(labels) / (labels.shape[1] * clips)
+
+
+def prior_log_odds(
+    labels: Tensor, *, multi_label: bool, class_weights: Tensor | None = None, weights: Tensor | None = None
+) -> Tensor:
+    """What a loss knows of the classes (K,) float32 before it has seen a clip.
+
+    Log-odds; where a clip has one label, up to a constant.
+
+    Args:
+        labels: (N, K) of 0 and 1.
+        class_weights: of the loss, see `balance_classes`.
+        weights: (N,) of the clips, where they do not count alike.
+    """
+    of_clips = torch.ones(len(labels)) if weights is None else weights
+    there = (labels * of_clips[:, None]).sum(dim=0).clamp_min(1e-6)
+    if class_weights is not None:
+        there = there * class_weights
+    if not multi_label:
+        return (there / there.sum()).log()
+    absent = ((1 - labels) * of_clips[:, None]).sum(dim=0).clamp_min(1e-6)
+    return (there / absent).log()
 
 
 def balance_draws(labels: Tensor) -> Tensor:

@@ -112,6 +112,8 @@ class RecognizerConfig:
         readout: What of a frame is read; auto takes the class token where there is one.
         over_time: What of all frames is read: their mean, or beside it how they change.
         dropout: Before the classifier.
+        motion: Read also how clips move, by optical flow, and let a second classifier on that have its say. So it is
+            by default, but not with --causal, whose answers come after every frame.
         gradient_checkpointing: Compute blocks twice to save memory.
     """
 
@@ -122,6 +124,7 @@ class RecognizerConfig:
     readout: Readout = "auto"
     over_time: OverTime = "change"
     dropout: float = 0.5
+    motion: bool | None = None
     gradient_checkpointing: Annotated[bool, TRAINING, PLAIN] = False
 
     def __post_init__(self) -> None:
@@ -131,6 +134,12 @@ class RecognizerConfig:
             raise OptionError(f"method='{self.method}' has no adapters. Leave their options out, or choose adapters.")
         if not 0 <= self.dropout < 1:
             raise OptionError(f"dropout={self.dropout} is no share of features. Choose 0 or more, below 1.")
+
+    @property
+    def reads_motion(self) -> bool:
+        """Whether clips' motion is read."""
+        is_causal = self.adapters is not None and self.adapters.causal
+        return not is_causal if self.motion is None else self.motion
 
 
 # Peak learning rates of AdamW that suit batches of 8 to 32 clips and the built-in backbone.

@@ -202,7 +202,7 @@ def fit_head(
     if draws is not None:
         of_views = draws.repeat_interleave(torch.tensor([len(each) for each in labels]))
         loss = partial(loss, weights=(of_views / of_views.mean()).to(device))
-    fit_linear(network.head, standard, torch.cat(labels).to(device), loss, clips=len(clips))
+    fit_linear(network.head, standard, torch.cat(labels).to(device), loss, penalty=_PENALTY / len(clips))
 
 
 def fit_linear(
@@ -211,16 +211,16 @@ def fit_linear(
     labels: Tensor,
     loss: Callable[[Tensor, Tensor], Tensor],
     *,
-    clips: int,
+    penalty: float,
 ) -> None:
-    """Set a linear layer to the least loss plus half its squared weights times `_PENALTY` a clip, by L-BFGS."""
+    """Set a linear layer to the least loss plus half its squared weights times `penalty`, by L-BFGS."""
     weight = torch.zeros_like(head.weight).requires_grad_()
     bias = torch.zeros_like(head.bias).requires_grad_()
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=_FIT_ITERATIONS, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        value = loss(F.linear(features_BF, weight, bias), labels) + 0.5 * _PENALTY / clips * weight.square().sum()
+        value = loss(F.linear(features_BF, weight, bias), labels) + 0.5 * penalty * weight.square().sum()
         value.backward()
         return value
 

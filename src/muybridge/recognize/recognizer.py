@@ -1,6 +1,7 @@
 """Recognizer: what happens in a clip.
 
 path or uint8 RGB ── sample T frames ── crops (views) ── normalise ── VideoViT ── probabilities, mean over views
+        └─ flow of neighbours ── motion vector ── linear ── log-odds, added ───────────────────────┘
 """
 
 import math
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from muybridge.artifacts import Artifact, push_to_hub
 from muybridge.counts import counted
 from muybridge.data.clips.dataset import as_frames, load_views
+from muybridge.data.clips.motion import motion_vector
 from muybridge.data.clips.sampling import SamplingConfig, ViewConfig, crop_views, normalize
 from muybridge.data.label_maps import LabelMap
 from muybridge.devices import choose_device, is_out_of_memory
@@ -32,6 +34,7 @@ from muybridge.models.st_adapter.stream import CausalStream
 from muybridge.models.st_adapter.video_vit import VideoViT
 from muybridge.pretrained import BackboneIdentity, load_backbone, reload_backbone
 from muybridge.recognize.model_file import TASK, RecognizerFile
+from muybridge.recognize.motion import MotionReadout
 from muybridge.weight_files import printable, read_torch_file
 
 # OpenAI's CLIP by the channels of its image tower. Without the tag, the names stand for other weights of that shape.
@@ -110,6 +113,7 @@ class Recognizer:
         provenance: data, steps and plan of the training.
         scores: measured figures by name.
         threshold: least probability at which its labels are worth saying, where nothing else is asked for.
+        motion: reads how clips move, and has its say beside the network; None where that is not looked at.
     """
 
     def __init__(
@@ -126,6 +130,7 @@ class Recognizer:
         provenance: Mapping[str, Any] | None = None,
         scores: Mapping[str, Any] | None = None,
         threshold: float = 0.0,
+        motion: MotionReadout | None = None,
     ) -> None:
         if len(labels) != model.num_classes:
             raise ModelMismatch(
@@ -138,6 +143,7 @@ class Recognizer:
         self.precision: Precision = precision
         self.provenance, self.scores = dict(provenance or {}), dict(scores or {})
         self.threshold = threshold
+        self.motion = motion
 
     # ---- making one ----
 
@@ -182,7 +188,7 @@ class Recognizer:
         precision: Precision,
     ) -> "Recognizer":
         model = opened.build(backbone)
-        load_trained_state(model, opened.file.tensors())
+        load_trained_state(model, opened.network_tensors())
         return cls(
             model,
             opened.labels(),
@@ -195,6 +201,7 @@ class Recognizer:
             provenance=opened.file.provenance,
             scores=opened.file.scores,
             threshold=opened.contract.threshold,
+            motion=opened.motion(),
         )
 
     @classmethod
@@ -292,6 +299,7 @@ class Recognizer:
             "readout": self.model.readout,
             "over_time": self.model.over_time,
             "num_classes": self.model.num_classes,
+            "motion": None if self.motion is None else self.motion.codebook.hash,
         }
         contract = {
             "labels": list(self.labels.names),
@@ -302,7 +310,7 @@ class Recognizer:
             "backbone": {"name": self.backbone.name, "source": self.backbone.source, "hash": self.backbone.hash},
             "threshold": self.threshold,
         }
-        tensors = trained_state(self.model)
+        tensors = trained_state(self.model) | ({} if self.motion is None else self.motion.tensors())
         Artifact(TASK, architecture, tensors, self.provenance, self.scores, contract).save(path)
 
     def push_to_hub(self, repository: str, *, private: bool = False) -> str:
@@ -338,13 +346,22 @@ class Recognizer:
             return []
         probabilities = self.probabilities(torch.cat(loaded))
         parts = probabilities.split([len(views) for views in loaded])
-        return [Prediction(self.labels.names, part.mean(dim=0)) for part in parts]
+        answers = torch.stack([part.mean(dim=0) for part in parts])
+        return [Prediction(self.labels.names, row) for row in self.with_motion(answers, clips)]
+
+    def with_motion(self, probabilities: Tensor, clips: Sequence[Clip]) -> Tensor:
+        """The network's probabilities (N, K) of clips, and with them what their motion says, where that is read."""
+        if self.motion is None:
+            return probabilities
+        vectors = torch.stack([motion_vector(clip, self.motion.codebook) for clip in clips])
+        return self.motion.joined(probabilities, vectors, multi_label=self.multi_label)
 
     @property
     def is_causal(self) -> bool:
-        """Whether `stream` can be used: no frame is told about later ones."""
+        """Whether `stream` can be used: no frame is told about later ones, and motion is not read."""
         config = self.model.config
-        return config is None or ((config.causal or config.kernel[0] == 1) and not config.frequency_scales)
+        looks_back = config is None or ((config.causal or config.kernel[0] == 1) and not config.frequency_scales)
+        return looks_back and self.motion is None
 
     def stream(self, frames: Iterable[Frame | RGB], *, window_seconds: float | None = None) -> Iterator[Prediction]:
         """One answer after every frame, at the price of one image forward each.
@@ -356,10 +373,15 @@ class Recognizer:
             window_seconds: how far back the answer looks; by default as many frames as the clips of the training had.
 
         Raises:
-            ModelMismatch: the adapters look at later frames; train with --causal.
+            ModelMismatch: the adapters look at later frames, or motion is read; train with --causal.
             InputError: a frame of another shape or type.
             OptionError: `window_seconds` for a model that takes every n-th frame of a file, or no length of time.
         """
+        if self.motion is not None:
+            raise ModelMismatch(
+                "this recognizer reads motion, which is of many frames, and cannot answer after each. Train with "
+                "--causal, or --no-motion"
+            )
         by_stride = self.sampling.mode == "dense" and self.sampling.stride is not None
         if window_seconds is None:
             window = self.sampling.frames
@@ -490,10 +512,11 @@ class RecognizerBank:
         with torch.no_grad():
             logits = first.model(normalize(frames, first.sampling), self._bank.select(places)).float().cpu()
         answers: list[Prediction] = []
-        for rows, own in zip(logits.split(counts), asked, strict=True):
+        for rows, own, clip in zip(logits.split(counts), asked, clips, strict=True):
             columns = rows[:, : len(own.labels)]
             probabilities = columns.sigmoid() if own.multi_label else columns.softmax(dim=-1)
-            answers.append(Prediction(own.labels.names, probabilities.mean(dim=0)))
+            mean = own.with_motion(probabilities.mean(dim=0, keepdim=True), [clip])[0]
+            answers.append(Prediction(own.labels.names, mean))
         return answers
 
 

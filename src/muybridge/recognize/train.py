@@ -25,6 +25,7 @@ from muybridge.models.st_adapter.video_vit import VideoViT
 from muybridge.pretrained import BUILT_IN_BACKBONE, BackboneIdentity
 from muybridge.recognize.evaluate import ClipViews, Evaluation, evaluate_views, indicator
 from muybridge.recognize.model_file import RecognizerFile
+from muybridge.recognize.motion import train_motion
 from muybridge.recognize.objective import (
     RecognizerObjective,
     balance_classes,
@@ -121,6 +122,16 @@ def train(
         )
         result = _fit(plan, clips, network, dataset, sampling, views, folder=folder, resume=resume, device=device)
     network.fold_standardization()
+    motion = None
+    if plan.model.reads_motion:
+        motion = train_motion(
+            clips.train,
+            indicator(clips.train),
+            plan.data.balance,
+            workers=plan.config.workers,
+            quiet=not is_main_process(),
+            tell=tell,
+        )
     tell(f"memory: {memory_taken(result)}")
     recognizer = Recognizer(
         network,
@@ -131,6 +142,7 @@ def train(
         multi_label=clips.train.multi_label,
         device=device,
         provenance=provenance(plan, clips, result),
+        motion=motion,
     )
     evaluation = None
     if views is not None:
@@ -142,6 +154,7 @@ def train(
             orders=True,
             left_out=clips.left_out,
             workers=readers_for(views, plan.config),
+            motion=motion,
             quiet=not is_main_process(),
         )
         recognizer.scores = evaluation.numbers()

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from muybridge.data.clips.motion import MotionReader
 from muybridge.data.clips.sampling import SamplingConfig, crop_views, sample_seconds
 from muybridge.decimals import SCORE, SECONDS
 from muybridge.media.gaps import stretches
@@ -88,6 +89,7 @@ class _Pending:
     end: float
     wanted: list[float]
     pictures: list[_Picture] = field(default_factory=list[_Picture])
+    motion: Tensor | None = None  # descriptors (N, D) of what moves, where that is read
 
 
 def window_predictions(
@@ -116,7 +118,9 @@ def window_predictions(
     for start, stretch in _from_starts(frames):
         # After a gap windows begin anew, within the shot that it lies in.
         later = [(max(first, start), last) for first, last in shots or [(0.0, inf)] if last > start]
-        for pending in _filled(stretch, _plan(window, step, later), sampling, recognizer.views.spatial):
+        motion = None if recognizer.motion is None else MotionReader(recognizer.motion.codebook.config)
+        plan = _plan(window, step, later)
+        for pending in _filled(stretch, plan, sampling, recognizer.views.spatial, motion):
             complete.append(pending)
             if len(complete) == batch_size:
                 yield from _answers(recognizer, complete)
@@ -138,6 +142,10 @@ def _answers(recognizer: Recognizer, windows: Sequence[_Pending]) -> Iterator[Wi
     _look_at({id(picture): picture for window in windows for picture in window.pictures}.values(), recognizer)
     clips = torch.cat([torch.stack([cast(Tensor, p.seen) for p in w.pictures], dim=1) for w in windows])
     rows = recognizer.probabilities_of(clips).unflatten(0, (len(windows), -1)).mean(dim=1)
+    if recognizer.motion is not None:
+        codebook = recognizer.motion.codebook
+        vectors = torch.stack([codebook.vector(cast(Tensor, window.motion)) for window in windows])
+        rows = recognizer.motion.joined(rows, vectors, multi_label=recognizer.multi_label)
     for window, row in zip(windows, rows, strict=True):
         yield WindowPrediction(window.start, window.end, Prediction(recognizer.labels.names, row))
 
@@ -175,9 +183,13 @@ def _plan(window: float, step: float, shots: Sequence[tuple[float, float]]) -> I
 
 
 def _filled(
-    frames: Iterable[Frame], plan: Iterator[tuple[float, float]], sampling: SamplingConfig, crops: int
+    frames: Iterable[Frame],
+    plan: Iterator[tuple[float, float]],
+    sampling: SamplingConfig,
+    crops: int,
+    motion: MotionReader | None,
 ) -> Iterator[_Pending]:
-    """Windows with their T pictures, each as soon as it is over."""
+    """Windows with their T pictures and how they move, each as soon as it is over."""
     upcoming = next(plan, None)
     waiting: deque[_Pending] = deque()
     shown: Frame | None = None
@@ -193,7 +205,10 @@ def _filled(
             picture = _hand_out(waiting, shown, seconds, sampling, crops, picture)
         while waiting and waiting[0].end <= seconds + 1e-6:
             covered = waiting[0].end
-            yield waiting.popleft()
+            yield _with_motion(waiting.popleft(), motion)
+        if motion is not None:
+            motion.forget(min([each.start for each in waiting] or [seconds if upcoming is None else upcoming[0]]))
+            motion.see(frame)
         shown, picture = frame, None
     if shown is None:
         return
@@ -205,7 +220,13 @@ def _filled(
         whole = window.end <= end + spacing / 2
         if whole or covered == 0 or rest > _SHORTEST_REST * (window.end - window.start):
             window.end = covered = min(window.end, end)
-            yield window
+            yield _with_motion(window, motion)
+
+
+def _with_motion(window: _Pending, motion: MotionReader | None) -> _Pending:
+    if motion is not None:
+        window.motion = motion.between(window.start, window.end)
+    return window
 
 
 def _pending(bounds: tuple[float, float], sampling: SamplingConfig) -> _Pending:

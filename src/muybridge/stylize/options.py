@@ -80,8 +80,8 @@ class TemporalConfig:
         feature_share: of the carried swapped features in the blend, 0 to 1.
         picture_share: of the carried painted pixels in the blend, 0 to 1.
         photometric_scale: difference of RGB in [0, 255] between a pixel and its origin at which belief falls to 1/e.
-        motion: Where the motion comes from: dis is OpenCV's optical flow (pip install 'muybridge[flow]'), features
-            needs nothing extra, auto takes dis where it is installed.
+        motion: Where the motion comes from: dis is OpenCV's optical flow, features takes the network's own, auto is
+            dis.
     """
 
     match_bonus: Annotated[float, HIDDEN] = 0.4

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from muybridge.media.optical_flow import DISOpticalFlow, has_optical_flow
+from muybridge.media.optical_flow import DISOpticalFlow
 from muybridge.models.avatar_net.detailed import band_statistics, impose_bands
 from muybridge.models.avatar_net.motion import feature_flow, resize_flow, visibility, warp
 from muybridge.models.avatar_net.network import STRIDE, Encoded, Swap, channel_statistics, impose_statistics
@@ -51,8 +51,9 @@ class TemporalCarry:
 
     def __init__(self, config: TemporalConfig) -> None:
         self.config = config
-        use_dis = config.motion == "dis" or (config.motion == "auto" and has_optical_flow())
-        self._estimate: Callable[[_Seen, _Seen], Tensor] = _DISMotion() if use_dis else _feature_motion
+        self._estimate: Callable[[_Seen, _Seen], Tensor] = (
+            _feature_motion if config.motion == "features" else _DISMotion()
+        )
         self._before: _Seen | None = None
         self._now: _Seen | None = None
         self._motion: Motion | None = None

@@ -77,7 +77,7 @@ def read_clip(
         InputError: the file cannot be read.
     """
     with on_disk(path) as file, closing(open_clip(file)) as reader:
-        first, last = _bounds(reader, path, start, end)
+        first, last = clip_bounds(reader, path, start, end)
         if dense_rate:
             config, view = closer(config, dense_rate, last - first)
         if config.counts_frames:
@@ -88,8 +88,12 @@ def read_clip(
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
 
 
-def _bounds(reader: FrameSource, path: Path, start: float | None, end: float | None) -> tuple[float, float]:
-    """Start and end of the clip in seconds; the end as the file states it, or as its frames do."""
+def clip_bounds(reader: FrameSource, path: Path, start: float | None, end: float | None) -> tuple[float, float]:
+    """Start and end of a clip within its file, in seconds; the end as the file states it, or as its frames do.
+
+    Raises:
+        BrokenMedia: the file ends before the clip begins.
+    """
     return _within(_duration(reader), path, start, end)
 
 

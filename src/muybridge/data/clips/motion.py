@@ -1,0 +1,142 @@
+"""How clips move, read from their files: frames at a steady rate, flow between neighbours, one vector a clip."""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from muybridge.data.clips.dataset import as_frames, clip_bounds, open_clip
+from muybridge.data.clips.shards import on_disk
+from muybridge.media.optical_flow import GreyFlow, to_grey
+from muybridge.media.video_reader import Frame, FrameSource, VideoReader
+from muybridge.models.dense_motion.codebook import Codebook
+from muybridge.models.dense_motion.descriptors import LENGTH, MotionConfig, blocks_that_move, cell_histograms
+
+# Neighbouring frames are those at least this share of the wanted distance apart: at 30 frames a second all are taken,
+# at 50 and 60 every other.
+_NEAR_ENOUGH = 0.75
+# Pairs whose histograms are worked out together.
+_TOGETHER = 8
+_TOUCHING = 1e-6
+
+
+@dataclass(eq=False)
+class _Pair:
+    """Two neighbouring frames: the earlier one, (H, W) uint8, and where its pixels went, (2, H, W); or, once
+    asked for, what their cells hold, (C, h, w)."""
+
+    start: float
+    end: float
+    grey: NDArray[np.uint8]
+    flow: NDArray[np.float32]
+    cells: Tensor | None = None
+
+
+class MotionReader:
+    """Sees the frames of a film as they come, and tells what moved in any stretch of what it remembers.
+
+    Args:
+        config: how closely to look.
+    """
+
+    def __init__(self, config: MotionConfig) -> None:
+        self._config = config
+        self._flow = GreyFlow()
+        self._pairs: deque[_Pair] = deque()
+        self._last: tuple[float, NDArray[np.uint8]] | None = None
+
+    def see(self, frame: Frame) -> None:
+        """The next frame of the film, in order of time."""
+        seconds = float(frame.pts_seconds)
+        if self._last is not None and seconds - self._last[0] < _NEAR_ENOUGH / self._config.rate:
+            return
+        grey = to_grey(frame.image, self._config.short_side)
+        if self._last is not None and self._last[1].shape != grey.shape:
+            self._pairs.clear()  # cells of pictures of two sizes do not lie over each other
+        elif self._last is not None:
+            before, earlier = self._last
+            self._pairs.append(_Pair(before, seconds, earlier, self._flow(earlier, grey)))
+        self._last = (seconds, grey)
+
+    def between(self, start: float, end: float) -> Tensor:
+        """Descriptors (N, D) float32 of what moves in a stretch of time; none where there are no two frames in it."""
+        pairs = [pair for pair in self._pairs if pair.start >= start - _TOUCHING and pair.end <= end + _TOUCHING]
+        if not pairs:
+            return torch.zeros(0, LENGTH)
+        surplus = max(0, len(pairs) - self._config.most_pairs)
+        pairs = pairs[surplus // 2 : len(pairs) - (surplus - surplus // 2)]
+        self._look_at([pair for pair in pairs if pair.cells is None])
+        cells = torch.stack([pair.cells for pair in pairs if pair.cells is not None])
+        return blocks_that_move(cells, self._config)
+
+    def forget(self, before: float) -> None:
+        """What begins before a time is not asked for any more."""
+        while self._pairs and self._pairs[0].start < before - _TOUCHING:
+            self._pairs.popleft()
+
+    def _look_at(self, pairs: list[_Pair]) -> None:
+        for first in range(0, len(pairs), _TOGETHER):
+            part = pairs[first : first + _TOGETHER]
+            grey = torch.from_numpy(np.stack([pair.grey for pair in part])).float()
+            flow = torch.from_numpy(np.stack([pair.flow for pair in part]))
+            faster = torch.tensor([(pair.end - pair.start) * self._config.rate for pair in part])
+            for pair, cells in zip(part, cell_histograms(grey, flow, self._config, faster=faster), strict=True):
+                pair.cells = cells.clone()
+                pair.grey, pair.flow = pair.grey[:0], pair.flow[:0]
+
+
+def motion_vector(clip: str | Path | NDArray[np.uint8] | Tensor, codebook: Codebook) -> Tensor:
+    """The vector of a video file, a folder of frames, or frames (N, H, W, 3) uint8 RGB; raises as `load_views`."""
+    return motion_of_clip(Path(clip), codebook) if isinstance(clip, str | Path) else motion_of_frames(clip, codebook)
+
+
+def motion_of_clip(path: Path, codebook: Codebook, *, start: float | None = None, end: float | None = None) -> Tensor:
+    """The vector (length,) float32 of a clip; of a long one, of its middle. Arguments as `moving_blocks`."""
+    return codebook.vector(moving_blocks(path, codebook.config, start=start, end=end))
+
+
+def moving_blocks(
+    path: Path, config: MotionConfig, *, start: float | None = None, end: float | None = None
+) -> Tensor:
+    """Descriptors (N, D) float32 of what moves in a clip; of a long one, in its middle.
+
+    Args:
+        start, end: of the clip within the file, in seconds.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    with on_disk(path) as file, closing(open_clip(file)) as source:
+        first, last = clip_bounds(source, path, start, end)
+        longest = config.most_seconds
+        if last - first > longest:
+            first, last = (first + last - longest) / 2, (first + last + longest) / 2
+        reader = MotionReader(config)
+        for frame in _frames_from(source, first):
+            if frame.pts_seconds > last + _TOUCHING:
+                break
+            reader.see(frame)
+        return reader.between(first, last)
+
+
+def motion_of_frames(frames_NHW3: NDArray[np.uint8] | Tensor, codebook: Codebook) -> Tensor:
+    """The vector of frames (N, H, W, 3) uint8 RGB. How fast they were taken is not known; they are taken to be
+    neighbours."""
+    reader = MotionReader(codebook.config)
+    spacing = 1 / Fraction(codebook.config.rate)
+    for number, image in enumerate(as_frames(frames_NHW3).cpu().numpy()):
+        reader.see(Frame(image, number * spacing, number))
+    return codebook.vector(reader.between(0.0, float("inf")))
+
+
+def _frames_from(source: FrameSource, seconds: float) -> Iterator[Frame]:
+    if seconds > 0 and isinstance(source, VideoReader):
+        return source.frames_from(Fraction(seconds))
+    return (frame for frame in source if frame.pts_seconds >= seconds)

@@ -1,0 +1,220 @@
+"""A second look at a clip: a linear classifier on how it moves, whose log-odds are added to the network's.
+
+The network's features say what is there and how that changes; the motion vector says where things go, whatever they
+look like. Two witnesses who look at different things are taken as independent: their probabilities are multiplied,
+what both knew beforehand counted once (Kittler et al. 1998, product rule).
+
+One letter an axis: N clips, M numbers of a motion vector, K classes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from muybridge.data.clips.lists import ClipList
+from muybridge.data.clips.motion import moving_blocks
+from muybridge.data.clips.splits import k_folds
+from muybridge.data.loading import Loader
+from muybridge.errors import AnnotationError
+from muybridge.models.dense_motion.codebook import Codebook
+from muybridge.models.dense_motion.descriptors import mirrored
+from muybridge.pretrained import built_in_codebook
+from muybridge.progress import progress_line
+from muybridge.recognize.objective import balance_classes, balance_draws, classification_loss, prior_log_odds
+from muybridge.recognize.prefixes import fit_linear
+
+# On vectors of length 1, chosen by cross-validation over four data sets (docs/recognize.md).
+_PENALTY = 0.003
+# To whose motion a classifier is fitted, two gigabytes; on how many it is tried if mirrors help; in so many folds.
+_MOST_CLIPS, _MOST_TRIED, _FOLDS = 20_000, 1_000, 3
+# Vectors whose products with each other are worked out.
+_MOST_SPANNED = 4_000
+_LEAST = 1e-6  # of a probability, so that one witness alone does not decide for ever
+WEIGHT, BIAS = "motion.weight", "motion.bias"
+
+
+@dataclass(frozen=True, eq=False)
+class MotionReadout:
+    """What motion says of the classes, on the CPU.
+
+    Attributes:
+        codebook: makes the vectors.
+        weight, bias: (K, M) and (K,) float32: log-odds, what was known beforehand taken out.
+    """
+
+    codebook: Codebook
+    weight: Tensor
+    bias: Tensor
+
+    def joined(self, probabilities_NK: Tensor, motion_NM: Tensor, *, multi_label: bool) -> Tensor:
+        """Probabilities (N, K) of both, from those of the network, on the CPU."""
+        odds = motion_NM @ self.weight.mT + self.bias
+        # A clip without two frames does not move in any way, and nothing is said of it.
+        odds = odds * motion_NM.any(dim=1, keepdim=True)
+        known = probabilities_NK.clamp(_LEAST, 1 - _LEAST)
+        if multi_label:
+            return (known.logit() + odds).sigmoid()
+        return (known.log() + odds).softmax(dim=-1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """For a model file."""
+        return {WEIGHT: self.weight.half(), BIAS: self.bias}
+
+
+class _MotionOfClips(Dataset[Tensor]):
+    """Of each clip (2, M) float16: its vector, and that of the clip in a mirror."""
+
+    def __init__(self, clips: ClipList, codebook: Codebook) -> None:
+        self.clips, self.codebook = clips, codebook
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Tensor:
+        entry = self.clips.entries[index]
+        blocks = moving_blocks(entry.path, self.codebook.config, start=entry.start_seconds, end=entry.end_seconds)
+        return torch.stack([self.codebook.vector(seen) for seen in (blocks, mirrored(blocks))]).half()
+
+
+def motion_of_clips(
+    clips: ClipList, codebook: Codebook, *, workers: int = 0, quiet: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Motion vectors (N, M) float16 of clips that can be read, and those of the clips in a mirror."""
+    read: Loader[Any] = Loader(_MotionOfClips(clips, codebook), batch_size=None, num_workers=workers)
+    vectors = torch.empty(2, len(clips), codebook.length, dtype=torch.float16)
+    with progress_line("reading motion", total=len(clips), unit="clips", quiet=quiet) as line:
+        for number, both in enumerate(read):
+            vectors[:, number] = both
+            line.advance()
+    return vectors[0], vectors[1]
+
+
+def train_motion(
+    clips: ClipList,
+    labels_NK: Tensor,
+    balance: Literal["none", "loss", "draws"],
+    *,
+    workers: int = 0,
+    quiet: bool = False,
+    tell: Callable[[str], None] = print,
+) -> MotionReadout:
+    """Read how clips move, or of very many clips some, and fit a classifier to it.
+
+    Args:
+        labels_NK: (N, K) of 0 and 1.
+        balance: against classes of unequal size, see `ClipData`.
+        tell: takes a line for the user.
+
+    Raises:
+        InputError: a clip cannot be read.
+    """
+    codebook, multi_label = built_in_codebook(), clips.multi_label
+    if len(clips) > _MOST_CLIPS:
+        some = torch.linspace(0, len(clips) - 1, _MOST_CLIPS).round().long()
+        clips, labels_NK = clips.select(some.tolist()), labels_NK[some]
+    own, in_mirror = motion_of_clips(clips, codebook, workers=workers, quiet=quiet)
+    class_weights = balance_classes(labels_NK, multi_label=multi_label) if balance == "loss" else None
+    draws = balance_draws(labels_NK) if balance == "draws" else None
+    weights = None if draws is None else draws / draws.mean()
+    looks = 1
+    about = f"motion: a classifier of {labels_NK.shape[1]} classes on {codebook.length:,} numbers of how a clip moves"
+    if mirror_helps(clips, own, in_mirror, labels_NK, class_weights=class_weights):
+        looks, own = 2, torch.cat([own, in_mirror])
+        about += ", fitted to mirror images too, with which it is better on clips left out"
+    tell(about)
+    return fit_motion(
+        codebook,
+        own,
+        labels_NK.repeat(looks, 1),
+        multi_label=multi_label,
+        class_weights=class_weights,
+        weights=None if weights is None else weights.repeat(looks),
+    )
+
+
+def mirror_helps(
+    clips: ClipList, own_NM: Tensor, in_mirror_NM: Tensor, labels_NK: Tensor, *, class_weights: Tensor | None = None
+) -> bool:
+    """Whether who has seen the clips in a mirror too tells unseen ones better: so it is unless classes differ in left
+    and right. Found by folds of the clips; where there are too few for that, taken to be no.
+
+    Args:
+        own_NM, in_mirror_NM: of the clips, as `motion_of_clips` gives them.
+        labels_NK: (N, K) of 0 and 1.
+        class_weights: as `classification_loss` takes them.
+    """
+    if len(clips) > _MOST_TRIED:
+        some = torch.linspace(0, len(clips) - 1, _MOST_TRIED).round().long()
+        clips, labels_NK = clips.select(some.tolist()), labels_NK[some]
+        own_NM, in_mirror_NM = own_NM[some], in_mirror_NM[some]
+    count = len(clips)
+    try:
+        halves = k_folds(clips, folds=_FOLDS, seed=0)
+    except AnnotationError:
+        return False
+    place = {entry: index for index, entry in enumerate(clips.entries)}
+    points, _ = _in_their_span(torch.cat([own_NM, in_mirror_NM]).float())
+    loss = partial(classification_loss, multi_label=clips.multi_label, class_weights=class_weights)
+    truth = labels_NK if clips.multi_label else labels_NK.argmax(dim=1)
+    lost = {False: 0.0, True: 0.0}
+    for train, test in halves:
+        if not len(train) or not len(test):
+            continue
+        seen, unseen = (torch.tensor([place[entry] for entry in half.entries]) for half in (train, test))
+        for with_mirror in lost:
+            rows = torch.cat([seen, seen + count]) if with_mirror else seen
+            head = nn.Linear(points.shape[1], labels_NK.shape[1])
+            fit_linear(head, points[rows], truth[rows % count], loss, penalty=_PENALTY / len(rows))
+            with torch.no_grad():
+                lost[with_mirror] += float(loss(head(points[unseen]), truth[unseen])) * len(unseen)
+    return lost[True] < lost[False]
+
+
+def fit_motion(
+    codebook: Codebook,
+    motion_NM: Tensor,
+    labels_NK: Tensor,
+    *,
+    multi_label: bool,
+    class_weights: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> MotionReadout:
+    """The classifier at the minimum of its penalized loss, by L-BFGS.
+
+    What the loss knows of the classes beforehand is taken out of it, since the network knows that too.
+
+    Args:
+        motion_NM: of clips, as `motion_of_clips` reads it.
+        labels_NK: (N, K) of 0 and 1.
+        class_weights, weights: as `classification_loss` takes them.
+    """
+    loss = partial(classification_loss, multi_label=multi_label, class_weights=class_weights, weights=weights)
+    truth = labels_NK if multi_label else labels_NK.argmax(dim=1)
+    points, basis = _in_their_span(motion_NM.float())
+    head = nn.Linear(points.shape[1], labels_NK.shape[1])
+    fit_linear(head, points, truth, loss, penalty=_PENALTY / len(truth))
+    weight = head.weight.detach() if basis is None else head.weight.detach() @ basis.mT
+    prior = prior_log_odds(labels_NK, multi_label=multi_label, class_weights=class_weights, weights=weights)
+    # As a model file keeps it, so that a file answers as the recognizer that was saved.
+    return MotionReadout(codebook, weight.half().float(), head.bias.detach() - prior)
+
+
+def _in_their_span(vectors_NM: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Vectors, where they are fewer than their numbers, in coordinates (N, R) of the space that they span, and its
+    orthonormal basis (M, R): a penalized linear classifier lies in that space, and is found there sooner."""
+    count, length = vectors_NM.shape
+    if count >= min(length, _MOST_SPANNED):
+        return vectors_NM, None
+    values, directions = torch.linalg.eigh((vectors_NM @ vectors_NM.mT).double())
+    kept = values > max(float(values.max()) * 1e-7, 1e-12)
+    if not kept.any():  # nothing moves in any of them
+        return vectors_NM, None
+    scales = values[kept].sqrt()
+    coordinates = directions[:, kept] * scales
+    basis = vectors_NM.mT @ (directions[:, kept] / scales).float()
+    return coordinates.float(), basis
