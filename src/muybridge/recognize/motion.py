@@ -7,6 +7,7 @@ what both knew beforehand counted once (Kittler et al. 1998, product rule).
 One letter an axis: N clips, M numbers of a motion vector, K classes.
 """
 
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -17,7 +18,9 @@ from torch.utils.data import Dataset
 
 from muybridge.data.clips.lists import ClipList
 from muybridge.data.clips.motion import motion_of_clip
+from muybridge.data.clips.shards import is_member
 from muybridge.data.loading import Loader
+from muybridge.errors import InputError
 from muybridge.models.dense_motion.codebook import Codebook
 from muybridge.pretrained import built_in_codebook
 from muybridge.progress import progress_line
@@ -69,11 +72,23 @@ class _MotionOfClips(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         entry = self.clips.entries[index]
-        return motion_of_clip(entry.path, self.codebook, start=entry.start_seconds, end=entry.end_seconds).half()
+        try:
+            vector = motion_of_clip(entry.path, self.codebook, start=entry.start_seconds, end=entry.end_seconds)
+        except InputError as error:
+            # Nobody looked at clips in shards before, and the network is trained without those that are broken.
+            if not is_member(entry.path):
+                raise
+            warnings.warn(f"{error}. Nothing is learned of its motion", RuntimeWarning, stacklevel=2)
+            vector = torch.zeros(self.codebook.length)
+        return vector.half()
 
 
 def motion_of_clips(clips: ClipList, codebook: Codebook, *, workers: int = 0, quiet: bool = False) -> Tensor:
-    """Motion vectors (N, M) float16 of clips that can be read."""
+    """Motion vectors (N, M) float16 of clips; of those in shards that cannot be read zeros, with a warning.
+
+    Raises:
+        InputError: a clip that is a file cannot be read.
+    """
     read: Loader[Any] = Loader(_MotionOfClips(clips, codebook), batch_size=None, num_workers=workers)
     vectors = torch.empty(len(clips), codebook.length, dtype=torch.float16)
     with progress_line("reading motion", total=len(clips), unit="clips", quiet=quiet) as line:
@@ -140,5 +155,8 @@ def fit_motion(
     head = nn.Linear(motion_NM.shape[1], labels_NK.shape[1])
     fit_linear(head, motion_NM.float(), truth, loss, penalty=_PENALTY / len(truth))
     prior = prior_log_odds(labels_NK, multi_label=multi_label, class_weights=class_weights, weights=weights)
+    # Of a class that all clips have, or none of these, motion can tell nothing.
+    varies = labels_NK.amin(dim=0) < labels_NK.amax(dim=0)
+    weight, bias = head.weight.detach() * varies[:, None], (head.bias.detach() - prior) * varies
     # As a model file keeps it, so that a file answers as the recognizer that was saved.
-    return MotionReadout(codebook, head.weight.detach().half().float(), head.bias.detach() - prior)
+    return MotionReadout(codebook, weight.half().float(), bias)
