@@ -103,9 +103,9 @@ def test_a_photograph_that_cannot_be_read_is_named(ramp, tmp_path, name):
     assert len(told) == 2  # each once
     assert all(torch.equal(item, items[0]) for item in items)  # of the one that can be read
     none = PhotoCrops([tmp_path / name], config)
-    with pytest.warns(RuntimeWarning), pytest.raises(InputError, match=f"none of 1 photograph can.*{name}"):
+    with pytest.warns(RuntimeWarning), pytest.raises(InputError, match=f"none of the 1 photograph can.*{name}"):
         none[Draw(0, 1)]
-    with pytest.raises(InputError, match="none of 1 photograph can be read"):
+    with pytest.raises(InputError, match="none of the 1 photograph can be read"):
         none[Draw(0, 1)]
 
 

@@ -1,5 +1,8 @@
 """What is kept of clips in memory: what the network makes of them, once a view; and the head fitted to it."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -120,3 +123,46 @@ def test_a_fitted_head_tells_separable_clips_apart_before_any_step(clips, model)
         folded = model.forward_from_prefix(kept.prefixes[0].float(), SAMPLING.size)
     torch.testing.assert_close(folded, logits, rtol=1e-3, atol=1e-3)
     assert isinstance(kept, KeptPrefixes)
+
+
+# Fits a head to made vectors, and prints how many times their size memory has grown by at its peak.
+PEAK = """
+import sys
+import torch
+from torch import nn
+from muybridge.devices import peak_memory_bytes
+from muybridge.recognize import prefixes
+
+CLIPS, LENGTH = 25_000, 1000
+
+class Clips:
+    def __len__(self):
+        return CLIPS
+    def seen(self, most_views):
+        for index in range(CLIPS):
+            yield torch.full((1, LENGTH), float(index % 7)), torch.tensor([index % 2])
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head, self.standardization = nn.Linear(LENGTH, 2), None
+    def features_from_prefix(self, prefix, size):
+        return prefix
+    def read_over_time(self, features):
+        return features
+
+class Sampling:
+    size = 1, 1
+
+prefixes._FIT_ITERATIONS = 2
+here = torch.device("cpu")
+torch.ones(1 << 20).std()
+before = peak_memory_bytes(here)
+prefixes.fit_head(Network(), Clips(), Sampling, nn.functional.cross_entropy)
+print((peak_memory_bytes(here) - before) / (4 * CLIPS * LENGTH))
+"""
+
+
+def test_of_all_clips_features_there_is_one_copy():
+    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1.7

@@ -153,7 +153,7 @@ class PhotoCrops(torch.utils.data.Dataset[dict[str, Tensor]]):
                 self._unreadable[place] = True
                 reason = f", at last: {error}"
                 warn_of_unreadable(error)
-        raise InputError(f"none of {counted(len(self.paths), 'photograph')} can be read{reason}")
+        raise InputError(f"none of the {counted(len(self.paths), 'photograph')} can be read{reason}")
 
     def _read(self, index: int) -> Image.Image:
         picture = decode_photograph(self.paths[index], self.config)

@@ -73,8 +73,8 @@ class VideoFolder:
             more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
             listed = ", ".join(map(shown, missing[:5]))
             raise AnnotationError(
-                f"{self.folder} lacks {len(missing)} of {counted(len(wanted), 'annotated video')}: {listed}{more}. "
-                "Put them there, or name the folder that holds them."
+                f"{self.folder} lacks {len(missing)} of the {counted(len(wanted), 'annotated video')}: "
+                f"{listed}{more}. Put them there, or name the folder that holds them."
             )
         for name in wanted:
             if len(self._by_name[name]) > 1:

@@ -188,21 +188,24 @@ def fit_head(
     """
     device = network.head.weight.device
     network.eval()
-    features: list[Tensor] = []
+    # A clip's rows straight to their place, and standardized there: of all features there is never a second copy.
+    features = torch.empty(0)
     labels: list[Tensor] = []
     with torch.no_grad():
-        for prefixes, of_views in clips.seen(max(1, _MOST_FITTED // len(clips))):
+        for index, (prefixes, of_views) in enumerate(clips.seen(max(1, _MOST_FITTED // len(clips)))):
             read = network.features_from_prefix(prefixes.float().to(device), sampling.size)
-            features.append(network.read_over_time(read).float())
+            rows = network.read_over_time(read).float()
+            if not index:
+                features = rows.new_empty(len(clips), *rows.shape)
+            features[index] = rows
             labels.append(of_views)
-    together = torch.cat(features)
-    features.clear()
-    network.standardization = Standardization(together).to(device)
-    standard = network.standardization(together)
+        features = features.flatten(0, 1)
+        network.standardization = Standardization(features).to(device)
+        features.sub_(network.standardization.mean).div_(network.standardization.deviation)
     if draws is not None:
         of_views = draws.repeat_interleave(torch.tensor([len(each) for each in labels]))
         loss = partial(loss, weights=(of_views / of_views.mean()).to(device))
-    fit_linear(network.head, standard, torch.cat(labels).to(device), loss, penalty=_PENALTY / len(clips))
+    fit_linear(network.head, features, torch.cat(labels).to(device), loss, penalty=_PENALTY / len(clips))
 
 
 def fit_linear(
