@@ -4,15 +4,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+# Of a grey picture, so that a strip of few pixels does not become one of very many.
+_LARGEST_ASPECT = 8
+
 
 def to_grey(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
-    """A picture (H, W, 3) uint8 RGB in grey, (h, w) uint8, aspect kept, the short side so many pixels long."""
+    """A picture (H, W, 3) uint8 RGB in grey, (h, w) uint8, the short side so many pixels long, aspect kept; strips are
+    squeezed to 8 times that length."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     height, width = grey.shape
     scale = short_side / min(height, width)
-    if scale == 1:
+    longest = _LARGEST_ASPECT * short_side
+    size = [min(max(short_side, round(side * scale)), longest) for side in (width, height)]
+    if size == [width, height]:
         return np.asarray(grey, np.uint8)
-    size = (max(short_side, round(width * scale)), max(short_side, round(height * scale)))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(grey, size, interpolation=method), np.uint8)
 

@@ -107,9 +107,9 @@ def test_its_hash_knows_every_number(codebook: Codebook) -> None:
         other = tensor.clone()
         other.view(-1)[-1] += 1e-3
         hashes.add(Codebook.of(tensors | {name: other}, codebook.config).hash)
-    for changed in ({"cell": 12}, {"rate": 24.0}, {"still": 0.5}, {"every": 2}, {"most_pairs": 10}):
+    for changed in ({"cell": 12}, {"rate": 24.0}, {"still": 0.5}, {"most_pairs": 10}):
         hashes.add(Codebook.of(tensors, replace(codebook.config, **changed)).hash)
-    assert len(hashes) == 1 + len(tensors) + 5
+    assert len(hashes) == 1 + len(tensors) + 4
 
 
 def test_in_a_file_and_back_it_is_the_same(codebook: Codebook) -> None:

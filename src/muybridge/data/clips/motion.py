@@ -15,7 +15,7 @@ from torch import Tensor
 from muybridge.data.clips.dataset import as_frames, clip_bounds, open_clip
 from muybridge.data.clips.shards import on_disk
 from muybridge.media.optical_flow import GreyFlow, to_grey
-from muybridge.media.video_reader import Frame, FrameSource, VideoReader
+from muybridge.media.video_reader import Frame, FrameSource, VideoReader, exact_seconds
 from muybridge.models.dense_motion.codebook import Codebook
 from muybridge.models.dense_motion.descriptors import LENGTH, MotionConfig, blocks_that_move, cell_histograms
 
@@ -120,7 +120,7 @@ def moving_blocks(
             first, last = (first + last - longest) / 2, (first + last + longest) / 2
         reader = MotionReader(config)
         for frame in _frames_from(source, first):
-            if frame.pts_seconds > last + _TOUCHING:
+            if frame.pts_seconds >= last - _TOUCHING:  # of what follows
                 break
             reader.see(frame)
         return reader.between(first, last)
@@ -137,6 +137,7 @@ def motion_of_frames(frames_NHW3: NDArray[np.uint8] | Tensor, codebook: Codebook
 
 
 def _frames_from(source: FrameSource, seconds: float) -> Iterator[Frame]:
-    if seconds > 0 and isinstance(source, VideoReader):
-        return source.frames_from(Fraction(seconds))
-    return (frame for frame in source if frame.pts_seconds >= seconds)
+    start = exact_seconds(seconds)
+    if start > 0 and isinstance(source, VideoReader):
+        return source.frames_from(start)
+    return (frame for frame in source if frame.pts_seconds >= start)
