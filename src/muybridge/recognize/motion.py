@@ -7,6 +7,7 @@ what both knew beforehand counted once (Kittler et al. 1998, product rule).
 One letter an axis: N clips, M numbers of a motion vector, K classes.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,11 +19,12 @@ from torch.utils.data import Dataset
 
 from muybridge.data.clips.lists import ClipList
 from muybridge.data.clips.motion import moving_blocks
+from muybridge.data.clips.shards import is_member
 from muybridge.data.clips.splits import k_folds
 from muybridge.data.loading import Loader
-from muybridge.errors import AnnotationError
+from muybridge.errors import AnnotationError, InputError
 from muybridge.models.dense_motion.codebook import Codebook
-from muybridge.models.dense_motion.descriptors import mirrored
+from muybridge.models.dense_motion.descriptors import LENGTH, mirrored
 from muybridge.pretrained import built_in_codebook
 from muybridge.progress import progress_line
 from muybridge.recognize.objective import balance_classes, balance_draws, classification_loss, prior_log_odds
@@ -77,14 +79,26 @@ class _MotionOfClips(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         entry = self.clips.entries[index]
-        blocks = moving_blocks(entry.path, self.codebook.config, start=entry.start_seconds, end=entry.end_seconds)
+        try:
+            blocks = moving_blocks(entry.path, self.codebook.config, start=entry.start_seconds, end=entry.end_seconds)
+        except InputError as error:
+            # Nobody looked at clips in shards before, and the network is trained without those that are broken.
+            if not is_member(entry.path):
+                raise
+            warnings.warn(f"{error}. Nothing is learned of its motion", RuntimeWarning, stacklevel=2)
+            blocks = torch.zeros(0, LENGTH)
         return torch.stack([self.codebook.vector(seen) for seen in (blocks, mirrored(blocks))]).half()
 
 
 def motion_of_clips(
     clips: ClipList, codebook: Codebook, *, workers: int = 0, quiet: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Motion vectors (N, M) float16 of clips that can be read, and those of the clips in a mirror."""
+    """Motion vectors (N, M) float16 of clips, and those of the clips in a mirror; of clips in shards that cannot be
+    read zeros, with a warning.
+
+    Raises:
+        InputError: a clip that is a file cannot be read.
+    """
     read: Loader[Any] = Loader(_MotionOfClips(clips, codebook), batch_size=None, num_workers=workers)
     vectors = torch.empty(2, len(clips), codebook.length, dtype=torch.float16)
     with progress_line("reading motion", total=len(clips), unit="clips", quiet=quiet) as line:
@@ -200,8 +214,14 @@ def fit_motion(
     fit_linear(head, points, truth, loss, penalty=_PENALTY / len(truth))
     weight = head.weight.detach() if basis is None else head.weight.detach() @ basis.mT
     prior = prior_log_odds(labels_NK, multi_label=multi_label, class_weights=class_weights, weights=weights)
+    bias = head.bias.detach() - prior
+    # Of a class that all clips have, or none of these, motion can tell nothing.
+    varies = labels_NK.amin(dim=0) < labels_NK.amax(dim=0)
+    if not multi_label and varies.any():  # log-odds up to a constant, so that nothing is their mean
+        weight, bias = weight - weight[varies].mean(dim=0), bias - bias[varies].mean()
+    weight, bias = weight * varies[:, None], bias * varies
     # As a model file keeps it, so that a file answers as the recognizer that was saved.
-    return MotionReadout(codebook, weight.half().float(), head.bias.detach() - prior)
+    return MotionReadout(codebook, weight.half().float(), bias)
 
 
 def _in_their_span(vectors_NM: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -134,6 +134,11 @@ class RecognizerConfig:
             raise OptionError(f"method='{self.method}' has no adapters. Leave their options out, or choose adapters.")
         if not 0 <= self.dropout < 1:
             raise OptionError(f"dropout={self.dropout} is no share of features. Choose 0 or more, below 1.")
+        if self.motion and self.adapters is not None and self.adapters.causal:
+            raise OptionError(
+                "--motion is of many frames, and --causal is for an answer after each. Leave one of them out, or say "
+                "--no-motion"
+            )
 
     @property
     def reads_motion(self) -> bool:
