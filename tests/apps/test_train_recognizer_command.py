@@ -14,7 +14,7 @@ from muybridge.recognize.options import ClipData, TrainingPlan
 from tests.recognize.labelled_clips import write_backbone, write_folders
 
 SMALL = ["--backbone", "test_vit", "--backbone-weights", "tiny.safetensors", "--frames", "3", "--size", "32",
-         "--batch-size", "4", "--workers", "0", "--device", "cpu", "--width", "8"]  # fmt: skip
+         "--batch-size", "4", "--workers", "0", "--device", "cpu", "--no-motion", "--width", "8"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +113,12 @@ def test_every_option_reaches_the_plan(monkeypatch):
         "--rand-augment", "4", "--color", "0.2", "--epochs", "5", "--learning-rate-per-256", "1e-3",
         "--batch-size", "32",
         "--accumulate", "2", "--precision", "bf16-mixed", "--patience", "3", "--class-balance", "draws",
-        "--held-out", "0.1", "--tensorboard", "--seed", "7", "--group-pattern", "(s\\d+)",
+        "--held-out", "0.1", "--tensorboard", "--seed", "7", "--group-pattern", "(s\\d+)", "--no-motion",
     )  # fmt: skip
     assert plan.model.adapters == AdapterConfig(
         kernel=(3, 3, 3), placement="attention+mlp", blocks=2, causal=True, activation="gelu"
     )
-    assert (plan.model.readout, plan.model.dropout) == ("patch_mean", 0.1)
+    assert (plan.model.readout, plan.model.dropout, plan.model.motion) == ("patch_mean", 0.1, False)
     assert (plan.sampling.mode, plan.sampling.frames, plan.sampling.stride) == ("segments", 16, 4)
     assert plan.augmentation.mirrored_labels == {"left": "right", "right": "left"}
     assert plan.augmentation.reversed_labels == {"open": "close", "close": "open"}
@@ -134,6 +134,7 @@ def test_every_option_reaches_the_plan(monkeypatch):
     [
         (["nowhere"], "nowhere"),
         (["clips", "--method", "head", "--causal"], "method='head' has no adapters"),
+        (["clips", "--causal", "--motion"], "--no-motion"),
         (["clips", "--learning-rate", "1", "--learning-rate-per-256", "1"], "Give one of them"),
         (["clips", "--mirror", "left"], "mirror 'left'"),
         (["clips", "--cache", "kept", "--flip"], "--crop center"),

@@ -26,6 +26,7 @@ class Brightness:
     sampling = SamplingConfig(frames=4, rate=8.0, size=(16, 16))
     labels = LabelMap(("light", "dark"), (0, 1))
     multi_label = False
+    motion = None
     views = ViewConfig()
 
     def each_frame(self, clips: torch.Tensor) -> torch.Tensor:

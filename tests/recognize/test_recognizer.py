@@ -281,6 +281,7 @@ class Numbers:
     sampling = replace(SAMPLING, size=(48, 72))
     labels = LabelMap(("a", "b", "c", "d"), (0, 1, 2, 3))
     multi_label = False
+    motion = None
     views = ViewConfig()
 
     def each_frame(self, clips: torch.Tensor) -> torch.Tensor:

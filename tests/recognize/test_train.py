@@ -42,7 +42,7 @@ def weights(tmp_path_factory):
 
 def plan_for(source: Path, weights: Path | None, *, steps: int = 4, **changes) -> TrainingPlan:
     model = RecognizerConfig(
-        backbone="test_vit", backbone_weights=weights, adapters=AdapterConfig(width=8), dropout=0.0
+        backbone="test_vit", backbone_weights=weights, adapters=AdapterConfig(width=8), dropout=0.0, motion=False
     )
     plan = TrainingPlan(
         data=ClipData(source, held_out=0.34),
@@ -128,7 +128,7 @@ def test_backbone_bytes_stay_and_are_not_in_the_file(clips, weights, tmp_path):
 
 @pytest.mark.parametrize("method", ["head", "full"])
 def test_the_other_methods(clips, weights, tmp_path, method):
-    model = RecognizerConfig(backbone="test_vit", backbone_weights=weights, method=method)
+    model = RecognizerConfig(backbone="test_vit", backbone_weights=weights, method=method, motion=False)
     run(plan_for(clips, weights, model=model), tmp_path / "m.safetensors")
     tensors = load_artifact(tmp_path / "m.safetensors", task="recognize").tensors
     assert any(name.startswith("backbone.") for name in tensors) == (method == "full")
@@ -184,7 +184,9 @@ def test_adapters_move_below_a_head_that_was_fitted_and_stays(clips, weights, tm
 @pytest.mark.parametrize("method", ["adapters", "full"])
 def test_what_is_not_kept_is_read_once_for_the_head(clips, weights, tmp_path, monkeypatch, method):
     """Before any step such a head tells the made clips apart, which one at random does not."""
-    model = RecognizerConfig(backbone="test_vit", backbone_weights=weights, method=method, over_time="change")
+    model = RecognizerConfig(
+        backbone="test_vit", backbone_weights=weights, method=method, over_time="change", motion=False
+    )
     plan = plan_for(clips, weights, model=model)
     plan = replace(plan, augmentation=replace(plan.augmentation, color=0.2))
     monkeypatch.setattr(train_module, "fit", lambda *_, **__: FitResult(0, 0, {}, None))

@@ -36,8 +36,6 @@ def flicker(frames: list[Frame], step: int) -> float:
 @pytest.mark.parametrize("step", [0, 3])
 @pytest.mark.parametrize("motion", ["features", "dis"])
 def test_carried_painting_flickers_less(stylizer, painting, step, motion):
-    if motion == "dis":
-        pytest.importorskip("cv2")
     frames = panned(5, step)
     alone = list(stylizer.stream(frames, painting, style_size=64, temporal=None))
     carried = list(stylizer.stream(frames, painting, style_size=64, temporal=TemporalConfig(motion=motion)))
