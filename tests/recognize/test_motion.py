@@ -14,8 +14,9 @@ from torch import Tensor
 from muybridge.apps.cli import main
 from muybridge.artifacts import Artifact, load_artifact
 from muybridge.data.clips.dataset import load_views
-from muybridge.data.clips.lists import read_clip_list
+from muybridge.data.clips.lists import ClipEntry, ClipList, read_clip_list
 from muybridge.data.clips.motion import motion_of_clip
+from muybridge.data.label_maps import LabelMap
 from muybridge.errors import ModelMismatch, OptionError
 from muybridge.media.video_reader import VideoReader
 from muybridge.models.st_adapter.video_vit import AdapterConfig
@@ -24,7 +25,7 @@ from muybridge.recognize import export as export_module
 from muybridge.recognize import motion as motion_module
 from muybridge.recognize.evaluate import evaluate
 from muybridge.recognize.export import ExportReport
-from muybridge.recognize.motion import MotionReadout, fit_motion, motion_of_clips, train_motion
+from muybridge.recognize.motion import MotionReadout, fit_motion, mirror_helps, motion_of_clips, train_motion
 from muybridge.recognize.objective import balance_classes, balance_draws, prior_log_odds
 from muybridge.recognize.options import (
     ClipData,
@@ -179,6 +180,27 @@ def test_what_differs_in_motion_is_learned(multi_label) -> None:
     assert torch.equal(answers.argmax(dim=1), truth[30:])
 
 
+def test_few_clips_are_fitted_as_many_numbers_would_be() -> None:
+    """A classifier found in the space that clips span is that of the least penalized loss, found by Newton's way."""
+    vectors, labels = unit_vectors(12).double(), torch.zeros(12, 1)
+    labels[::3] = 1
+    penalty = motion_module._PENALTY / 12
+    length = vectors.shape[1]
+    at = torch.zeros(length + 1, dtype=torch.float64)
+    points = torch.cat([vectors, torch.ones(12, 1)], dim=1)
+    ridge = torch.full((length + 1,), penalty, dtype=torch.float64)
+    ridge[-1] = 0
+    for _ in range(50):
+        share = (points @ at).sigmoid()
+        slope = points.mT @ (share - labels[:, 0]) / 12 + ridge * at
+        curve = points.mT @ (points * (share * (1 - share))[:, None]) / 12 + ridge.diag()
+        at = at - torch.linalg.solve(curve, slope)
+    readout = fit_motion(small_codebook(), vectors.float(), labels, multi_label=True)
+    bias = float(readout.bias[0]) + math.log(4 / 8)
+    assert bias == pytest.approx(float(at[-1]), abs=0.05)
+    torch.testing.assert_close(readout.weight[0].double(), at[:-1], rtol=0.02, atol=0.02 * float(at[:-1].abs().max()))
+
+
 # ---- trained on clips that differ in their movement alone ----
 
 
@@ -307,6 +329,46 @@ def test_shared_by_clients_it_answers_the_same(recognizer, film) -> None:
         shared.close()
 
 
+def made_up(per_class: int) -> tuple[ClipList, Tensor]:
+    """Clips of two classes, each of a source of its own, and their labels."""
+    entries = tuple(ClipEntry(Path(f"{i}.mp4"), (i % 2,), str(i)) for i in range(2 * per_class))
+    clips = ClipList(entries, LabelMap(("a", "b"), (0, 1)))
+    return clips, torch.eye(2)[torch.arange(len(entries)) % 2]
+
+
+def test_mirrors_help_where_classes_do_not_differ_in_left_and_right() -> None:
+    clips, labels = made_up(12)
+    centers, noise = unit_vectors(4, seed=1), unit_vectors(48, seed=2).view(2, 24, -1)
+
+    def seen(way: Tensor, look: int) -> Tensor:
+        return torch.nn.functional.normalize(centers[way] + noise[look], dim=1)
+
+    kind, side = torch.arange(24) % 2, torch.arange(24) // 2 % 2
+    # Class a is seen as 0 or, in the mirror, 1; class b as 2 or 3: the other side is known from the mirror.
+    own, in_mirror = seen(2 * kind + side, 0), seen(2 * kind + 1 - side, 1)
+    assert mirror_helps(clips, own, in_mirror, labels)
+    # Class a goes to the left, b to the right: in the mirror each looks like the other.
+    assert not mirror_helps(clips, seen(kind, 0), seen(1 - kind, 1), labels)
+    few, labels_of_few = made_up(1)
+    assert not mirror_helps(few, own[:2], in_mirror[:2], labels_of_few)
+
+
+def test_who_trains_is_told_whether_mirrors_were_looked_at(clips, monkeypatch) -> None:
+    found = read_clip_list(clips)["all"]
+    labels = torch.eye(2)[[entry.labels[0] for entry in found.entries]]
+    centers = torch.nn.functional.normalize(
+        torch.randn(2, built_in_codebook().length, generator=torch.Generator().manual_seed(3))
+    )
+    own = centers[labels.argmax(dim=1)]
+    for in_mirror, helps in ((own, None), (own.flip(0), False)):
+        told: list[str] = []
+        monkeypatch.setattr(motion_module, "motion_of_clips", lambda *_, both=(own, in_mirror), **__: both)
+        train_motion(found, labels, "none", quiet=True, tell=told.append)
+        assert "a classifier of 2 classes" in told[0]
+        if helps is False:
+            assert "mirror" not in told[0]
+
+
 @pytest.fixture(scope="module")
 def unmoved(clips, weights, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("unmoved") / "unmoved.safetensors"
@@ -391,9 +453,9 @@ def test_classes_of_unequal_size_are_balanced_as_the_network_is(clips, monkeypat
     entries = [e for e in found.entries if e.path.parent.name == "left"] + [found.entries[-1]]
     few, vectors = replace(found, entries=tuple(entries)), torch.zeros(6, built_in_codebook().length)
     vectors[:] = torch.nn.functional.normalize(torch.ones(vectors.shape[1]), dim=0)
-    monkeypatch.setattr(motion_module, "motion_of_clips", lambda *_, **__: vectors)
+    monkeypatch.setattr(motion_module, "motion_of_clips", lambda *_, **__: (vectors, vectors))
     labels = torch.eye(2)[[entry.labels[0] for entry in entries]]
-    readout = train_motion(few, labels, balance, quiet=True)
+    readout = train_motion(few, labels, balance, quiet=True, tell=lambda _: None)
     # Where motion tells nothing, nothing is added, whatever the balance.
     torch.testing.assert_close(
         readout.joined(torch.tensor([[0.3, 0.7]]), vectors[:1], multi_label=False),
@@ -417,8 +479,8 @@ def test_of_shards_a_clip_that_cannot_be_read_has_no_motion(clips, tmp_path) -> 
                 archive.addfile(about, io.BytesIO(data))
     shards = next(iter(read_clip_list(tmp_path / "a.tar").values()))
     with pytest.warns(RuntimeWarning, match="1.mp4"):
-        vectors = motion_of_clips(shards, built_in_codebook(), quiet=True)
-    assert [bool(row.any()) for row in vectors] == [True, False, True]
+        own, in_mirror = motion_of_clips(shards, built_in_codebook(), quiet=True)
+    assert [bool(row.any()) for row in own] == [bool(row.any()) for row in in_mirror] == [True, False, True]
 
 
 # ---- strangers' files ----
