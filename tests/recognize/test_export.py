@@ -15,7 +15,9 @@ from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 from muybridge.pretrained import load_backbone
 from muybridge.recognize import export as recognizer_export
 from muybridge.recognize.export import ExportReport, export_recognizer
+from muybridge.recognize.motion import MotionReadout
 from muybridge.recognize.recognizer import Recognizer
+from tests.data.clips.drawn_motion import small_codebook
 
 SAMPLING = SamplingConfig(frames=3, rate=5.0, size=(32, 48), mean=(0.2, 0.4, 0.6), std=(0.3, 0.2, 0.1))
 
@@ -30,7 +32,11 @@ def recognizer(request: pytest.FixtureRequest) -> Recognizer:
         for parameter in (*model.adapters.parameters(), *model.head.parameters()):
             parameter.normal_(std=0.3)
     labels = LabelMap(("run", "sit", "wave"), (0, 1, 2))
-    return Recognizer(model, labels, SAMPLING, backbone=identity, device="cpu")
+    motion = None
+    if request.param == "test_vit":
+        codebook = small_codebook()
+        motion = MotionReadout(codebook, torch.ones(3, codebook.length), torch.zeros(3))
+    return Recognizer(model, labels, SAMPLING, backbone=identity, device="cpu", motion=motion)
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +53,14 @@ def exported(recognizer, clips, tmp_path_factory) -> ExportReport:
 
 
 def test_torch_export_gives_the_same_answers_for_another_batch(recognizer, clips, exported):
-    facts = {"labels": "", "sampling": ""}
+    facts = {"labels": "", "sampling": "", "without_motion": ""}
     program = torch.export.load(exported.path, extra_files=facts).module()
     logits, probabilities = program(clips)
     torch.testing.assert_close(logits, recognizer.logits(clips), rtol=0, atol=1e-4)
     torch.testing.assert_close(probabilities, recognizer.probabilities(clips), rtol=0, atol=1e-5)
     assert json.loads(facts["labels"]) == ["run", "sit", "wave"]
     assert json.loads(facts["sampling"])["frames"] == 3
+    assert json.loads(facts["without_motion"]) == (recognizer.motion is not None)
     assert exported.largest_difference < 1e-4
     assert exported.size_bytes == exported.path.stat().st_size
 

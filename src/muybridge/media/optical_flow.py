@@ -9,8 +9,8 @@ _LARGEST_ASPECT = 8
 
 
 def to_grey(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
-    """A picture (H, W, 3) uint8 RGB in grey, (h, w) uint8, the short side so many pixels long, aspect kept; strips are
-    squeezed to 8 times that length."""
+    """A picture (H, W, 3) uint8 RGB in grey, (h, w) uint8, the short side so many pixels long, aspect kept; but
+    strips are squeezed to 8 times that length."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     height, width = grey.shape
     scale = short_side / min(height, width)

@@ -24,7 +24,7 @@ from muybridge.data.clips.splits import k_folds
 from muybridge.data.loading import Loader
 from muybridge.errors import AnnotationError, InputError
 from muybridge.models.dense_motion.codebook import Codebook
-from muybridge.models.dense_motion.descriptors import mirrored
+from muybridge.models.dense_motion.descriptors import LENGTH, mirrored
 from muybridge.pretrained import built_in_codebook
 from muybridge.progress import progress_line
 from muybridge.recognize.objective import balance_classes, balance_draws, classification_loss, prior_log_odds
@@ -86,7 +86,7 @@ class _MotionOfClips(Dataset[Tensor]):
             if not is_member(entry.path):
                 raise
             warnings.warn(f"{error}. Nothing is learned of its motion", RuntimeWarning, stacklevel=2)
-            return torch.zeros(2, self.codebook.length, dtype=torch.float16)
+            blocks = torch.zeros(0, LENGTH)
         return torch.stack([self.codebook.vector(seen) for seen in (blocks, mirrored(blocks))]).half()
 
 
@@ -214,9 +214,12 @@ def fit_motion(
     fit_linear(head, points, truth, loss, penalty=_PENALTY / len(truth))
     weight = head.weight.detach() if basis is None else head.weight.detach() @ basis.mT
     prior = prior_log_odds(labels_NK, multi_label=multi_label, class_weights=class_weights, weights=weights)
+    bias = head.bias.detach() - prior
     # Of a class that all clips have, or none of these, motion can tell nothing.
     varies = labels_NK.amin(dim=0) < labels_NK.amax(dim=0)
-    weight, bias = weight * varies[:, None], (head.bias.detach() - prior) * varies
+    if not multi_label and varies.any():  # log-odds up to a constant, so that nothing is their mean
+        weight, bias = weight - weight[varies].mean(dim=0), bias - bias[varies].mean()
+    weight, bias = weight * varies[:, None], bias * varies
     # As a model file keeps it, so that a file answers as the recognizer that was saved.
     return MotionReadout(codebook, weight.half().float(), bias)
 

@@ -1,4 +1,4 @@
-"""What is read of moving pictures: which frames are neighbours, whatever the rate, and which of them a stretch has."""
+"""What is read of moving pictures: which frames are neighbours, whatever the rate, and which a stretch has."""
 
 from dataclasses import replace
 from fractions import Fraction

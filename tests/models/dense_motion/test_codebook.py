@@ -1,4 +1,4 @@
-"""Fisher vectors against the gradient that autograd finds in float64, and the codebook that comes with the package."""
+"""Fisher vectors against the gradient that autograd finds in float64, and the codebook that is built in."""
 
 import math
 from dataclasses import replace
@@ -115,9 +115,7 @@ def test_its_hash_knows_every_number(codebook: Codebook) -> None:
 def test_in_a_file_and_back_it_is_the_same(codebook: Codebook) -> None:
     tensors = codebook.tensors()
     assert set(tensors) == {
-        f"{name}.{part}"
-        for name in HISTOGRAMS
-        for part in ("center", "components", "weights", "means", "variances")
+        f"{name}.{part}" for name in HISTOGRAMS for part in ("center", "components", "weights", "means", "variances")
     }
     again = Codebook.of(dict(reversed(tensors.items())), codebook.config)
     assert again.hash == codebook.hash

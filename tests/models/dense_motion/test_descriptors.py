@@ -17,6 +17,7 @@ from muybridge.models.dense_motion.descriptors import (
     affine_part,
     blocks_that_move,
     cell_histograms,
+    mirrored,
 )
 
 # Sides of 12 n + 7 pixels lose nothing to these cells, and the same places are looked at in the mirror.
@@ -175,7 +176,7 @@ def permuted(cells: torch.Tensor, of: dict[str, tuple[str, list[int]]]) -> torch
 def test_in_the_mirror_left_is_right() -> None:
     grey, flow = noise(2, 43, 91)
     cells = cell_histograms(grey, flow, CONFIG, faster=ONCE)
-    mirrored = cell_histograms(
+    turned = cell_histograms(
         grey.flip(-1), flow.flip(-1) * torch.tensor([-1.0, 1.0]).view(1, 2, 1, 1), CONFIG, faster=ONCE
     )
     sideways, upside = [(4 - k) % 8 for k in range(8)], [-k % 8 for k in range(8)]
@@ -188,8 +189,17 @@ def test_in_the_mirror_left_is_right() -> None:
             "mbh_y": ("mbh_y", sideways),
         },
     )
-    torch.testing.assert_close(mirrored.flip(-1), wanted, rtol=1e-3, atol=1e-3)
-    assert (mirrored.flip(-1) - cells).abs().max() > 0.1
+    torch.testing.assert_close(turned.flip(-1), wanted, rtol=1e-3, atol=1e-3)
+    assert (turned.flip(-1) - cells).abs().max() > 0.1
+    # Descriptors of all blocks, of which those on the left are on the right there.
+    every = MotionConfig(cell=CELL, moves=-1.0, most_blocks=10_000)
+    there = blocks_that_move(turned.expand(15, -1, -1, -1), every)
+    here = blocks_that_move(cells.expand(15, -1, -1, -1), every)
+    down, across = cells.shape[2] - 1, cells.shape[3] - 1
+    there = there.view(1, down, across, LENGTH).flip(2).flatten(0, 2)
+    torch.testing.assert_close(mirrored(here), there, rtol=1e-2, atol=2e-2)
+    torch.testing.assert_close(mirrored(mirrored(here)), here, rtol=0, atol=0)
+    assert (here - there).abs().max() > 0.1
 
 
 def test_turned_by_a_quarter_all_directions_turn() -> None:
