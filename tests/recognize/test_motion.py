@@ -268,7 +268,10 @@ def test_the_joined_answers_are_right_where_the_network_cannot_know(recognizer, 
         assert recognizer(clip).score > 0.6
     alone = torch.stack([recognizer.probabilities(load_views(f, recognizer.sampling))[0] for f in files.values()])
     assert (alone[0] - alone[1]).abs().max() < 0.05
-    assert recognizer(forwards).label == "right"  # frames from memory, too
+    assert recognizer(wandering("right", 20, seed=50)).label == "right"  # frames from memory, too
+    # A few frames may be those of a long clip, and their motion is not read.
+    network = recognizer.probabilities(load_views(forwards, recognizer.sampling))[0]
+    torch.testing.assert_close(recognizer(forwards).probabilities, network, rtol=0, atol=1e-5)
     together = recognizer.batch([*files.values()])
     for answer, clip in zip(together, files.values(), strict=True):
         torch.testing.assert_close(answer.probabilities, recognizer(clip).probabilities, rtol=0, atol=1e-5)
@@ -442,7 +445,7 @@ def test_clips_of_several_labels(clips, weights, tmp_path) -> None:
     recognizer = Recognizer.from_pretrained(out, backbone_weights=weights, device="cpu")
     assert recognizer.multi_label
     for way, other in (("left", "right"), ("right", "left")):
-        answer = dict(recognizer(wandering(way, 12, seed=61)).top(3))
+        answer = dict(recognizer(wandering(way, 20, seed=61)).top(3))
         assert answer[way] > 0.5 > answer[other]
         assert answer["square"] > 0.9
 

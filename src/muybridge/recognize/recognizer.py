@@ -331,7 +331,8 @@ class Recognizer:
         """What one clip shows.
 
         Args:
-            clip: a video file, a folder of frames, or frames (N, H, W, 3) uint8 RGB spread evenly over the clip.
+            clip: a video file, a folder of frames, or frames (N, H, W, 3) uint8 RGB spread evenly over the clip. Of
+                16 frames or more, which are taken to be neighbours, motion is read too.
             views: how often to look, in time and space; the answers are averaged. By default as the model file says.
 
         Raises:

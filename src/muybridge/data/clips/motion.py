@@ -17,7 +17,13 @@ from muybridge.data.clips.shards import on_disk
 from muybridge.media.optical_flow import GreyFlow, to_grey
 from muybridge.media.video_reader import Frame, FrameSource, VideoReader, exact_seconds
 from muybridge.models.dense_motion.codebook import Codebook
-from muybridge.models.dense_motion.descriptors import LENGTH, MotionConfig, blocks_that_move, cell_histograms
+from muybridge.models.dense_motion.descriptors import (
+    LENGTH,
+    STEPS_OF_BLOCK,
+    MotionConfig,
+    blocks_that_move,
+    cell_histograms,
+)
 
 # Neighbouring frames are those at least this share of the wanted distance apart: at 30 frames a second all are taken,
 # at 50 and 60 every other.
@@ -93,8 +99,17 @@ class MotionReader:
 
 
 def motion_vector(clip: str | Path | NDArray[np.uint8] | Tensor, codebook: Codebook) -> Tensor:
-    """The vector of a video file, a folder of frames, or frames (N, H, W, 3) uint8 RGB; raises as `load_views`."""
-    return motion_of_clip(Path(clip), codebook) if isinstance(clip, str | Path) else motion_of_frames(clip, codebook)
+    """The vector of a video file, a folder of frames, or frames (N, H, W, 3) uint8 RGB; raises as `load_views`.
+
+    Frames that are fewer than a block is long may be a few of a long clip, between which things move too far to be
+    followed: zeros.
+    """
+    if isinstance(clip, str | Path):
+        return motion_of_clip(Path(clip), codebook)
+    frames = as_frames(clip)
+    if len(frames) <= codebook.config.step * STEPS_OF_BLOCK:
+        return torch.zeros(codebook.length)
+    return motion_of_frames(frames, codebook)
 
 
 def motion_of_clip(path: Path, codebook: Codebook, *, start: float | None = None, end: float | None = None) -> Tensor:
