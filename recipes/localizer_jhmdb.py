@@ -32,6 +32,7 @@ from builtin_localizer import FOLDS, MARGIN, build, linear_at_minimum
 from jhmdb_truth_boxes import FOLDER, TABLE, box_at, truth
 from localizer_labels import SAME, acting, is_wrong
 from localizer_moments import RGB, Floats, Kept, Video, kept_file, load, pictures_of, save, videos, watched
+from person_labels import held_out
 from torch import Tensor
 from torchvision.ops import box_iou
 
@@ -340,7 +341,11 @@ def main() -> None:
 
     clips = watch_all(args, names, detector)
     print(f"{len(clips)} clips with boxes drawn by eye, {len({each.group for each in clips.values()})} groups")
-    frame_figures([each for clip in clips.values() for each in clip.shots], heads, names)
+    drawn = [each for clip in clips.values() for each in clip.shots]
+    frame_figures(drawn, heads, names)
+    unseen = [each for each in drawn if held_out(f"jhmdb/{each.group}")]
+    reached = sum(bool((each.overlaps >= SAME).any()) for each in unseen)
+    print(f"  of {len(unseen)} in films that the detector was not trained on it reaches {reached}")
     true_tubes = tubes_of_truth(clips, names, args.truth)
     for title, of_truth in (("people who are followed", False), ("along the true boxes", True)):
         results = {

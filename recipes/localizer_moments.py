@@ -44,7 +44,7 @@ class Video:
         group: films, people or sequences that must not be on both sides of a split.
         action: what the set says of the whole clip; empty for films.
         far: whether the clip is seen at half its size, within a plain frame, as people farther away are.
-        seconds: the moments of a scene of sports.
+        seconds: the moments, of a scene of sports or where others than those of `PLACES` are wanted.
     """
 
     set: str
@@ -166,7 +166,7 @@ def watched(video: Video, data: Path, trunk: ImageTrunk, sampling: KeyFrameSampl
     path = data / video.name
     frames = Frames(path, sampling, far=video.far)
     if video.set in (*PLACES, *SPORTS):
-        shares = PLACES.get(video.set, ())
+        shares = () if video.seconds else PLACES.get(video.set, ())
         seconds = [*video.seconds, *(frames.times[int(share * len(frames.times))] for share in shares)]
         pictures = frames.originals(seconds)
         found = [_found(picture, detector) for picture in pictures]
