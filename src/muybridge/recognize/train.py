@@ -25,7 +25,7 @@ from muybridge.models.st_adapter.video_vit import VideoViT
 from muybridge.pretrained import BUILT_IN_BACKBONE, BackboneIdentity
 from muybridge.recognize.evaluate import ClipViews, Evaluation, evaluate_views, indicator
 from muybridge.recognize.model_file import RecognizerFile
-from muybridge.recognize.motion import train_motion
+from muybridge.recognize.motion import MotionReadout, train_motion
 from muybridge.recognize.objective import (
     RecognizerObjective,
     balance_classes,
@@ -116,22 +116,13 @@ def train(
         clips = look_at_clips(clips, tell)
         for line in described:
             tell(line)
+        motion = _motion(plan, clips, tell)
         views = ClipViews(clips.held_out, sampling, look, keep_bytes=KEPT_VIEWS_BYTES) if clips.held_out else None
         dataset = training_set(
             plan, keeping, clips.train, network, identity, sampling, look, choose_device(device), tell
         )
         result = _fit(plan, clips, network, dataset, sampling, views, folder=folder, resume=resume, device=device)
     network.fold_standardization()
-    motion = None
-    if plan.model.reads_motion:
-        motion = train_motion(
-            clips.train,
-            indicator(clips.train),
-            plan.data.balance,
-            workers=plan.config.workers,
-            quiet=not is_main_process(),
-            tell=tell,
-        )
     tell(f"memory: {memory_taken(result)}")
     recognizer = Recognizer(
         network,
@@ -168,6 +159,19 @@ def train(
         )
         write_report_page(report, f"Recognizer {out.stem}", parts, subtitle=f"trained on {plan.data.source}")
     return Outcome(evaluation, result, report)
+
+
+def _motion(plan: TrainingPlan, clips: TrainingClips, tell: Callable[[str], None]) -> MotionReadout | None:
+    if not plan.model.reads_motion:
+        return None
+    return train_motion(
+        clips.train,
+        indicator(clips.train),
+        plan.data.balance,
+        workers=plan.config.workers,
+        quiet=not is_main_process(),
+        tell=tell,
+    )
 
 
 def _fit(

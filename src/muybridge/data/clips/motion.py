@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,9 @@ class MotionReader:
         elif self._last is not None:
             before, earlier = self._last
             self._pairs.append(_Pair(before, seconds, earlier, self._flow(earlier, grey)))
+            waiting = list(islice(reversed(self._pairs), _TOGETHER))
+            if len(waiting) == _TOGETHER and all(pair.cells is None for pair in waiting):
+                self._look_at(waiting)  # cells take a seventh of the memory
         self._last = (seconds, grey)
 
     def between(self, start: float, end: float) -> Tensor:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields
 import torch
 from torch import Tensor
 
-from muybridge.models.dense_motion.descriptors import HISTOGRAMS, SIZES, MotionConfig
+from muybridge.models.dense_motion.descriptors import HISTOGRAMS, SIZES, VERSION, MotionConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class Codebook:
     Attributes:
         mixtures: by the name of their histogram.
         config: of the descriptors.
-        hash: SHA-256 of all its numbers.
+        hash: SHA-256 of all its numbers, and of which descriptors it was learned.
     """
 
     mixtures: Mapping[str, Mixture]
@@ -76,7 +76,7 @@ class Codebook:
     hash: str = field(init=False)
 
     def __post_init__(self) -> None:
-        digest = hashlib.sha256(repr(self.config).encode())
+        digest = hashlib.sha256(f"{VERSION} {self.config!r}".encode())
         for name, tensor in sorted(self.tensors().items()):
             digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
         object.__setattr__(self, "hash", digest.hexdigest())

@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# To be raised with whatever changes the numbers: what was trained on others is then told apart.
+VERSION = 1
 DIRECTIONS = 8
 # Channels of a cell by histogram; the flow's has one more, for what stands still.
 HISTOGRAMS = {"hog": DIRECTIONS, "hof": DIRECTIONS + 1, "mbh_x": DIRECTIONS, "mbh_y": DIRECTIONS}
