@@ -102,7 +102,7 @@ def test_the_head_is_at_the_minimum_of_the_penalized_loss():
     torch.manual_seed(0)
     x, y = torch.randn(40, 5, dtype=torch.float64), torch.randint(3, (40,))
     head = nn.Linear(5, 3).double()
-    fit_linear(head, x, y, F.cross_entropy, clips=40)
+    fit_linear(head, x, y, F.cross_entropy, penalty=333 / 40)
     # By NumPy: the gradient of the summed loss and 333 / 2 times the squared weights is zero.
     logits = x.numpy() @ head.weight.detach().numpy().T + head.bias.detach().numpy()
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)

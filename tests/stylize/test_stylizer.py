@@ -80,7 +80,7 @@ def test_weights_are_shares(stylizer, photo, painting):
 
 @pytest.mark.parametrize("weights", [[1], [1, -1], [0, 0], [float("nan"), 1], [float("inf"), 1]])
 def test_weights_that_are_no_shares_are_refused(stylizer, photo, painting, weights):
-    with pytest.raises(OptionError, match="weights"):
+    with pytest.raises(OptionError, match="weight"):
         stylizer(photo, [painting, painting], weights=weights, style_size=64)
 
 
@@ -111,7 +111,7 @@ def test_a_mask_of_another_size_is_scaled_and_of_another_shape_refused(stylizer,
     assert np.array_equal(painted[:, :48], photo[:, :48])
     with pytest.raises(OptionError, match="34x30"):
         stylizer(photo, painting, style_size=64, masks=[np.zeros((30, 34), np.uint8)])
-    with pytest.raises(OptionError, match="3 masks for 1 styles"):
+    with pytest.raises(OptionError, match="3 masks for 1 style:"):
         stylizer(photo, painting, style_size=64, masks=[small] * 3)
     with pytest.raises(OptionError, match="values from"):
         stylizer(photo, painting, style_size=64, masks=[np.full(photo.shape[:2], 7.0)])
