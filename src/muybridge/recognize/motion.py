@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from muybridge.data.clips.lists import ClipList
 from muybridge.data.clips.motion import motion_of_clip
 from muybridge.data.loading import Loader
+from muybridge.models.dense_motion.camera import CameraMotion
 from muybridge.models.dense_motion.codebook import Codebook
 from muybridge.pretrained import built_in_codebook
 from muybridge.progress import progress_line
@@ -37,11 +38,11 @@ class MotionReadout:
     """What motion says of the classes, on the CPU.
 
     Attributes:
-        codebook: makes the vectors.
+        codebook: makes the vectors: of what moves in the picture, or of what the camera does.
         weight, bias: (K, M) and (K,) float32: log-odds, what was known beforehand taken out.
     """
 
-    codebook: Codebook
+    codebook: Codebook | CameraMotion
     weight: Tensor
     bias: Tensor
 
@@ -61,7 +62,7 @@ class MotionReadout:
 
 
 class _MotionOfClips(Dataset[Tensor]):
-    def __init__(self, clips: ClipList, codebook: Codebook) -> None:
+    def __init__(self, clips: ClipList, codebook: Codebook | CameraMotion) -> None:
         self.clips, self.codebook = clips, codebook
 
     def __len__(self) -> int:
@@ -72,7 +73,9 @@ class _MotionOfClips(Dataset[Tensor]):
         return motion_of_clip(entry.path, self.codebook, start=entry.start_seconds, end=entry.end_seconds).half()
 
 
-def motion_of_clips(clips: ClipList, codebook: Codebook, *, workers: int = 0, quiet: bool = False) -> Tensor:
+def motion_of_clips(
+    clips: ClipList, codebook: Codebook | CameraMotion, *, workers: int = 0, quiet: bool = False
+) -> Tensor:
     """Motion vectors (N, M) float16 of clips that can be read."""
     read: Loader[Any] = Loader(_MotionOfClips(clips, codebook), batch_size=None, num_workers=workers)
     vectors = torch.empty(len(clips), codebook.length, dtype=torch.float16)
@@ -118,7 +121,7 @@ def train_motion(
 
 
 def fit_motion(
-    codebook: Codebook,
+    codebook: Codebook | CameraMotion,
     motion_NM: Tensor,
     labels_NK: Tensor,
     *,

@@ -429,7 +429,7 @@ def _start_from(start: RecognizerFile, network: VideoViT, identity: BackboneIden
             f"{printable(theirs.hash[:12])}, not on {identity.name!r} of hash {identity.hash[:12]}. Choose the same "
             "--backbone"
         )
-    load_trained_state(network, start.file.tensors(), head="keep")
+    load_trained_state(network, start.network_tensors(), head="keep")
 
 
 def _dataset(

@@ -1,4 +1,8 @@
-"""How clips move, read from their files: frames at a steady rate, flow between neighbours, one vector a clip."""
+"""How clips move, read from their files: frames at a steady rate, flow between neighbours, one vector a clip.
+
+What is made of a pair of neighbours, and a vector of these, is the codebook's: `Codebook` looks at what moves in the
+picture, `CameraMotion` at the picture as a whole.
+"""
 
 from collections import deque
 from collections.abc import Iterator
@@ -16,6 +20,7 @@ from muybridge.data.clips.dataset import as_frames, clip_bounds, open_clip
 from muybridge.data.clips.shards import on_disk
 from muybridge.media.optical_flow import GreyFlow, to_grey
 from muybridge.media.video_reader import Frame, FrameSource, VideoReader
+from muybridge.models.dense_motion.camera import MOVES, CameraMotion, camera_steps
 from muybridge.models.dense_motion.codebook import Codebook
 from muybridge.models.dense_motion.descriptors import LENGTH, MotionConfig, blocks_that_move, cell_histograms
 
@@ -30,17 +35,17 @@ _TOUCHING = 1e-6
 @dataclass(eq=False)
 class _Pair:
     """Two neighbouring frames: the earlier one, (H, W) uint8, and where its pixels went, (2, H, W); or, once
-    asked for, what their cells hold, (C, h, w)."""
+    asked for, what was made of them."""
 
     start: float
     end: float
     grey: NDArray[np.uint8]
     flow: NDArray[np.float32]
-    cells: Tensor | None = None
+    made: Tensor | None = None
 
 
-class MotionReader:
-    """Sees the frames of a film as they come, and tells what moved in any stretch of what it remembers.
+class _PairReader:
+    """Sees the frames of a film as they come, and makes of each pair of neighbours what is asked for, once.
 
     Args:
         config: how closely to look.
@@ -65,16 +70,19 @@ class MotionReader:
             self._pairs.append(_Pair(before, seconds, earlier, self._flow(earlier, grey)))
         self._last = (seconds, grey)
 
-    def between(self, start: float, end: float) -> Tensor:
-        """Descriptors (N, D) float32 of what moves in a stretch of time; none where there are no two frames in it."""
+    def _make(self, grey_PHW: Tensor, flow_P2HW: Tensor, faster: Tensor) -> Tensor:
+        """(P, ...), arguments as of `cell_histograms`."""
+        raise NotImplementedError
+
+    def _made(self, start: float, end: float) -> Tensor | None:
+        """(P, ...) of the pairs in a stretch of time, of very many those in the middle; None without any."""
         pairs = [pair for pair in self._pairs if pair.start >= start - _TOUCHING and pair.end <= end + _TOUCHING]
         if not pairs:
-            return torch.zeros(0, LENGTH)
+            return None
         surplus = max(0, len(pairs) - self._config.most_pairs)
         pairs = pairs[surplus // 2 : len(pairs) - (surplus - surplus // 2)]
-        self._look_at([pair for pair in pairs if pair.cells is None])
-        cells = torch.stack([pair.cells for pair in pairs if pair.cells is not None])
-        return blocks_that_move(cells, self._config)
+        self._look_at([pair for pair in pairs if pair.made is None])
+        return torch.stack([pair.made for pair in pairs if pair.made is not None])
 
     def forget(self, before: float) -> None:
         """What begins before a time is not asked for any more."""
@@ -87,17 +95,49 @@ class MotionReader:
             grey = torch.from_numpy(np.stack([pair.grey for pair in part])).float()
             flow = torch.from_numpy(np.stack([pair.flow for pair in part]))
             faster = torch.tensor([(pair.end - pair.start) * self._config.rate for pair in part])
-            for pair, cells in zip(part, cell_histograms(grey, flow, self._config, faster=faster), strict=True):
-                pair.cells = cells.clone()
+            for pair, made in zip(part, self._make(grey, flow, faster), strict=True):
+                pair.made = made.clone()
                 pair.grey, pair.flow = pair.grey[:0], pair.flow[:0]
 
 
-def motion_vector(clip: str | Path | NDArray[np.uint8] | Tensor, codebook: Codebook) -> Tensor:
+class MotionReader(_PairReader):
+    """Sees the frames of a film as they come, and tells what moved in any stretch of what it remembers."""
+
+    def _make(self, grey_PHW: Tensor, flow_P2HW: Tensor, faster: Tensor) -> Tensor:
+        return cell_histograms(grey_PHW, flow_P2HW, self._config, faster=faster)
+
+    def between(self, start: float, end: float) -> Tensor:
+        """Descriptors (N, D) float32 of what moves in a stretch of time; none where there are no two frames in it."""
+        cells = self._made(start, end)
+        return torch.zeros(0, LENGTH) if cells is None else blocks_that_move(cells, self._config)
+
+
+class CameraReader(_PairReader):
+    """Sees the frames of a film as they come, and tells what the camera did in any stretch of what it remembers."""
+
+    def _make(self, grey_PHW: Tensor, flow_P2HW: Tensor, faster: Tensor) -> Tensor:
+        return camera_steps(flow_P2HW)
+
+    def between(self, start: float, end: float) -> Tensor:
+        """(P, 4) float32, as `camera_steps` gives them, of a stretch of time."""
+        steps = self._made(start, end)
+        return torch.zeros(0, len(MOVES)) if steps is None else steps
+
+
+def reader_for(codebook: Codebook | CameraMotion) -> MotionReader | CameraReader:
+    """What gives `codebook.vector` what it takes."""
+    kind = MotionReader if isinstance(codebook, Codebook) else CameraReader
+    return kind(codebook.config)
+
+
+def motion_vector(clip: str | Path | NDArray[np.uint8] | Tensor, codebook: Codebook | CameraMotion) -> Tensor:
     """The vector of a video file, a folder of frames, or frames (N, H, W, 3) uint8 RGB; raises as `load_views`."""
     return motion_of_clip(Path(clip), codebook) if isinstance(clip, str | Path) else motion_of_frames(clip, codebook)
 
 
-def motion_of_clip(path: Path, codebook: Codebook, *, start: float | None = None, end: float | None = None) -> Tensor:
+def motion_of_clip(
+    path: Path, codebook: Codebook | CameraMotion, *, start: float | None = None, end: float | None = None
+) -> Tensor:
     """The vector (length,) float32 of a clip; of a long one, of its middle.
 
     Args:
@@ -111,7 +151,7 @@ def motion_of_clip(path: Path, codebook: Codebook, *, start: float | None = None
         longest = codebook.config.most_seconds
         if last - first > longest:
             first, last = (first + last - longest) / 2, (first + last + longest) / 2
-        reader = MotionReader(codebook.config)
+        reader = reader_for(codebook)
         for frame in _frames_from(source, first):
             if frame.pts_seconds > last + _TOUCHING:
                 break
@@ -119,10 +159,10 @@ def motion_of_clip(path: Path, codebook: Codebook, *, start: float | None = None
         return codebook.vector(reader.between(first, last))
 
 
-def motion_of_frames(frames_NHW3: NDArray[np.uint8] | Tensor, codebook: Codebook) -> Tensor:
+def motion_of_frames(frames_NHW3: NDArray[np.uint8] | Tensor, codebook: Codebook | CameraMotion) -> Tensor:
     """The vector of frames (N, H, W, 3) uint8 RGB. How fast they were taken is not known; they are taken to be
     neighbours."""
-    reader = MotionReader(codebook.config)
+    reader = reader_for(codebook)
     spacing = 1 / Fraction(codebook.config.rate)
     for number, image in enumerate(as_frames(frames_NHW3).cpu().numpy()):
         reader.see(Frame(image, number * spacing, number))
