@@ -87,7 +87,8 @@ def recognizer_scores(recognizer: Recognizer, data: Path, windows: Sequence[Wind
     network, motion = torch.stack(rows), recognizer.motion
     if motion is None:
         return {"recognizer": network[:, columns]}
-    vectors = torch.stack([motion_of_clip(data / w.video, motion.codebook, start=w.start, end=w.end) for w in windows])
+    looks = [motion_of_clip(data / w.video, motion.codebook, start=w.start, end=w.end) for w in windows]
+    vectors = torch.stack(looks)
     both = motion.joined(network, vectors, multi_label=False)
     alone = motion.joined(torch.full_like(network, 1 / network.shape[1]), vectors, multi_label=False)
     scores = {"recognizer": both, "network alone": network, "motion alone": alone}

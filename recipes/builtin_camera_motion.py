@@ -3,10 +3,10 @@
     python recipes/builtin_camera_motion.py --seeds 0 1 2
     python recipes/builtin_camera_motion.py --network src/muybridge/weights/camera.safetensors --artifact FILE
 
-The network is the one that `recipes/builtin_recognizer.py` made, and stays as it is. The classifier is fitted to clips
-made as that recipe makes its last part's, but longer and wider, of the same photographs: a hand's unrest and things
-that move in front are in all of them, also in those of a still camera. Of each clip's numbers those of the same clip
-mirrored, upside down and backwards follow without another look. No real video is seen.
+The network is the one that `recipes/builtin_recognizer.py` made, and stays as it is. The classifier is fitted to
+clips made as that recipe makes its last part's, but longer and wider, of the same photographs: a hand's unrest and
+things that move in front are in all of them, also in those of a still camera. Of each clip's numbers those of the
+same mirrored, upside down and backwards follow without another look. No real video is seen.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def made_clips(photos: list[Path], seed: int, a_move: int) -> tuple[Tensor, Tens
 
 
 def turned(vectors_NM: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
-    """Beside each clip the same mirrored, upside down, backwards, and every two and all three of these: (8 N, ...)."""
+    """Beside each clip the same mirrored, upside down, backwards, and all of these together: (8 N, ...)."""
     for turns in _TURNED:
         signs = torch.cat([torch.ones(1), turns, torch.ones(len(MOVES))])
         renamed = []
@@ -97,8 +97,8 @@ def run(args: argparse.Namespace) -> None:
         both = right(readout.joined(network, vectors, multi_label=False), labels)
         print(
             f"seed {seed}: numbers alone {right(alone(readout, vectors), labels):.1%} of these, with the network "
-            f"{both:.1%}; alone {right(alone(readout, long_vectors), long_labels):.1%} of {len(long_labels)} clips of "
-            f"{', '.join(map(str, LENGTHS))} frames",
+            f"{both:.1%}; alone {right(alone(readout, long_vectors), long_labels):.1%} of {len(long_labels)} clips "
+            f"of {', '.join(map(str, LENGTHS))} frames",
             flush=True,
         )
         if args.artifact and seed == args.seeds[0]:
