@@ -3,10 +3,15 @@
     python recipes/builtin_camera_motion.py --seeds 0 1 2
     python recipes/builtin_camera_motion.py --network src/muybridge/weights/camera.safetensors --artifact FILE
 
-The network is the one that `recipes/builtin_recognizer.py` made, and stays as it is. The classifier is fitted to
-clips made as that recipe makes its last part's, but longer and wider, of the same photographs: a hand's unrest and
-things that move in front are in all of them, also in those of a still camera. Of each clip's numbers those of the
-same mirrored, upside down and backwards follow without another look. No real video is seen.
+The network is the one that `recipes/builtin_recognizer.py` made, and stays as it is. A move's log-odds are the
+logarithm of its way, those of a static camera a constant: the longest way wins. Two numbers are fitted, how sure that
+makes, and below which way a camera is static, to clips made as that recipe makes its last part's, but longer and
+wider, of the same photographs: a hand's unrest and things that move in front are in all of them, also in those of a
+still camera. No real video is seen.
+
+A classifier of free numbers (`--free`) learns that moves are pure, which those of made clips are: whatever turns a
+little then is a roll. Of each clip's numbers those of the same mirrored, upside down and backwards follow for it
+without another look.
 """
 
 import argparse
@@ -21,12 +26,12 @@ from builtin_recognizer import FILM_CLIPS, RGB, held_out_clips, read_photo
 from torch import Tensor
 
 from muybridge.data.clips.motion import motion_vector
-from muybridge.models.dense_motion.camera import MOVES, CameraMotion
+from muybridge.models.dense_motion.camera import LITTLE, MOVES, CameraMotion
 from muybridge.recognize.motion import MotionReadout, fit_motion
 from muybridge.recognize.recognizer import Recognizer
 from muybridge.stage.camera import CAMERA_MOVES, OPPOSITE_MOVES, camera_clip
 
-CLIPS_A_MOVE = 48
+CLIPS_A_MOVE = 24
 # Frames of a clip, each as often: few are far apart, as clips given as arrays are; many are near, as in film.
 LENGTHS = (8, 16, 32)
 SIZE = (120, 160)
@@ -65,10 +70,40 @@ def turned(vectors_NM: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
     return vectors_NM, labels_N
 
 
-def fitted(photos: list[Path], seed: int) -> MotionReadout:
-    vectors, labels = turned(*made_clips(photos, seed, CLIPS_A_MOVE))
-    truth = F.one_hot(labels, len(CAMERA_MOVES)).float()
-    return fit_motion(CameraMotion(), vectors, truth, multi_label=False)
+def longest_way(sure: Tensor, still: Tensor) -> Tensor:
+    """(K, M) of a classifier whose log-odds of a move are `sure` times its way's logarithm, as vectors have it, where
+    it goes that way, and of a static camera `sure` times `still`."""
+    numbers = CameraMotion().length
+    weight = torch.zeros(len(CAMERA_MOVES), numbers)
+    for row, move in enumerate(CAMERA_MOVES[1:], 1):
+        column = 1 + MOVES.index(move.split()[0])
+        # The half of what has a sign and the half of what has none cancel out in the opposite way.
+        weight[row, column] = 0.5 if row % 2 else -0.5
+        weight[row, column + len(MOVES)] = 0.5
+    static = F.one_hot(torch.tensor(0), weight.numel()).float().view_as(weight)
+    return sure * (weight + still * static)
+
+
+def fitted(photos: list[Path], seed: int, *, free: bool) -> MotionReadout:
+    vectors, labels = made_clips(photos, seed, CLIPS_A_MOVE)
+    if free:
+        vectors, labels = turned(vectors, labels)
+        truth = F.one_hot(labels, len(CAMERA_MOVES)).float()
+        return fit_motion(CameraMotion(), vectors, truth, multi_label=False)
+    logarithms = torch.zeros(2, requires_grad=True)
+    optimizer = torch.optim.LBFGS([logarithms], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = F.cross_entropy(vectors @ longest_way(*logarithms.exp()).mT, labels)
+        value.backward()
+        return value
+
+    optimizer.step(loss)  # pyright: ignore[reportArgumentType]
+    sure, still = logarithms.detach().exp()
+    print(f"{sure:.2f} times the logarithm; static below {LITTLE * float(still.expm1()):.4f} of the width")
+    # As a model file keeps it.
+    return MotionReadout(CameraMotion(), longest_way(sure, still).half().float(), torch.zeros(len(CAMERA_MOVES)))
 
 
 def right(probabilities_NK: Tensor, labels_N: Tensor) -> float:
@@ -93,7 +128,7 @@ def run(args: argparse.Namespace) -> None:
     network = torch.stack([answer.probabilities for film in films for answer in recognizer.batch([film])])
     print(f"network alone: {right(network, labels):.1%} of {len(labels)} clips of 8 frames of 112x112")
     for seed in args.seeds:
-        readout = fitted(train, seed)
+        readout = fitted(train, seed, free=args.free)
         both = right(readout.joined(network, vectors, multi_label=False), labels)
         print(
             f"seed {seed}: numbers alone {right(alone(readout, vectors), labels):.1%} of these, with the network "
@@ -103,6 +138,7 @@ def run(args: argparse.Namespace) -> None:
         )
         if args.artifact and seed == args.seeds[0]:
             recognizer.motion = readout
+            recognizer.scores |= {f"with motion, {len(labels)} clips": both}
             recognizer.provenance["motion"] = "recipes/builtin_camera_motion.py, seed " + str(seed)
             recognizer.save(args.artifact)
 
@@ -113,6 +149,7 @@ def main() -> None:
     parser.add_argument("--network", default="camera", help="whose network is taken")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the made clips; the first is kept")
     parser.add_argument("--tested", type=int, default=30, help="held-out clips of each move")
+    parser.add_argument("--free", action="store_true", help="fit all numbers of the classifier, to compare")
     parser.add_argument("--artifact", type=Path, help="model file to write")
     run(parser.parse_args())
 

@@ -16,7 +16,7 @@ from muybridge.models.dense_motion.descriptors import MotionConfig, affine_maps
 
 MOVES = ("pan", "tilt", "zoom", "roll")
 # Of the picture's width: what is far below hardly counts as a way.
-_LITTLE = 0.01
+LITTLE = 0.01
 
 
 def camera_steps(flow_P2HW: Tensor) -> Tensor:
@@ -66,5 +66,5 @@ class CameraMotion:
         if not len(steps_P4):
             return torch.zeros(self.length)
         way = steps_P4.sum(dim=0)
-        far = (way.abs() / _LITTLE).log1p()
+        far = (way.abs() / LITTLE).log1p()
         return torch.cat([torch.ones(1), far * way.sign(), far])
