@@ -2,7 +2,8 @@
 
     python benchmarks/camera_movement.py --data ../shared/data [--model camera] [--classical] [--picture FILE.svg]
 
-Prints top-1 over the windows whose label is certain and over all of them, a table per class, and the confusion.
+Prints top-1 over the windows whose label is certain and over all of them, a table per class, and the confusion. Of a
+recognizer that looks at motion too, also what its network and its motion say each alone.
 `--classical` adds the reference: points tracked by OpenCV from frame to frame, a similarity transform fitted to them
 (Shi and Tomasi 1994; Lucas and Kanade 1981; RANSAC), summed over the window; the component that moves the picture
 most is the answer, and none of them above `STILL` is a static camera. It sees up to `RATE` frames a second, the
@@ -24,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from muybridge.data.clips.dataset import load_views
+from muybridge.data.clips.motion import motion_of_clip
 from muybridge.evaluation.classification import ClassificationReport, classification_report
 from muybridge.media.frame_folder import FrameFolder, pictures_in
 from muybridge.media.outputs import atomic_output
@@ -72,16 +74,25 @@ def read_windows(path: Path) -> list[Window]:
 # --- the two that answer: each gives probabilities of the moves ---
 
 
-def recognizer_scores(recognizer: Recognizer, data: Path, windows: Sequence[Window]) -> torch.Tensor:
-    """(N, 9) float32, what users get from the same stretch: the file's own sampling and views."""
+def recognizer_scores(recognizer: Recognizer, data: Path, windows: Sequence[Window]) -> dict[str, torch.Tensor]:
+    """(N, 9) float32, what users get from the same stretch: the file's own sampling, views and motion; and apart from
+    each other what network and motion say."""
     columns = [recognizer.labels.names.index(move) for move in CAMERA_MOVES]
     rows = []
     for window in windows:
         clip = load_views(
             data / window.video, recognizer.sampling, recognizer.views, start=window.start, end=window.end
         )
-        rows.append(recognizer.probabilities(clip).mean(dim=0)[columns])
-    return torch.stack(rows)
+        rows.append(recognizer.probabilities(clip).mean(dim=0))
+    network, motion = torch.stack(rows), recognizer.motion
+    if motion is None:
+        return {"recognizer": network[:, columns]}
+    looks = [motion_of_clip(data / w.video, motion.codebook, start=w.start, end=w.end) for w in windows]
+    vectors = torch.stack(looks)
+    both = motion.joined(network, vectors, multi_label=False)
+    alone = motion.joined(torch.full_like(network, 1 / network.shape[1]), vectors, multi_label=False)
+    scores = {"recognizer": both, "network alone": network, "motion alone": alone}
+    return {name: rows[:, columns] for name, rows in scores.items()}
 
 
 def classical_scores(data: Path, windows: Sequence[Window]) -> torch.Tensor:
@@ -234,7 +245,7 @@ def main() -> None:
         raise SystemExit(f"{args.data} lacks {', '.join(missing)}")
     scores: dict[str, torch.Tensor] = {}
     if args.model != "none":
-        scores["recognizer"] = recognizer_scores(Recognizer.from_pretrained(args.model), args.data, windows)
+        scores |= recognizer_scores(Recognizer.from_pretrained(args.model), args.data, windows)
     if args.classical:
         scores["similarity transform"] = classical_scores(args.data, windows)
     reports = {name: print_answers(name, rows, windows) for name, rows in scores.items()}

@@ -233,7 +233,7 @@ def motion_of(name: str, clips: ClipList, args: argparse.Namespace) -> tuple[Ten
     path = args.out / f"{SETS[name].folder}-motion.safetensors"
     if not path.is_file():
         args.out.mkdir(parents=True, exist_ok=True)
-        own, in_mirror = motion_of_clips(clips, built_in_codebook(), workers=args.workers)
+        own, in_mirror = motion_of_clips(clips, built_in_codebook(), in_mirror=True, workers=args.workers)
         save_file({"own": own, "in_mirror": in_mirror}, path)
     stored = load_file(path)
     return stored["own"], stored["in_mirror"]

@@ -1,6 +1,8 @@
-"""Makes the built-in recognizer, `src/muybridge/weights/camera.safetensors`: what the camera does.
+"""Makes the network of the built-in recognizer, `src/muybridge/weights/camera.safetensors`: what the camera does.
 
-    python recipes/builtin_recognizer.py --artifact src/muybridge/weights/camera.safetensors
+    python recipes/builtin_recognizer.py --artifact network.safetensors
+    python recipes/builtin_camera_motion.py --network network.safetensors \\
+        --artifact src/muybridge/weights/camera.safetensors                      # which sees motion too
     python recipes/builtin_recognizer.py --method full --parts 1 --steps 300     # to compare
 
 Training goes in parts (`PARTS`): first the adapters have kernel (3, 1, 1) and learn what patches show one after the
@@ -95,10 +97,10 @@ class CameraClips(Dataset[dict[str, Tensor]]):
         return {"frames": torch.from_numpy(clip).permute(0, 3, 1, 2), "label": torch.tensor(label)}
 
 
-def held_out_clips(photos: list[RGB]) -> tuple[Tensor, Tensor]:
+def held_out_clips(photos: list[RGB], a_move: int = TEST_CLIPS_A_MOVE) -> tuple[Tensor, Tensor]:
     """As many clips of each move, from photographs that were not trained on; (N, 8, 3, 112, 112) uint8."""
     clips, labels = [], []
-    for number in range(TEST_CLIPS_A_MOVE):
+    for number in range(a_move):
         photo, other = photos[number % len(photos)], photos[(number * 7 + 3) % len(photos)]
         for label, move in enumerate(CAMERA_MOVES):
             clips.append(camera_clip(photo, move=move, seed=900_000 + number, config=TEST_CLIPS, foregrounds=[other]))

@@ -108,8 +108,8 @@ def test_the_authors_recipe_is_the_default_of_their_checkpoints(tmp_path, classe
 
 
 def test_a_file_from_before_there_was_a_choice_has_our_own_preprocessing():
-    built_in = Recognizer.from_pretrained("camera", device="cpu")
-    assert "preprocessing" not in RecognizerFile.open("camera").file.contract["sampling"]
+    built_in = Recognizer.from_pretrained("stage_actions", device="cpu")
+    assert "preprocessing" not in RecognizerFile.open("stage_actions").file.contract["sampling"]
     assert built_in.sampling.preprocessing == "own"
 
 

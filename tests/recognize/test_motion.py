@@ -482,7 +482,7 @@ def test_of_shards_a_clip_that_cannot_be_read_has_no_motion(clips, tmp_path) -> 
                 archive.addfile(about, io.BytesIO(data))
     shards = next(iter(read_clip_list(tmp_path / "a.tar").values()))
     with pytest.warns(RuntimeWarning, match="1.mp4"):
-        own, in_mirror = motion_of_clips(shards, built_in_codebook(), quiet=True)
+        own, in_mirror = motion_of_clips(shards, built_in_codebook(), in_mirror=True, quiet=True)
     assert [bool(row.any()) for row in own] == [bool(row.any()) for row in in_mirror] == [True, False, True]
 
 

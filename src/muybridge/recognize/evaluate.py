@@ -198,7 +198,7 @@ def evaluate_views(
     reports = {name: classification_report(p, truth, names) for name, p in answers.items()}
     order = OrderReport(**{name: report.accuracy for name, report in reports.items()}) if orders else None
     if motion is not None:
-        vectors, _ = motion_of_clips(clips, motion.codebook, workers=workers, quiet=quiet)
+        (vectors,) = motion_of_clips(clips, motion.codebook, workers=workers, quiet=quiet)
         seen = answers[_AS_THEY_ARE]
         answers[_AS_THEY_ARE] = motion.joined(seen, vectors.float(), multi_label=clips.multi_label)
         reports[_AS_THEY_ARE] = classification_report(answers[_AS_THEY_ARE], truth, names)

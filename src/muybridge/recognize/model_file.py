@@ -15,6 +15,7 @@ from muybridge.data.label_maps import LabelMap
 from muybridge.data.options import LARGEST_SIDE, MOST_FRAMES
 from muybridge.errors import ModelError, ModelMismatch, MuybridgeError, OptionError
 from muybridge.models.backbones import checked_options
+from muybridge.models.dense_motion.camera import CameraMotion
 from muybridge.models.dense_motion.codebook import Codebook
 from muybridge.models.st_adapter.config import AdapterConfig, OverTime
 from muybridge.models.st_adapter.sets import ADAPTER_LIMITS, trained_state
@@ -63,7 +64,8 @@ class Architecture:
         readout: what of a frame is read.
         num_classes: outputs of the head.
         over_time: what of all frames is read.
-        motion: which codebook makes vectors of how clips move, by its hash, where they are read.
+        motion: which codebook makes vectors of how clips move, by its hash, where they are read; "camera" where they
+            are of what the camera does.
     """
 
     backbone: str
@@ -173,7 +175,7 @@ class RecognizerFile:
                 state |= {WEIGHT: torch.empty(classes, codebook.length), BIAS: torch.empty(classes)}
         self.file.require_fit(state, what="the recognizer")
 
-    def codebook(self) -> Codebook | None:
+    def codebook(self) -> Codebook | CameraMotion | None:
         """What makes vectors of how clips move, where they are read.
 
         Raises:
@@ -182,6 +184,8 @@ class RecognizerFile:
         wanted = self.architecture.motion
         if wanted is None:
             return None
+        if wanted == CameraMotion.hash:
+            return CameraMotion()
         codebook = built_in_codebook()
         if wanted != codebook.hash:
             raise ModelMismatch(

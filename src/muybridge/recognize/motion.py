@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from muybridge.data.clips.lists import ClipList
-from muybridge.data.clips.motion import moving_blocks
+from muybridge.data.clips.motion import motion_in
 from muybridge.data.clips.shards import is_member
 from muybridge.data.clips.splits import k_folds
 from muybridge.data.loading import Loader
 from muybridge.errors import AnnotationError, InputError
+from muybridge.models.dense_motion.camera import CameraMotion
 from muybridge.models.dense_motion.codebook import Codebook
-from muybridge.models.dense_motion.descriptors import LENGTH, mirrored
+from muybridge.models.dense_motion.descriptors import mirrored
 from muybridge.pretrained import built_in_codebook
 from muybridge.progress import progress_line
 from muybridge.recognize.objective import balance_classes, balance_draws, classification_loss, prior_log_odds
@@ -45,11 +46,11 @@ class MotionReadout:
     """What motion says of the classes, on the CPU.
 
     Attributes:
-        codebook: makes the vectors.
+        codebook: makes the vectors: of what moves in the picture, or of what the camera does.
         weight, bias: (K, M) and (K,) float32: log-odds, what was known beforehand taken out.
     """
 
-    codebook: Codebook
+    codebook: Codebook | CameraMotion
     weight: Tensor
     bias: Tensor
 
@@ -69,10 +70,10 @@ class MotionReadout:
 
 
 class _MotionOfClips(Dataset[Tensor]):
-    """Of each clip (2, M) float16: its vector, and that of the clip in a mirror."""
+    """Of each clip (V, M) float16: its vector, and where it is asked for that of the clip in a mirror."""
 
-    def __init__(self, clips: ClipList, codebook: Codebook) -> None:
-        self.clips, self.codebook = clips, codebook
+    def __init__(self, clips: ClipList, codebook: Codebook | CameraMotion, *, in_mirror: bool) -> None:
+        self.clips, self.codebook, self.in_mirror = clips, codebook, in_mirror
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -80,32 +81,41 @@ class _MotionOfClips(Dataset[Tensor]):
     def __getitem__(self, index: int) -> Tensor:
         entry = self.clips.entries[index]
         try:
-            blocks = moving_blocks(entry.path, self.codebook.config, start=entry.start_seconds, end=entry.end_seconds)
+            seen = motion_in(entry.path, self.codebook, start=entry.start_seconds, end=entry.end_seconds)
         except InputError as error:
             # Nobody looked at clips in shards before, and the network is trained without those that are broken.
             if not is_member(entry.path):
                 raise
             warnings.warn(f"{error}. Nothing is learned of its motion", RuntimeWarning, stacklevel=2)
-            blocks = torch.zeros(0, LENGTH)
-        return torch.stack([self.codebook.vector(seen) for seen in (blocks, mirrored(blocks))]).half()
+            return torch.zeros(1 + self.in_mirror, self.codebook.length, dtype=torch.float16)
+        looks = [seen, mirrored(seen)] if self.in_mirror else [seen]
+        return torch.stack([self.codebook.vector(look) for look in looks]).half()
 
 
 def motion_of_clips(
-    clips: ClipList, codebook: Codebook, *, workers: int = 0, quiet: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Motion vectors (N, M) float16 of clips, and those of the clips in a mirror; of clips in shards that cannot be
-    read zeros, with a warning.
+    clips: ClipList,
+    codebook: Codebook | CameraMotion,
+    *,
+    in_mirror: bool = False,
+    workers: int = 0,
+    quiet: bool = False,
+) -> Tensor:
+    """Motion vectors (V, N, M) float16 of clips; of those in shards that cannot be read zeros, with a warning.
+
+    Args:
+        in_mirror: also those of the clips in a mirror, V = 2; with a `Codebook` alone.
 
     Raises:
         InputError: a clip that is a file cannot be read.
     """
-    read: Loader[Any] = Loader(_MotionOfClips(clips, codebook), batch_size=None, num_workers=workers)
-    vectors = torch.empty(2, len(clips), codebook.length, dtype=torch.float16)
+    of_clips = _MotionOfClips(clips, codebook, in_mirror=in_mirror)
+    read: Loader[Any] = Loader(of_clips, batch_size=None, num_workers=workers)
+    vectors = torch.empty(1 + in_mirror, len(clips), codebook.length, dtype=torch.float16)
     with progress_line("reading motion", total=len(clips), unit="clips", quiet=quiet) as line:
-        for number, both in enumerate(read):
-            vectors[:, number] = both
+        for number, looks in enumerate(read):
+            vectors[:, number] = looks
             line.advance()
-    return vectors[0], vectors[1]
+    return vectors
 
 
 def train_motion(
@@ -131,7 +141,7 @@ def train_motion(
     if len(clips) > _MOST_CLIPS:
         some = torch.linspace(0, len(clips) - 1, _MOST_CLIPS).round().long()
         clips, labels_NK = clips.select(some.tolist()), labels_NK[some]
-    own, in_mirror = motion_of_clips(clips, codebook, workers=workers, quiet=quiet)
+    own, in_mirror = motion_of_clips(clips, codebook, in_mirror=True, workers=workers, quiet=quiet)
     class_weights = balance_classes(labels_NK, multi_label=multi_label) if balance == "loss" else None
     draws = balance_draws(labels_NK) if balance == "draws" else None
     weights = None if draws is None else draws / draws.mean()
@@ -190,7 +200,7 @@ def mirror_helps(
 
 
 def fit_motion(
-    codebook: Codebook,
+    codebook: Codebook | CameraMotion,
     motion_NM: Tensor,
     labels_NK: Tensor,
     *,

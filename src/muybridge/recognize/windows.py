@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from muybridge.data.clips.motion import MotionReader
+from muybridge.data.clips.motion import CameraReader, MotionReader, reader_for
 from muybridge.data.clips.sampling import SamplingConfig, crop_views, sample_seconds
 from muybridge.decimals import SCORE, SECONDS
 from muybridge.media.gaps import stretches
@@ -89,7 +89,7 @@ class _Pending:
     end: float
     wanted: list[float]
     pictures: list[_Picture] = field(default_factory=list[_Picture])
-    motion: Tensor | None = None  # descriptors (N, D) of what moves, where that is read
+    motion: Tensor | None = None  # what its reader tells of this window, where motion is read
 
 
 def window_predictions(
@@ -118,7 +118,7 @@ def window_predictions(
     for start, stretch in _from_starts(frames):
         # After a gap windows begin anew, within the shot that it lies in.
         later = [(max(first, start), last) for first, last in shots or [(0.0, inf)] if last > start]
-        motion = None if recognizer.motion is None else MotionReader(recognizer.motion.codebook.config)
+        motion = None if recognizer.motion is None else reader_for(recognizer.motion.codebook)
         plan = _plan(window, step, later)
         for pending in _filled(stretch, plan, sampling, recognizer.views.spatial, motion):
             complete.append(pending)
@@ -187,7 +187,7 @@ def _filled(
     plan: Iterator[tuple[float, float]],
     sampling: SamplingConfig,
     crops: int,
-    motion: MotionReader | None,
+    motion: MotionReader | CameraReader | None,
 ) -> Iterator[_Pending]:
     """Windows with their T pictures and how they move, each as soon as it is over."""
     upcoming = next(plan, None)
@@ -223,7 +223,7 @@ def _filled(
             yield _with_motion(window, motion)
 
 
-def _with_motion(window: _Pending, motion: MotionReader | None) -> _Pending:
+def _with_motion(window: _Pending, motion: MotionReader | CameraReader | None) -> _Pending:
     if motion is not None:
         window.motion = motion.between(window.start, window.end)
     return window

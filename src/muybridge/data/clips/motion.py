@@ -1,4 +1,8 @@
-"""How clips move, read from their files: frames at a steady rate, flow between neighbours, one vector a clip."""
+"""How clips move, read from their files: frames at a steady rate, flow between neighbours, one vector a clip.
+
+What is made of a pair of neighbours, and a vector of these, is the codebook's: `Codebook` looks at what moves in the
+picture, `CameraMotion` at the picture as a whole.
+"""
 
 from collections import deque
 from collections.abc import Iterator
@@ -17,6 +21,7 @@ from muybridge.data.clips.dataset import as_frames, clip_bounds, open_clip
 from muybridge.data.clips.shards import on_disk
 from muybridge.media.optical_flow import GreyFlow, to_grey
 from muybridge.media.video_reader import Frame, FrameSource, VideoReader, exact_seconds
+from muybridge.models.dense_motion.camera import MOVES, CameraMotion, camera_steps
 from muybridge.models.dense_motion.codebook import Codebook
 from muybridge.models.dense_motion.descriptors import (
     LENGTH,
@@ -37,17 +42,17 @@ _TOUCHING = 1e-6
 @dataclass(eq=False)
 class _Pair:
     """Two neighbouring frames: the earlier one, (H, W) uint8, and where its pixels went, (2, H, W); or, once
-    asked for, what their cells hold, (C, h, w)."""
+    asked for, what was made of them."""
 
     start: float
     end: float
     grey: NDArray[np.uint8]
     flow: NDArray[np.float32]
-    cells: Tensor | None = None
+    made: Tensor | None = None
 
 
-class MotionReader:
-    """Sees the frames of a film as they come, and tells what moved in any stretch of what it remembers.
+class _PairReader:
+    """Sees the frames of a film as they come, and makes of each pair of neighbours what is asked for, once.
 
     Args:
         config: how closely to look.
@@ -71,20 +76,23 @@ class MotionReader:
             before, earlier = self._last
             self._pairs.append(_Pair(before, seconds, earlier, self._flow(earlier, grey)))
             waiting = list(islice(reversed(self._pairs), _TOGETHER))
-            if len(waiting) == _TOGETHER and all(pair.cells is None for pair in waiting):
-                self._look_at(waiting)  # cells take a seventh of the memory
+            if len(waiting) == _TOGETHER and all(pair.made is None for pair in waiting):
+                self._look_at(waiting)  # what is made of them is small
         self._last = (seconds, grey)
 
-    def between(self, start: float, end: float) -> Tensor:
-        """Descriptors (N, D) float32 of what moves in a stretch of time; none where there are no two frames in it."""
+    def _make(self, grey_PHW: Tensor, flow_P2HW: Tensor, faster: Tensor) -> Tensor:
+        """(P, ...), arguments as of `cell_histograms`."""
+        raise NotImplementedError
+
+    def _made(self, start: float, end: float) -> Tensor | None:
+        """(P, ...) of the pairs in a stretch of time, of very many those in the middle; None without any."""
         pairs = [pair for pair in self._pairs if pair.start >= start - _TOUCHING and pair.end <= end + _TOUCHING]
         if not pairs:
-            return torch.zeros(0, LENGTH)
+            return None
         surplus = max(0, len(pairs) - self._config.most_pairs)
         pairs = pairs[surplus // 2 : len(pairs) - (surplus - surplus // 2)]
-        self._look_at([pair for pair in pairs if pair.cells is None])
-        cells = torch.stack([pair.cells for pair in pairs if pair.cells is not None])
-        return blocks_that_move(cells, self._config)
+        self._look_at([pair for pair in pairs if pair.made is None])
+        return torch.stack([pair.made for pair in pairs if pair.made is not None])
 
     def forget(self, before: float) -> None:
         """What begins before a time is not asked for any more."""
@@ -97,12 +105,42 @@ class MotionReader:
             grey = torch.from_numpy(np.stack([pair.grey for pair in part])).float()
             flow = torch.from_numpy(np.stack([pair.flow for pair in part]))
             faster = torch.tensor([(pair.end - pair.start) * self._config.rate for pair in part])
-            for pair, cells in zip(part, cell_histograms(grey, flow, self._config, faster=faster), strict=True):
-                pair.cells = cells.clone()
+            for pair, made in zip(part, self._make(grey, flow, faster), strict=True):
+                pair.made = made.clone()
                 pair.grey, pair.flow = pair.grey[:0], pair.flow[:0]
 
 
-def motion_vector(clip: str | Path | NDArray[np.uint8] | Tensor, codebook: Codebook) -> Tensor:
+class MotionReader(_PairReader):
+    """Sees the frames of a film as they come, and tells what moved in any stretch of what it remembers."""
+
+    def _make(self, grey_PHW: Tensor, flow_P2HW: Tensor, faster: Tensor) -> Tensor:
+        return cell_histograms(grey_PHW, flow_P2HW, self._config, faster=faster)
+
+    def between(self, start: float, end: float) -> Tensor:
+        """Descriptors (N, D) float32 of what moves in a stretch of time; none where there are no two frames in it."""
+        cells = self._made(start, end)
+        return torch.zeros(0, LENGTH) if cells is None else blocks_that_move(cells, self._config)
+
+
+class CameraReader(_PairReader):
+    """Sees the frames of a film as they come, and tells what the camera did in any stretch of what it remembers."""
+
+    def _make(self, grey_PHW: Tensor, flow_P2HW: Tensor, faster: Tensor) -> Tensor:
+        return camera_steps(flow_P2HW)
+
+    def between(self, start: float, end: float) -> Tensor:
+        """(P, 4) float32, as `camera_steps` gives them, of a stretch of time."""
+        steps = self._made(start, end)
+        return torch.zeros(0, len(MOVES)) if steps is None else steps
+
+
+def reader_for(codebook: Codebook | CameraMotion) -> MotionReader | CameraReader:
+    """What gives `codebook.vector` what it takes."""
+    kind = MotionReader if isinstance(codebook, Codebook) else CameraReader
+    return kind(codebook.config)
+
+
+def motion_vector(clip: str | Path | NDArray[np.uint8] | Tensor, codebook: Codebook | CameraMotion) -> Tensor:
     """The vector of a video file, a folder of frames, or frames (N, H, W, 3) uint8 RGB; raises as `load_views`.
 
     Frames that are fewer than a block is long may be a few of a long clip, between which things move too far to be
@@ -111,20 +149,22 @@ def motion_vector(clip: str | Path | NDArray[np.uint8] | Tensor, codebook: Codeb
     if isinstance(clip, str | Path):
         return motion_of_clip(Path(clip), codebook)
     frames = as_frames(clip)
-    if len(frames) <= codebook.config.step * STEPS_OF_BLOCK:
+    if isinstance(codebook, Codebook) and len(frames) <= codebook.config.step * STEPS_OF_BLOCK:
         return torch.zeros(codebook.length)
     return motion_of_frames(frames, codebook)
 
 
-def motion_of_clip(path: Path, codebook: Codebook, *, start: float | None = None, end: float | None = None) -> Tensor:
-    """The vector (length,) float32 of a clip; of a long one, of its middle. Arguments as `moving_blocks`."""
-    return codebook.vector(moving_blocks(path, codebook.config, start=start, end=end))
-
-
-def moving_blocks(
-    path: Path, config: MotionConfig, *, start: float | None = None, end: float | None = None
+def motion_of_clip(
+    path: Path, codebook: Codebook | CameraMotion, *, start: float | None = None, end: float | None = None
 ) -> Tensor:
-    """Descriptors (N, D) float32 of what moves in a clip; of a long one, in its middle.
+    """The vector (length,) float32 of a clip; of a long one, of its middle. Arguments as `motion_in`."""
+    return codebook.vector(motion_in(path, codebook, start=start, end=end))
+
+
+def motion_in(
+    path: Path, codebook: Codebook | CameraMotion, *, start: float | None = None, end: float | None = None
+) -> Tensor:
+    """What `codebook.vector` takes of a clip; of a long one, of its middle.
 
     Args:
         start, end: of the clip within the file, in seconds.
@@ -134,10 +174,10 @@ def moving_blocks(
     """
     with on_disk(path) as file, closing(open_clip(file)) as source:
         first, last = clip_bounds(source, path, start, end)
-        longest = config.most_seconds
+        longest = codebook.config.most_seconds
         if last - first > longest:
             first, last = (first + last - longest) / 2, (first + last + longest) / 2
-        reader = MotionReader(config)
+        reader = reader_for(codebook)
         for frame in _frames_from(source, first):
             if frame.pts_seconds >= last - _TOUCHING:  # of what follows
                 break
@@ -145,10 +185,10 @@ def moving_blocks(
         return reader.between(first, last)
 
 
-def motion_of_frames(frames_NHW3: NDArray[np.uint8] | Tensor, codebook: Codebook) -> Tensor:
+def motion_of_frames(frames_NHW3: NDArray[np.uint8] | Tensor, codebook: Codebook | CameraMotion) -> Tensor:
     """The vector of frames (N, H, W, 3) uint8 RGB. How fast they were taken is not known; they are taken to be
     neighbours."""
-    reader = MotionReader(codebook.config)
+    reader = reader_for(codebook)
     spacing = 1 / Fraction(codebook.config.rate)
     for number, image in enumerate(as_frames(frames_NHW3).cpu().numpy()):
         reader.see(Frame(image, number * spacing, number))

@@ -96,16 +96,20 @@ def cell_histograms(grey_PHW: Tensor, flow_P2HW: Tensor, config: MotionConfig, *
 
 
 def affine_part(flow_P2HW: Tensor) -> Tensor:
-    """The part of each flow that one affine map of the whole picture explains, (P, 2, H, W).
+    """The part of each flow that one affine map of the whole picture explains, (P, 2, H, W)."""
+    places = _places(*flow_P2HW.shape[-2:])
+    return (places.reshape(-1, 3) @ affine_maps(flow_P2HW)).mT.reshape(flow_P2HW.shape)
+
+
+def affine_maps(flow_P2HW: Tensor) -> Tensor:
+    """(P, 3, 2): of the affine map of each whole picture its shift x and y in the middle, how both grow from the left
+    side to the right one, and from top to bottom, in pixels.
 
     Iteratively reweighted least squares: who walks through the picture does not follow the map, and weighs little.
     """
     height, width = flow_P2HW.shape[-2:]
-    down, across = torch.linspace(-0.5, 0.5, height), torch.linspace(-0.5, 0.5, width)
-    y, x = torch.meshgrid(down, across, indexing="ij")
-    places = torch.stack([torch.ones_like(x), x, y], dim=-1)
     some = slice(min(_FIT_STRIDE, height, width) // 2, None, _FIT_STRIDE)
-    at = places[some, some].reshape(-1, 3)
+    at = _places(height, width)[some, some].reshape(-1, 3)
     seen = flow_P2HW[:, :, some, some].flatten(2).mT
     weight = torch.ones(seen.shape[:2])
     maps = torch.zeros(len(seen), 3, 2)
@@ -115,7 +119,14 @@ def affine_part(flow_P2HW: Tensor) -> Tensor:
         off = _length(*(seen - at @ maps).unbind(dim=-1))
         usual = 1.48 * off.median(dim=1, keepdim=True).values + _FIT_LEAST
         weight = (1 + (off / usual).square()).square().reciprocal()
-    return (places.reshape(-1, 3) @ maps).mT.reshape(flow_P2HW.shape)
+    return maps
+
+
+def _places(height: int, width: int) -> Tensor:
+    """(H, W, 3): 1, x and y, from -1/2 to 1/2."""
+    down, across = torch.linspace(-0.5, 0.5, height), torch.linspace(-0.5, 0.5, width)
+    y, x = torch.meshgrid(down, across, indexing="ij")
+    return torch.stack([torch.ones_like(x), x, y], dim=-1)
 
 
 def blocks_that_move(cells_PChw: Tensor, config: MotionConfig) -> Tensor:
