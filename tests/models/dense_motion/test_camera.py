@@ -18,18 +18,35 @@ from muybridge.models.dense_motion.camera import CameraMotion, camera_steps
 PHOTO = read_image(next(iter(muybridge.__path__)) + "/pictures/coffee.jpg").rgb
 
 
+def textured() -> np.ndarray:
+    noise = np.random.default_rng(0).integers(0, 256, (400, 600, 3)).astype(np.float32)
+    return np.clip(128 + 5 * (cv2.GaussianBlur(noise, (0, 0), 2) - 128), 0, 255).astype(np.uint8)
+
+
+# In the flat parts of a photograph flow falls short: of a roll by a fifth.
+TEXTURE = textured()
+
+
 def film(
-    height: int, width: int, frames: int, *, pan: float = 0, tilt: float = 0, zoom: float = 1, degrees: float = 0
+    height: int,
+    width: int,
+    frames: int,
+    *,
+    pan: float = 0,
+    tilt: float = 0,
+    zoom: float = 1,
+    degrees: float = 0,
+    picture: np.ndarray = PHOTO,
 ) -> list[np.ndarray]:
-    """Crops of the middle of a photograph: what is seen goes `pan` and `tilt` pixels right and down over the film,
+    """Crops of the middle of a picture: what is seen goes `pan` and `tilt` pixels right and down over the film,
     grows by a factor, and turns clockwise."""
-    middle = np.array([PHOTO.shape[1] / 2, PHOTO.shape[0] / 2])
+    middle = np.array([picture.shape[1] / 2, picture.shape[0] / 2])
     made = []
     for share in np.linspace(-0.5, 0.5, frames):
         angle, scale = math.radians(degrees) * share, zoom**share
         turn = scale * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
         at = np.array([width / 2 + pan * share, height / 2 + tilt * share]) - turn @ middle
-        made.append(cv2.warpAffine(PHOTO, np.hstack([turn, at[:, None]]), (width, height)))
+        made.append(cv2.warpAffine(picture, np.hstack([turn, at[:, None]]), (width, height)))
     return made
 
 
@@ -47,17 +64,16 @@ def test_moves_of_known_size_in_widths_of_the_picture(height: int, width: int, s
     from_middle = math.sqrt((1 + (height / width) ** 2) / 12)
     turned, grown = 12, 1.2
     wanted = {
-        0: (film(height, width, 8, pan=40 * sign), 40 / width),
-        1: (film(height, width, 8, tilt=40 * sign), 40 / width),
-        2: (film(height, width, 8, zoom=grown**sign), math.log(grown) * from_middle),
-        3: (film(height, width, 8, degrees=turned * sign), math.radians(turned) * from_middle),
+        0: (film(height, width, 8, pan=40 * sign, picture=TEXTURE), 40 / width),
+        1: (film(height, width, 8, tilt=40 * sign, picture=TEXTURE), 40 / width),
+        2: (film(height, width, 8, zoom=grown**sign, picture=TEXTURE), math.log(grown) * from_middle),
+        3: (film(height, width, 8, degrees=turned * sign, picture=TEXTURE), math.radians(turned) * from_middle),
     }
     for which, (pictures, way) in wanted.items():
         found = ways(pictures)
         expected = torch.zeros(4)
         expected[which] = sign * way
-        # Flow falls short where the corners of a turned picture go far.
-        torch.testing.assert_close(found, expected, rtol=0, atol=(0.1, 0.1, 0.15, 0.15)[which] * way)
+        torch.testing.assert_close(found, expected, rtol=0, atol=0.12 * way)
 
 
 def test_a_way_is_as_long_at_any_rate() -> None:
