@@ -41,12 +41,16 @@ _TO_709 = np.array(
 class RgbConverter:
     """Frames of one film to RGB at one size.
 
+    Args:
+        interpolation: how they are scaled.
+
     Raises:
         av.error.FFmpegError, ValueError: on a pixel format that cannot be converted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, interpolation: int = COLOR_CONVERSION) -> None:
         self._reformatter = VideoReformatter()
+        self._interpolation = interpolation
 
     @staged("converting")
     def __call__(self, frame: VideoFrame, width: int, height: int) -> UInt8:
@@ -58,7 +62,7 @@ class RgbConverter:
             height=height,
             format="rgb48le" if transfer else "rgb24",
             src_colorspace=_source_colorspace(frame),
-            interpolation=COLOR_CONVERSION,
+            interpolation=self._interpolation,
         ).to_ndarray()
         return _to_sdr(cast(NDArray[np.uint16], converted), transfer) if transfer else cast(UInt8, converted)
 

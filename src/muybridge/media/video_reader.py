@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ import numpy as np
 from av.container import InputContainer
 from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -91,6 +92,12 @@ class Frame:
     index: int
     duration_seconds: Fraction | None = None
 
+    def grey(self, short_side: int) -> UInt8:
+        """The picture in grey, (h, w) uint8, as `muybridge.media.optical_flow.to_grey` has it."""
+        from muybridge.media.optical_flow import to_grey  # OpenCV takes its time to load
+
+        return to_grey(self.image, short_side)
+
     def __repr__(self) -> str:
         height, width = self.image.shape[:2]
         return f"Frame({self.index}, {float(self.pts_seconds):.3f} s, {width}x{height})"
@@ -100,16 +107,28 @@ class _FrameToConvert(Frame):
     """A frame whose picture is turned into RGB when it is first asked for."""
 
     def __init__(
-        self, convert: Callable[[], UInt8], pts_seconds: Fraction, index: int, duration_seconds: Fraction | None
+        self,
+        convert: Callable[[], UInt8],
+        to_small: Callable[[int], UInt8],
+        pts_seconds: Fraction,
+        index: int,
+        duration_seconds: Fraction | None,
     ) -> None:
         # Not through the parent's: the picture is not there yet, and a frozen dataclass takes nothing otherwise.
         vars(self).update(convert=convert, pts_seconds=pts_seconds, index=index, duration_seconds=duration_seconds)
+        vars(self).update(to_small=to_small)
 
     @cached_property
     def image(self) -> UInt8:  # pyright: ignore[reportIncompatibleVariableOverride]
         image = vars(self)["convert"]()
         vars(self)["convert"] = lambda: image  # the decoded picture is let go; asked twice at once, both get theirs
         return image
+
+    def grey(self, short_side: int) -> UInt8:
+        """Of the decoded picture, made RGB at about that size, which is a fraction of the work."""
+        from muybridge.media.optical_flow import to_grey
+
+        return to_grey(vars(self)["to_small"](short_side), short_side)
 
     def converted(self) -> Frame:
         """As others are."""
@@ -156,6 +175,7 @@ class VideoReader:
         self._begun: Iterator[VideoFrame] | None = None  # of a live source, from the frame that told the size
         self._start = start_of(self._container)
         self._converter = RgbConverter()
+        self._small_converter = RgbConverter(Interpolation.AREA)  # each has the tables of one size
         self._undecodable = 0
         try:
             first = self._first_frame()
@@ -288,10 +308,15 @@ class VideoReader:
 
     def frames_from(self, seconds: Fraction) -> Generator[Frame, None, None]:
         """The frames that are shown from a time on, in order of display; of what lies before, little is decoded."""
+        for frame in self.convertible_from(seconds):
+            yield frame.converted()
+
+    def convertible_from(self, seconds: Fraction) -> "Generator[_FrameToConvert, None, None]":
+        """The same, as `convertible` has them."""
         decoding, first = self._start_before(seconds, self._key_frame_times())
         for shown, decoded in chain([] if first is None else [first], decoding):
             if shown >= seconds:
-                yield self._frame(shown, decoded, -1).converted()
+                yield self._frame(shown, decoded, -1)
 
     # --- between FFmpeg and the above ---
 
@@ -456,14 +481,21 @@ class VideoReader:
             )
         duration = frame.duration * frame.time_base if frame.duration and frame.time_base else None
 
-        def convert() -> UInt8:
+        def convert(converter: RgbConverter, width: int, height: int) -> UInt8:
             try:
-                image = self._converter(frame, width, height)
+                image = converter(frame, width, height)
             except (av.error.FFmpegError, ValueError) as error:
                 raise BrokenMedia(f"the pictures of {self.source} cannot be turned into RGB: {error}") from error
             return self._orientation.upright(image)
 
-        return _FrameToConvert(convert, seconds, index, duration)
+        def to_small(short_side: int) -> UInt8:
+            if min(width, height) <= short_side:
+                return convert(self._converter, width, height)
+            scale = short_side / min(width, height)
+            return convert(self._small_converter, *(max(short_side, round(side * scale)) for side in (width, height)))
+
+        whole = partial(convert, self._converter, width, height)
+        return _FrameToConvert(whole, to_small, seconds, index, duration)
 
     def _note_what_is_lost(self, first: VideoFrame) -> None:
         """What of the film a picture of 8-bit RGB cannot hold, or is not shown as it is stored."""

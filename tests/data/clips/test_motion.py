@@ -13,8 +13,10 @@ from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
+import muybridge
 from muybridge.data.clips.motion import MotionReader, motion_of_clip, motion_of_frames, motion_vector
 from muybridge.errors import InputError
+from muybridge.media.images import read_image, resize_image
 from muybridge.media.optical_flow import GreyFlow, to_grey
 from muybridge.media.video_reader import Frame, VideoReader
 from muybridge.models.dense_motion.descriptors import LENGTH, MotionConfig, blocks_that_move, cell_histograms
@@ -122,8 +124,8 @@ def test_directions_are_told_apart() -> None:
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """1.2 s at 25 frames a second: right, then down."""
-    pictures = np.concatenate([wandering("right", 15), wandering("down", 15)])
+    """1.2 s at 25 frames a second: right, then down. As small as it is looked at, so that nothing is scaled."""
+    pictures = np.concatenate([wandering(way, 15, size=(48, 48)) for way in ("right", "down")])
     return write_film(tmp_path_factory.mktemp("film") / "film.mp4", pictures)
 
 
@@ -202,6 +204,20 @@ def test_mistakes_are_told(tmp_path) -> None:
     for clip in (tmp_path / "none.mp4", tmp_path / "no film.mp4", np.zeros((4, 32, 32), np.uint8)):
         with pytest.raises(InputError):
             motion_vector(clip, CODEBOOK)
+
+
+def test_a_decoded_frame_in_grey_is_that_of_its_picture(tmp_path) -> None:
+    """Scaled before it is made RGB, by another library."""
+    photo = read_image(Path(muybridge.__file__).parent / "pictures" / "coffee.jpg").rgb
+    photo = resize_image(photo, 640, 480)
+    path = write_film(tmp_path / "film.mp4", [photo] * 2)
+    with VideoReader(path) as reader:
+        for frame in reader.convertible():
+            grey = frame.grey(160)
+            wanted = to_grey(frame.image, 160)
+            assert grey.shape == wanted.shape == (160, 213)
+            difference = np.abs(grey.astype(int) - wanted.astype(int))
+            assert difference.mean() < 1.5 and np.quantile(difference, 0.99) < 8
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (480, 640), (45, 37), (1, 1), (8, 50)])

@@ -50,7 +50,7 @@ def film(
     return made
 
 
-def ways(pictures: list[np.ndarray], rate: float = 25) -> Tensor:
+def ways(pictures: list[np.ndarray], rate: float = 12.5) -> Tensor:
     """Pan, tilt, zoom and roll of the whole film, in widths."""
     reader = CameraReader(CameraMotion().config)
     for number, picture in enumerate(pictures):
@@ -113,8 +113,8 @@ def test_a_stretch_is_that_of_a_film_that_begins_and_ends_there() -> None:
     pictures = film(160, 240, 20, pan=60, tilt=-20)
     reader = CameraReader(CameraMotion().config)
     for number, picture in enumerate(pictures):
-        reader.see(Frame(picture, Fraction(number, 25), number))
+        reader.see(Frame(picture, Fraction(number) / Fraction(12.5), number))
     for first, last in ((3, 9), (0, 19), (12, 15), (3, 9)):
-        found = reader.between(first / 25, last / 25)
+        found = reader.between(first / 12.5, last / 12.5)
         assert found.shape == (last - first, 4)
         torch.testing.assert_close(found.sum(dim=0), ways(pictures[first : last + 1]), rtol=0, atol=1e-5)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from muybridge.data.clips.dataset import as_frames, clip_bounds, open_clip
 from muybridge.data.clips.shards import on_disk
-from muybridge.media.optical_flow import GreyFlow, to_grey
+from muybridge.media.optical_flow import GreyFlow
 from muybridge.media.video_reader import Frame, FrameSource, VideoReader, exact_seconds
 from muybridge.models.dense_motion.camera import MOVES, CameraMotion, camera_steps
 from muybridge.models.dense_motion.codebook import Codebook
@@ -69,7 +69,7 @@ class _PairReader:
         seconds = float(frame.pts_seconds)
         if self._last is not None and seconds - self._last[0] < _NEAR_ENOUGH / self._config.rate:
             return
-        grey = to_grey(frame.image, self._config.short_side)
+        grey = frame.grey(self._config.short_side)
         if self._last is not None and self._last[1].shape != grey.shape:
             self._pairs.clear()  # cells of pictures of two sizes do not lie over each other
         elif self._last is not None:
@@ -198,5 +198,6 @@ def motion_of_frames(frames_NHW3: NDArray[np.uint8] | Tensor, codebook: Codebook
 def _frames_from(source: FrameSource, seconds: float) -> Iterator[Frame]:
     start = exact_seconds(seconds)
     if start > 0 and isinstance(source, VideoReader):
-        return source.frames_from(start)
-    return (frame for frame in source if frame.pts_seconds >= start)
+        return source.convertible_from(start)
+    frames = source.convertible() if isinstance(source, VideoReader) else source
+    return (frame for frame in frames if frame.pts_seconds >= start)

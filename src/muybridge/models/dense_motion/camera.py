@@ -15,6 +15,8 @@ from torch import Tensor
 from muybridge.models.dense_motion.descriptors import MotionConfig, affine_maps
 
 MOVES = ("pan", "tilt", "zoom", "roll")
+# Frames a second: a camera moves slowly beside those in front of it.
+_RATE = 12.5
 # Of the picture's width: what is far below hardly counts as a way.
 LITTLE = 0.01
 
@@ -46,7 +48,7 @@ class CameraMotion:
         hash: how a model file calls these vectors.
     """
 
-    config: MotionConfig = field(default_factory=MotionConfig)
+    config: MotionConfig = field(default_factory=lambda: MotionConfig(rate=_RATE))
     hash: ClassVar[str] = "camera"
 
     @property
