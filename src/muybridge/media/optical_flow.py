@@ -23,10 +23,10 @@ def to_grey(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
 
 
 class GreyFlow:
-    """Dense flow between grey pictures, fast rather than fine."""
+    """Dense flow between grey pictures; by default fast rather than fine."""
 
-    def __init__(self) -> None:
-        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    def __init__(self, preset: int = cv2.DISOPTICAL_FLOW_PRESET_FAST) -> None:
+        self._dis = cv2.DISOpticalFlow.create(preset)
 
     def __call__(self, earlier: NDArray[np.uint8], later: NDArray[np.uint8]) -> NDArray[np.float32]:
         """How far each pixel of `earlier` (H, W) uint8 has moved in `later`: (2, H, W) float32, x and y in pixels."""
@@ -38,7 +38,7 @@ class DISOpticalFlow:
     """Dense flow between two frames."""
 
     def __init__(self) -> None:
-        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._flow = GreyFlow(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def __call__(self, later: NDArray[np.uint8], earlier: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Flow from each pixel of `later` to where its surface was in `earlier`.
@@ -49,6 +49,6 @@ class DISOpticalFlow:
         Returns:
             (2, H, W) float32: x and y displacement in pixels.
         """
-        grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (later, earlier)]
-        flow = self._dis.calc(grey[0], grey[1], None)  # pyright: ignore[reportArgumentType, reportCallIssue] - allocated
-        return np.ascontiguousarray(flow.transpose(2, 0, 1))
+        return self._flow(
+            *(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8) for image in (later, earlier))
+        )

@@ -195,17 +195,12 @@ class RecognizerFile:
             )
         return codebook
 
-    def motion(self) -> MotionReadout | None:
-        """What it says of how clips move; None where it does not look."""
-        codebook = self.codebook()
+    def trained(self) -> tuple[dict[str, Tensor], MotionReadout | None]:
+        """The tensors of the network, and what is said of how clips move; None where it does not look."""
+        tensors, codebook = self.file.tensors(), self.codebook()
         if codebook is None:
-            return None
-        tensors = self.file.tensors()
-        return MotionReadout(codebook, tensors[WEIGHT].float(), tensors[BIAS].float())
-
-    def network_tensors(self) -> dict[str, Tensor]:
-        """Those of the network alone."""
-        return {name: tensor for name, tensor in self.file.tensors().items() if name not in (WEIGHT, BIAS)}
+            return tensors, None
+        return tensors, MotionReadout(codebook, tensors.pop(WEIGHT).float(), tensors.pop(BIAS).float())
 
     def build(self, backbone: nn.Module) -> VideoViT:
         """The network, its trained part at random."""

@@ -188,7 +188,8 @@ class Recognizer:
         precision: Precision,
     ) -> "Recognizer":
         model = opened.build(backbone)
-        load_trained_state(model, opened.network_tensors())
+        tensors, motion = opened.trained()
+        load_trained_state(model, tensors)
         return cls(
             model,
             opened.labels(),
@@ -201,7 +202,7 @@ class Recognizer:
             provenance=opened.file.provenance,
             scores=opened.file.scores,
             threshold=opened.contract.threshold,
-            motion=opened.motion(),
+            motion=motion,
         )
 
     @classmethod

@@ -265,7 +265,8 @@ def _start_from(start: RecognizerFile, network: VideoViT, identity: BackboneIden
             f"{printable(theirs.hash[:12])}, not on {identity.name!r} of hash {identity.hash[:12]}. Choose the same "
             "--backbone"
         )
-    load_trained_state(network, start.network_tensors(), head="keep")
+    tensors, _ = start.trained()
+    load_trained_state(network, tensors, head="keep")
 
 
 def _settings(plan: TrainingPlan, clips: TrainingClips) -> dict[str, Any]:

@@ -4,6 +4,7 @@ What is made of a pair of neighbours, and a vector of these, is the codebook's: 
 picture, `CameraMotion` at the picture as a whole.
 """
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
@@ -51,7 +52,7 @@ class _Pair:
     made: Tensor | None = None
 
 
-class _PairReader:
+class _PairReader(ABC):
     """Sees the frames of a film as they come, and makes of each pair of neighbours what is asked for, once.
 
     Args:
@@ -80,9 +81,9 @@ class _PairReader:
                 self._look_at(waiting)  # what is made of them is small
         self._last = (seconds, grey)
 
+    @abstractmethod
     def _make(self, grey_PHW: Tensor, flow_P2HW: Tensor, faster: Tensor) -> Tensor:
         """(P, ...), arguments as of `cell_histograms`."""
-        raise NotImplementedError
 
     def _made(self, start: float, end: float) -> Tensor | None:
         """(P, ...) of the pairs in a stretch of time, of very many those in the middle; None without any."""
