@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from muybridge.artifacts import check_model_file
-from muybridge.data.clips.sampling import SamplingConfig
 from muybridge.devices import choose_device, peak_memory_bytes
 from muybridge.errors import ModelMismatch, TrainingError
 from muybridge.evaluation.report_page import write_report_page
@@ -41,7 +40,7 @@ from muybridge.recognize.prefixes import fit_head
 from muybridge.recognize.recognizer import Recognizer
 from muybridge.recognize.training_clips import TrainingClips, list_training_clips, look_at_clips
 from muybridge.recognize.training_report import how_sure, memory_taken, provenance, training_report
-from muybridge.recognize.training_set import KeptClips, choose_keeping, seen_clips, training_set
+from muybridge.recognize.training_set import KeptClips, TrainingSet
 from muybridge.recognize.validation import KEPT_VIEWS_BYTES, readers_for, validation_on
 from muybridge.stylize.clip_painter import parse_augment
 from muybridge.training.fit import FitResult, Validation, check_resumable, fit, is_main_process
@@ -108,7 +107,8 @@ def train(
     if plan.config.precision == "bf16-mixed" and choose_device(device).type == "cpu":
         fuse_attention(network.backbone, fused=False)
     with frozen_in_half_precision(network, plan):
-        keeping = choose_keeping(plan, clips.train, network, sampling, look, folder, choose_device(device), tell)
+        seen = TrainingSet(plan, clips.train, network, identity, sampling, look, choose_device(device), tell)
+        keeping = seen.choose_keeping(folder)
         if resume and plan.model.method == "head" and keeping.is_somewhere:
             raise TrainingError(
                 "a head alone is fitted at once, and there is nothing to go on from. Start without --resume"
@@ -118,10 +118,8 @@ def train(
             tell(line)
         motion = _motion(plan, clips, tell)
         views = ClipViews(clips.held_out, sampling, look, keep_bytes=KEPT_VIEWS_BYTES) if clips.held_out else None
-        dataset = training_set(
-            plan, keeping, clips.train, network, identity, sampling, look, choose_device(device), tell
-        )
-        result = _fit(plan, clips, network, dataset, sampling, views, folder=folder, resume=resume, device=device)
+        seen = replace(seen, clips=clips.train)
+        result = _fit(seen, clips, seen.dataset(keeping), views, folder=folder, resume=resume, device=device)
     network.fold_standardization()
     tell(f"memory: {memory_taken(result)}")
     recognizer = Recognizer(
@@ -175,17 +173,16 @@ def _motion(plan: TrainingPlan, clips: TrainingClips, tell: Callable[[str], None
 
 
 def _fit(
-    plan: TrainingPlan,
+    seen: TrainingSet,
     clips: TrainingClips,
-    network: VideoViT,
     dataset: Dataset[dict[str, Tensor]],
-    sampling: SamplingConfig,
     views: ClipViews | None,
     *,
     folder: Path,
     resume: bool,
     device: str,
 ) -> FitResult:
+    plan, network, sampling = seen.plan, seen.network, seen.sampling
     labels, multi_label, balance = indicator(clips.train), clips.train.multi_label, plan.data.balance
     draws = balance_draws(labels) if balance == "draws" else None
     objective = RecognizerObjective(
@@ -199,8 +196,7 @@ def _fit(
     if fitted:
         objective.to(choose_device(device))
         with autocast(network, plan.config):
-            seen = seen_clips(dataset, plan, clips.train, network, sampling)
-            fit_head(network, seen, sampling, objective.loss, draws=draws)
+            fit_head(network, seen.as_in_test(dataset), sampling, objective.loss, draws=draws)
     validation = None if views is None else validation_on(network, sampling, views, plan)
     if plan.model.method == "head" and isinstance(dataset, KeptClips):
         return _measured(network, validation, plan, folder)
