@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["512x288", "1280x720"])
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--motion", default="auto")
+    parser.add_argument("--motion", default="dis")
     args = parser.parse_args()
     torch.set_num_threads(1)
     stylizer = Stylizer.from_pretrained(device="cpu")

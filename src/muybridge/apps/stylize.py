@@ -105,6 +105,7 @@ def stylize(
     if resume:
         for source, target in zip(sources, targets, strict=True):
             check_segments(source, target)
+    task.check_styles()
     batch.check_model(model, task=task.verb, built_in=BUILT_IN)
 
     def load() -> batch.Work:

@@ -225,6 +225,17 @@ class StylizeTask:
         """See `Task`."""
         return expand_sources(names)
 
+    def check_styles(self) -> None:
+        """Tell of a missing style before the model is loaded.
+
+        Raises:
+            MissingInput, OptionError: there is none, or its weight is no number.
+        """
+        from muybridge.stylize.styles import check_style
+
+        for text in self.style:
+            check_style(_parse_style(text)[0])
+
     def job(self, videos: Sequence[Path] = ()) -> "PaintJob":
         """The model, the styles, and what is the same for every input.
 

@@ -18,7 +18,7 @@ BUILT_IN = {"builtin": "stylizer.safetensors"}
 # Below, strokes are lost; above, they cost time, and pieces of style are small against the picture.
 _STYLE_SIDES = (256, 640)
 
-MotionSource = Literal["auto", "features", "dis"]
+MotionSource = Literal["dis", "features"]
 
 
 @dataclass(frozen=True)
@@ -80,15 +80,14 @@ class TemporalConfig:
         feature_share: of the carried swapped features in the blend, 0 to 1.
         picture_share: of the carried painted pixels in the blend, 0 to 1.
         photometric_scale: difference of RGB in [0, 255] between a pixel and its origin at which belief falls to 1/e.
-        motion: Where the motion comes from: dis is OpenCV's optical flow, features takes the network's own, auto is
-            dis.
+        motion: Where the motion comes from: dis is OpenCV's optical flow, features takes the network's own.
     """
 
     match_bonus: Annotated[float, HIDDEN] = 0.4
     feature_share: Annotated[float, HIDDEN] = 0.7
     picture_share: Annotated[float, HIDDEN] = 0.3
     photometric_scale: Annotated[float, HIDDEN] = 24.0
-    motion: MotionSource = "auto"
+    motion: MotionSource = "dis"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,9 @@
 """Styles that ship with muybridge, drawn by code: nobody's paintings."""
 
+from pathlib import Path
+
 from muybridge.data.textures import RGB, TextureKind, draw_texture
+from muybridge.errors import MissingInput
 
 # name: kind, seed, what one sees. Seeds were chosen by looking.
 BUILT_IN_STYLES: dict[str, tuple[TextureKind, int, str]] = {
@@ -15,6 +18,18 @@ BUILT_IN_STYLES: dict[str, tuple[TextureKind, int, str]] = {
     "collage": ("blocks", 3, "overlapping pink and violet cut paper"),
     "splatter": ("splatter", 3, "thrown violet and turquoise paint"),
 }
+
+
+def check_style(style: str | Path) -> None:
+    """Whether there is such a file or built-in style; nothing is read of it.
+
+    Raises:
+        MissingInput: there is none.
+    """
+    if str(style) not in BUILT_IN_STYLES and not Path(style).is_file():
+        raise MissingInput(
+            f"there is no style {str(style)!r}: give a picture, a saved style, or one of `muybridge styles`"
+        )
 
 
 def built_in_style(name: str, *, size: int = 512) -> RGB:

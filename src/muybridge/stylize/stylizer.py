@@ -18,7 +18,7 @@ from torch import Tensor
 from muybridge.artifacts import Artifact, find_model, open_model, push_to_hub
 from muybridge.counts import counted
 from muybridge.devices import choose_device
-from muybridge.errors import MissingInput, ModelError, ModelMismatch, OptionError
+from muybridge.errors import ModelError, ModelMismatch, OptionError
 from muybridge.media.masks import Mask, MaskTrack, TimedMask, check_num_masks, fit_mask
 from muybridge.media.video_reader import Frame
 from muybridge.memory import keep_freed_memory
@@ -47,7 +47,7 @@ from muybridge.stylize.model_file import (
 )
 from muybridge.stylize.options import BUILT_IN, StylizeConfig, TemporalConfig
 from muybridge.stylize.pictures import RGB, as_rgb, check_fits_memory, keep_colors, padded, scaled, sized
-from muybridge.stylize.styles import BUILT_IN_STYLES, built_in_style
+from muybridge.stylize.styles import BUILT_IN_STYLES, built_in_style, check_style
 from muybridge.stylize.temporal import TemporalCarry
 
 # Above this many bytes for one full-resolution feature map the network works in tiles.
@@ -173,12 +173,10 @@ class Stylizer:
                 raise ModelMismatch(f"the style {style.name!r} is not this model's: {problems}. Make it anew")
             return Style(style.name, style.code.to(self.device), style.model)
         check_fits_memory(size, size, self.device, option=f"style_size={size}")
+        if isinstance(style, (str, Path)):
+            check_style(style)
         if isinstance(style, str) and style in BUILT_IN_STYLES and not Path(style).exists():
             name, style = name or style, built_in_style(style, size=size)
-        if isinstance(style, (str, Path)) and not Path(style).is_file():
-            raise MissingInput(
-                f"there is no style {str(style)!r}: give a picture, a saved style, or one of `muybridge styles`"
-            )
         name = name or (Path(style).stem if isinstance(style, (str, Path)) else "style")
         rgb = as_rgb(style)
         width, height = scaled(rgb.shape[1], rgb.shape[0], size)
