@@ -15,9 +15,6 @@ from typing import Any, Protocol, cast
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 
 from muybridge.counts import counted
@@ -26,6 +23,7 @@ from muybridge.data.sampling import Draw, StepBatches
 from muybridge.devices import is_out_of_memory, peak_memory_bytes
 from muybridge.errors import TrainingError
 from muybridge.progress import ProgressLine, progress_line
+from muybridge.training.batches import num_items, split
 from muybridge.training.checkpoint import (
     CHECKPOINT,
     Best,
@@ -42,6 +40,7 @@ from muybridge.training.checkpoint import (
 from muybridge.training.fit_config import FitConfig, learning_rate_at, learning_rate_of_batch, steps_of_epochs
 from muybridge.training.history import HISTORY, History
 from muybridge.training.lock import only_training_in
+from muybridge.training.processes import set_up, start_processes
 
 
 class Objective(Protocol):
@@ -130,19 +129,19 @@ def fit(
         OutputError: the folder cannot be written or the disk is full; the checkpoint before is kept.
         MissingExtra: TensorBoard is asked for and not installed.
     """
-    num_items = len(cast(Any, dataset))
-    if num_items == 0:
+    count = len(cast(Any, dataset))
+    if count == 0:
         raise TrainingError("there is nothing to train on: the data set is empty")
-    config = config.of(num_items)
-    fabric = _fabric(accelerator, config)
-    module, wrapped = _set_up(fabric, objective, config, sharded)
+    config = config.of(count)
+    fabric = start_processes(accelerator, config)
+    module, wrapped = set_up(fabric, objective, config, sharded)
     run = _Run(fabric, module, wrapped, config, folder, validation, settings or {})
     if resume:
         run.load()
     if fabric.world_size > 1:  # or all processes would drop out the same features
         torch.manual_seed((config.seed << 40) + run.step * fabric.world_size + fabric.global_rank)
     batches = StepBatches(
-        num_items,
+        count,
         batch_size=config.batch_size,
         start=run.step,
         stop=config.steps,
@@ -215,67 +214,6 @@ def _too_little_memory(step: int, config: FitConfig, advice: str) -> TrainingErr
     return TrainingError(f"out of memory at step {step} with {counted(part, 'item')} at a time. Try {remedy}")
 
 
-def _optimizer(objective: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
-    trained = [p for p in objective.parameters() if p.requires_grad]
-    if not trained:
-        raise TrainingError("there is nothing to train: every parameter is frozen")
-    matrices = [p for p in trained if p.ndim > 1]
-    vectors = [p for p in trained if p.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    groups = [g for g in groups if g["params"]]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=True)
-    return torch.optim.AdamW(groups, lr=config.learning_rate, eps=config.epsilon)
-
-
-def _fabric(accelerator: str, config: FitConfig) -> Fabric:
-    """One process, or the group that torchrun has started."""
-    kind, _, number = accelerator.partition(":")
-    if "WORLD_SIZE" not in os.environ:
-        return Fabric(accelerator=kind, devices=[int(number)] if number else 1, precision=config.precision)
-    # Fabric's "auto" is one device on a CPU: each process would train alone, and all write the same files.
-    here = int(os.environ["LOCAL_WORLD_SIZE"])
-    nodes = int(os.environ["WORLD_SIZE"]) // here
-    fabric = Fabric(accelerator=kind, devices=here, num_nodes=nodes, precision=config.precision)
-    fabric.launch()
-    if config.batch_size % fabric.world_size:
-        raise TrainingError(
-            f"a batch of {config.batch_size} cannot be shared equally by {fabric.world_size} processes. Choose a "
-            "--batch-size that is a multiple of their number"
-        )
-    return fabric
-
-
-def _set_up(fabric: Fabric, objective: nn.Module, config: FitConfig, sharded: Sequence[nn.Module]) -> tuple[Any, Any]:
-    """Objective and optimizer as Fabric wraps them."""
-    fabric.seed_everything(config.seed, verbose=False)
-    optimizer = _optimizer(objective, config)
-    if sharded:
-        _shard(objective, sharded, fabric)
-    if config.compile:
-        objective.compile()
-    return cast(tuple[Any, Any], fabric.setup(objective, optimizer))
-
-
-def _shard(objective: nn.Module, parts: Sequence[nn.Module], fabric: Fabric) -> None:
-    """Spread frozen parts over the processes (FSDP2); what is trained stays whole in each, for DDP to average."""
-    if fabric.world_size == 1:
-        raise TrainingError("one process has nobody to share its blocks with. Start with torchrun")
-    if fabric.device.type == "cpu" and not hasattr(torch.cpu.Stream, "record_event"):
-        raise TrainingError(f"torch {torch.__version__} shares blocks on GPUs only. Install torch 2.7 or later")
-    mesh = init_device_mesh(fabric.device.type, (fabric.world_size,))
-    spread: set[int] = set()
-    for part in parts:
-        assert not any(p.requires_grad for p in part.parameters())
-        fully_shard(part, mesh=mesh)
-        spread |= {id(p) for p in part.parameters()}
-    names = [name for name, p in objective.named_parameters() if id(p) in spread]
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(objective, names)  # pyright: ignore[reportPrivateUsage]
-
-
 # What torch's optimizers keep of each parameter.
 _MOMENTS = {"adamw": {"step", "exp_avg", "exp_avg_sq"}, "sgd": {"momentum_buffer"}}
 
@@ -327,7 +265,7 @@ class _Run:
         self.module.train()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(self.step, self.config)
-        rounds = _split(batch, self.config.accumulate)
+        rounds = split(batch, self.config.accumulate)
         sums: dict[str, float] = {}
         for number, (part, share) in enumerate(zip(rounds, self._shares(rounds), strict=True)):
             with self.fabric.no_backward_sync(self.module, enabled=number < len(rounds) - 1):
@@ -351,7 +289,7 @@ class _Run:
 
         Gradients are averaged over processes, which divides by their number again.
         """
-        num_terms = getattr(self.module.module, "num_terms", _num_items)
+        num_terms = getattr(self.module.module, "num_terms", num_items)
         counts = torch.tensor([float(num_terms(part)) for part in rounds], device=self.fabric.device)
         total = counts.sum()
         if self.fabric.world_size > 1:
@@ -502,25 +440,6 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
         else:
             flat[f"{above}{name}"] = value
     return flat
-
-
-def _num_items(batch: Any) -> int:
-    """Length along the first axis of a batch as `_split` takes it."""
-    while not isinstance(batch, Tensor):
-        batch = next(iter(batch.values())) if isinstance(batch, Mapping) else batch[0]
-    return len(batch)
-
-
-def _split(batch: Any, rounds: int) -> list[Any]:
-    """A batch (tensor, or tuple, list or dict of tensors) cut into equal parts along its first axis."""
-    if rounds == 1:
-        return [batch]
-    if isinstance(batch, Tensor):
-        return list(batch.chunk(rounds))
-    if isinstance(batch, Mapping):
-        parts = {key: _split(value, rounds) for key, value in cast(Mapping[str, Any], batch).items()}
-        return [dict(zip(parts, values, strict=True)) for values in zip(*parts.values(), strict=True)]
-    return [tuple(values) for values in zip(*(_split(part, rounds) for part in batch), strict=True)]
 
 
 __all__ = [
