@@ -39,18 +39,20 @@ from muybridge.models.st_adapter.video_vit import AdapterConfig, VideoViT
 from muybridge.pretrained import BUILT_IN_BACKBONE, built_in_codebook, load_backbone
 from muybridge.progress import progress_line
 from muybridge.recognize.evaluate import indicator
-from muybridge.recognize.motion import fit_motion, mirror_helps, motion_of_clips
+from muybridge.recognize.motion import fit_motion, motion_left_out, motion_of_clips
 from muybridge.recognize.objective import RecognizerObjective, balance_classes, sampling_for, views_for
 from muybridge.recognize.options import Method, RecognizerFitConfig, SamplingOptions
 from muybridge.recognize.prefixes import KeptPrefixes, ViewsOfClips, drawn_views, fit_head, keep_prefixes
+from muybridge.recognize.stacking import Weights, network_left_out, weighed
 from muybridge.training.fit import fit
 
 Kept = TypeVar("Kept", bound=KeptPrefixes)
 FOLDS = 5
 METHODS: tuple[Method, ...] = ("head", "adapters", "full")
 ORDERS = ("own", "shuffled", "reversed", "single_frame")
-# Counted of each fold: the network and motion together, motion alone, the network alone and with frames in disorder.
-COUNTED = ("together", "motion", *ORDERS)
+# Counted of each fold: the network and motion together, as clips left out of the training say and one as much as the
+# other, motion alone, the network alone and with frames in disorder.
+COUNTED = ("together", "alike", "motion", *ORDERS)
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class ActionSet:
         leave_one_out: a fold for each group, in place of five.
         tested: the one group that is tested, in place of folds.
         reversals: two classes that are each other's reversal, told apart in the table.
+        trained_group: of a training clip's path, where `group` does not tell these apart.
     """
 
     source: str
@@ -70,6 +73,7 @@ class ActionSet:
     leave_one_out: bool = False
     tested: str | None = None
     reversals: tuple[str, str] | None = None
+    trained_group: Callable[[Path], str] | None = None
 
     @property
     def folder(self) -> str:
@@ -87,7 +91,11 @@ SETS = {
     "ut_interaction": ActionSet("ut_interaction", lambda path: path.stem[:5], leave_one_out=True),
     "dark_actions": ActionSet("dark_actions", str, reversals=("Sit", "Stand")),
     "dark_scenes": ActionSet(
-        "dark_actions", lambda path: path.parent.parent.name, tested="val", reversals=("Sit", "Stand")
+        "dark_actions",
+        lambda path: path.parent.parent.name,
+        tested="val",
+        reversals=("Sit", "Stand"),
+        trained_group=lambda path: path.stem.split("_")[1],  # of CLASS_SCENE_NUMBER
     ),
     "falls": ActionSet("falls", lambda path: path.parent.parent.name, leave_one_out=True),
 }
@@ -130,6 +138,14 @@ def _falls(source: Path) -> ClipList:
     first = read_clip_list(source.parent / "weizmann")["all"]
     entries = tuple(ClipEntry(path, (names.index(path.parent.name),), str(path)) for path in paths)
     return replace(first, entries=entries, classes=type(first.classes)(tuple(names), tuple(range(len(names)))))
+
+
+def training_part(name: str, clips: ClipList, train: list[int]) -> ClipList:
+    """The clips that are trained on, with the groups that a training would be told of."""
+    part, group = clips.select(train), SETS[name].trained_group
+    return (
+        part if group is None else replace(part, entries=tuple(replace(e, group=group(e.path)) for e in part.entries))
+    )
 
 
 def folds_of(name: str, clips: ClipList) -> list[tuple[list[int], list[int]]]:
@@ -244,6 +260,7 @@ def part_of(kept: Kept, indices: list[int]) -> Kept:
 
 
 def run_fold(
+    name: str,
     clips: ClipList,
     kept: KeptPrefixes,
     frames: KeptFrames | None,
@@ -273,7 +290,7 @@ def run_fold(
         label_smoothing=RecognizerFitConfig.label_smoothing,
     )
     training = part_of(kept, train)
-    fit_head(model, training, sampling, objective.loss)
+    seen = fit_head(model, training, sampling, objective.loss)
     if method != "head":
         if method == "adapters":
             model.head.requires_grad_(False)
@@ -302,25 +319,35 @@ def run_fold(
                 right[order] += int(mean.argmax() == label)
                 if order == "own":
                     answers.append(mean)
+    of_train = training_part(name, clips, train)
     own, in_mirror = (each[train] for each in motion)
-    with_mirror = mirror_helps(clips.select(train), own, in_mirror, labels, class_weights=class_weights)
-    readout = fit_motion(
+    left_out = motion_left_out(of_train, own, in_mirror, labels, class_weights=class_weights)
+    with_mirror = left_out is not None and left_out.in_mirror
+    alike = readout = fit_motion(
         built_in_codebook(),
         torch.cat([own, in_mirror]) if with_mirror else own,
         labels.repeat(1 + with_mirror, 1),
         multi_label=False,
         class_weights=class_weights,
     )
+    weights = Weights()
+    if left_out is not None and method != "full":
+        looks, classes = views_for(SamplingOptions()).count, len(clips.classes)
+        network = network_left_out(seen, left_out, objective.loss, classes=classes, looks=looks, multi_label=False)
+        readout, weights = weighed(alike, left_out, network, labels, multi_label=False, class_weights=class_weights)
     of_test = motion[0][test].float()
     together = readout.joined(torch.stack(answers), of_test, multi_label=False)
-    alone = readout.joined(torch.full_like(together, 1 / len(clips.classes)), of_test, multi_label=False)
+    alone = alike.joined(torch.full_like(together, 1 / len(clips.classes)), of_test, multi_label=False)
+    as_much = alike.joined(torch.stack(answers), of_test, multi_label=False)
     right["together"] = int((together.argmax(dim=1) == truth).sum())
+    right["alike"] = int((as_much.argmax(dim=1) == truth).sum())
     right["motion"] = int((alone.argmax(dim=1) == truth).sum())
     return {
         "clips": len(test),
         "right": right,
         "answers": together.tolist(),
         "with_mirror": with_mirror,
+        "weights": [weights.network, weights.motion],
         "truth": truth.tolist(),
         "classes": clips.classes.names,
     }
@@ -353,7 +380,7 @@ def run_all(args: argparse.Namespace) -> None:
                     row = {
                         **key,
                         "fold": fold,
-                        **run_fold(clips, kept, frames, motion, train, test, method, seed, args),
+                        **run_fold(name, clips, kept, frames, motion, train, test, method, seed, args),
                     }
                     with (args.out / "results.jsonl").open("a", encoding="utf-8") as file:
                         file.write(json.dumps(row) + "\n")
@@ -366,9 +393,9 @@ def table(args: argparse.Namespace) -> str:
     for row in known(args):
         groups[row["set"], row["method"], row["settings"]][row["seed"]].append(row)
     lines = [
-        "| set | method | folds | seeds | accuracy | motion alone | network alone | shuffled | reversed "
-        "| single frame | order gap | reversals |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| set | method | folds | seeds | accuracy | counted alike | motion alone | network alone | shuffled "
+        "| reversed | single frame | order gap | reversals |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for (name, method, settings), seeds in sorted(groups.items()):
         shares = {

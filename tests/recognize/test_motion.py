@@ -25,7 +25,7 @@ from muybridge.recognize import export as export_module
 from muybridge.recognize import motion as motion_module
 from muybridge.recognize.evaluate import evaluate
 from muybridge.recognize.export import ExportReport
-from muybridge.recognize.motion import MotionReadout, fit_motion, mirror_helps, motion_of_clips, train_motion
+from muybridge.recognize.motion import MotionReadout, fit_motion, motion_left_out, motion_of_clips, train_motion
 from muybridge.recognize.objective import balance_classes, balance_draws, prior_log_odds
 from muybridge.recognize.options import (
     ClipData,
@@ -349,11 +349,17 @@ def test_mirrors_help_where_classes_do_not_differ_in_left_and_right() -> None:
     kind, side = torch.arange(24) % 2, torch.arange(24) // 2 % 2
     # Class a is seen as 0 or, in the mirror, 1; class b as 2 or 3: the other side is known from the mirror.
     own, in_mirror = seen(2 * kind + side, 0), seen(2 * kind + 1 - side, 1)
-    assert mirror_helps(clips, own, in_mirror, labels)
+    assert _mirrors_help(clips, own, in_mirror, labels)
     # Class a goes to the left, b to the right: in the mirror each looks like the other.
-    assert not mirror_helps(clips, seen(kind, 0), seen(1 - kind, 1), labels)
+    assert not _mirrors_help(clips, seen(kind, 0), seen(1 - kind, 1), labels)
     few, labels_of_few = made_up(1)
-    assert not mirror_helps(few, own[:2], in_mirror[:2], labels_of_few)
+    assert motion_left_out(few, own[:2], in_mirror[:2], labels_of_few) is None
+
+
+def _mirrors_help(clips: ClipList, own: Tensor, in_mirror: Tensor, labels: Tensor) -> bool:
+    found = motion_left_out(clips, own, in_mirror, labels)
+    assert found is not None
+    return found.in_mirror
 
 
 def test_who_trains_is_told_whether_mirrors_were_looked_at(clips, monkeypatch) -> None:
@@ -458,7 +464,7 @@ def test_classes_of_unequal_size_are_balanced_as_the_network_is(clips, monkeypat
     vectors[:] = torch.nn.functional.normalize(torch.ones(vectors.shape[1]), dim=0)
     monkeypatch.setattr(motion_module, "motion_of_clips", lambda *_, **__: (vectors, vectors))
     labels = torch.eye(2)[[entry.labels[0] for entry in entries]]
-    readout = train_motion(few, labels, balance, quiet=True, tell=lambda _: None)
+    readout, _ = train_motion(few, labels, balance, quiet=True, tell=lambda _: None)
     # Where motion tells nothing, nothing is added, whatever the balance.
     torch.testing.assert_close(
         readout.joined(torch.tensor([[0.3, 0.7]]), vectors[:1], multi_label=False),

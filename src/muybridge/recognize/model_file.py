@@ -66,6 +66,7 @@ class Architecture:
         over_time: what of all frames is read.
         motion: which codebook makes vectors of how clips move, by its hash, where they are read; "camera" where they
             are of what the camera does.
+        network_weight: how much the network counts beside motion.
     """
 
     backbone: str
@@ -76,6 +77,7 @@ class Architecture:
     num_classes: Annotated[int, Within(1, 1 << 20)]
     over_time: OverTime = "mean"
     motion: str | None = None
+    network_weight: Annotated[float, Within(0, 1000)] = 1.0
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,8 @@ class RecognizerFile:
         # Files from before there was a choice have one view and say whatever they think.
         fields = Fields(later=("views", "threshold"))
         contract = build(Contract, file.contract, source=source, at="contract", fields=fields)
-        # Files from before there was a choice read the mean, and no motion.
-        fields = Fields(later=("over_time", "motion"))
+        # Files from before there was a choice read the mean, and no motion, or count it as much as the network.
+        fields = Fields(later=("over_time", "motion", "network_weight"))
         architecture = build(Architecture, file.architecture, source=source, at="architecture", fields=fields)
         opened = cls(file, architecture, contract)
         checked_options(opened.architecture.backbone_options, source=source)
@@ -200,7 +202,8 @@ class RecognizerFile:
         tensors, codebook = self.file.tensors(), self.codebook()
         if codebook is None:
             return tensors, None
-        return tensors, MotionReadout(codebook, tensors.pop(WEIGHT).float(), tensors.pop(BIAS).float())
+        weight, bias = tensors.pop(WEIGHT).float(), tensors.pop(BIAS).float()
+        return tensors, MotionReadout(codebook, weight, bias, self.architecture.network_weight)
 
     def build(self, backbone: nn.Module) -> VideoViT:
         """The network, its trained part at random."""

@@ -2,14 +2,15 @@
 
 The network's features say what is there and how that changes; the motion vector says where things go, whatever they
 look like. Two witnesses who look at different things are taken as independent: their probabilities are multiplied,
-what both knew beforehand counted once (Kittler et al. 1998, product rule).
+what both knew beforehand counted once (Kittler et al. 1998, product rule). How much each counts is told by clips
+that neither was fitted to (`muybridge.recognize.stacking`).
 
-One letter an axis: N clips, M numbers of a motion vector, K classes.
+One letter an axis: N clips, S of them left out of a fold's training, M numbers of a motion vector, K classes.
 """
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -37,7 +38,7 @@ _PENALTY = 0.003
 _MOST_CLIPS, _MOST_TRIED, _FOLDS = 20_000, 1_000, 3
 # Vectors whose products with each other are worked out.
 _MOST_SPANNED = 4_000
-_LEAST = 1e-6  # of a probability, so that one witness alone does not decide for ever
+LEAST = 1e-6  # of a probability, so that one witness alone does not decide for ever
 WEIGHT, BIAS = "motion.weight", "motion.bias"
 
 
@@ -48,21 +49,34 @@ class MotionReadout:
     Attributes:
         codebook: makes the vectors: of what moves in the picture, or of what the camera does.
         weight, bias: (K, M) and (K,) float32: log-odds, what was known beforehand taken out.
+        network: how much the network's logarithms of probability count beside them.
     """
 
     codebook: Codebook | CameraMotion
     weight: Tensor
     bias: Tensor
+    network: float = 1.0
 
     def joined(self, probabilities_NK: Tensor, motion_NM: Tensor, *, multi_label: bool) -> Tensor:
         """Probabilities (N, K) of both, from those of the network, on the CPU."""
         odds = motion_NM @ self.weight.mT + self.bias
         # A clip without two frames does not move in any way, and nothing is said of it.
-        odds = odds * motion_NM.any(dim=1, keepdim=True)
-        known = probabilities_NK.clamp(_LEAST, 1 - _LEAST)
+        moves = motion_NM.any(dim=1, keepdim=True)
+        odds, share = odds * moves, torch.where(moves, self.network, 1.0)
+        known = probabilities_NK.clamp(LEAST, 1 - LEAST)
         if multi_label:
-            return (known.logit() + odds).sigmoid()
-        return (known.log() + odds).softmax(dim=-1)
+            return (share * known.logit() + odds).sigmoid()
+        return (share * known.log() + odds).softmax(dim=-1)
+
+    def weighed(self, *, network: float, motion: float, prior_K: Tensor) -> "MotionReadout":
+        """The same where the network counts so much, and motion.
+
+        Args:
+            prior_K: what the network knows of the classes beforehand, which counts as before; see `prior_log_odds`.
+        """
+        # As a model file keeps it.
+        weight = (motion * self.weight).half().float()
+        return replace(self, weight=weight, bias=motion * self.bias + (1 - network) * prior_K, network=network)
 
     def tensors(self) -> dict[str, Tensor]:
         """For a model file."""
@@ -118,6 +132,23 @@ def motion_of_clips(
     return vectors
 
 
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """What motion says of clips that the classifier was not fitted to, found by folds of the training clips.
+
+    Attributes:
+        clips: (S,) int64 places among the training clips.
+        folds: (S,) int64: the fold in which each was left out.
+        odds: (S, K) float32, as `MotionReadout` has them, of classifiers fitted to the other folds.
+        in_mirror: whether those that are fitted to mirror images too tell more of them.
+    """
+
+    clips: Tensor
+    folds: Tensor
+    odds: Tensor
+    in_mirror: bool
+
+
 def train_motion(
     clips: ClipList,
     labels_NK: Tensor,
@@ -126,8 +157,9 @@ def train_motion(
     workers: int = 0,
     quiet: bool = False,
     tell: Callable[[str], None] = print,
-) -> MotionReadout:
-    """Read how clips move, or of very many clips some, and fit a classifier to it.
+) -> tuple[MotionReadout, LeftOut | None]:
+    """Read how clips move, or of very many clips some, and fit a classifier to it; and what such classifiers say of
+    clips left out, None where they are too few for that.
 
     Args:
         labels_NK: (N, K) of 0 and 1.
@@ -138,20 +170,22 @@ def train_motion(
         InputError: a clip cannot be read.
     """
     codebook, multi_label = built_in_codebook(), clips.multi_label
-    if len(clips) > _MOST_CLIPS:
-        some = torch.linspace(0, len(clips) - 1, _MOST_CLIPS).round().long()
-        clips, labels_NK = clips.select(some.tolist()), labels_NK[some]
+    some = _some_of(len(clips), _MOST_CLIPS)
+    clips, labels_NK = clips.select(some.tolist()), labels_NK[some]
     own, in_mirror = motion_of_clips(clips, codebook, in_mirror=True, workers=workers, quiet=quiet)
     class_weights = balance_classes(labels_NK, multi_label=multi_label) if balance == "loss" else None
     draws = balance_draws(labels_NK) if balance == "draws" else None
     weights = None if draws is None else draws / draws.mean()
     looks = 1
     about = f"motion: a classifier of {labels_NK.shape[1]} classes on {codebook.length:,} numbers of how a clip moves"
-    if mirror_helps(clips, own, in_mirror, labels_NK, class_weights=class_weights):
+    left_out = motion_left_out(clips, own, in_mirror, labels_NK, class_weights=class_weights, weights=weights)
+    if left_out is not None:
+        left_out = replace(left_out, clips=some[left_out.clips])
+    if left_out is not None and left_out.in_mirror:
         looks, own = 2, torch.cat([own, in_mirror])
         about += ", fitted to mirror images too, with which it is better on clips left out"
     tell(about)
-    return fit_motion(
+    readout = fit_motion(
         codebook,
         own,
         labels_NK.repeat(looks, 1),
@@ -159,44 +193,78 @@ def train_motion(
         class_weights=class_weights,
         weights=None if weights is None else weights.repeat(looks),
     )
+    return readout, left_out
 
 
-def mirror_helps(
-    clips: ClipList, own_NM: Tensor, in_mirror_NM: Tensor, labels_NK: Tensor, *, class_weights: Tensor | None = None
-) -> bool:
-    """Whether who has seen the clips in a mirror too tells unseen ones better: so it is unless classes differ in left
-    and right. Found by folds of the clips; where there are too few for that, taken to be no.
+def _some_of(count: int, most: int) -> Tensor:
+    """(S,) int64: places, spread evenly over all, where there are more."""
+    return torch.arange(count) if count <= most else torch.linspace(0, count - 1, most).round().long()
+
+
+def motion_left_out(
+    clips: ClipList,
+    own_NM: Tensor,
+    in_mirror_NM: Tensor,
+    labels_NK: Tensor,
+    *,
+    class_weights: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> LeftOut | None:
+    """What is said of clips, or of very many some, by classifiers fitted to the others, by folds that keep groups
+    together; and whether those that have seen the clips in a mirror too tell more: so it is unless classes differ in
+    left and right. None where there are too few clips for that.
 
     Args:
         own_NM, in_mirror_NM: of the clips, as `motion_of_clips` gives them.
         labels_NK: (N, K) of 0 and 1.
-        class_weights: as `classification_loss` takes them.
+        class_weights, weights: as `classification_loss` takes them.
     """
-    if len(clips) > _MOST_TRIED:
-        some = torch.linspace(0, len(clips) - 1, _MOST_TRIED).round().long()
-        clips, labels_NK = clips.select(some.tolist()), labels_NK[some]
-        own_NM, in_mirror_NM = own_NM[some], in_mirror_NM[some]
-    count = len(clips)
+    some = _some_of(len(clips), _MOST_TRIED)
+    tried, labels = clips.select(some.tolist()), labels_NK[some]
+    folds = _folds_of(tried)
+    if folds is None:
+        return None
+    multi_label, count = clips.multi_label, len(some)
+    weights = torch.ones(count) if weights is None else weights[some]
+    points, _ = _in_their_span(torch.cat([own_NM[some], in_mirror_NM[some]]).float())
+    odds, lost = torch.zeros(2, count, labels.shape[1]), [0.0, 0.0]
+    for fold in folds.unique():
+        unseen, seen = torch.nonzero(folds == fold)[:, 0], torch.nonzero(folds != fold)[:, 0]
+        truth = labels[unseen] if multi_label else labels[unseen].argmax(dim=1)
+        for with_mirror in (0, 1):
+            rows = torch.cat([seen, seen + count]) if with_mirror else seen
+            of_rows = labels[rows % count]
+            weight, bias, prior = _log_odds(
+                points[rows],
+                of_rows,
+                multi_label=multi_label,
+                class_weights=class_weights,
+                weights=weights[rows % count],
+            )
+            odds[with_mirror, unseen] = points[unseen] @ weight.mT + bias
+            loss = classification_loss(
+                odds[with_mirror, unseen] + prior,
+                truth,
+                multi_label=multi_label,
+                class_weights=class_weights,
+                weights=weights[unseen],
+            )
+            lost[with_mirror] += float(loss) * len(unseen)
+    in_mirror = lost[1] < lost[0]
+    return LeftOut(some, folds, odds[int(in_mirror)], in_mirror)
+
+
+def _folds_of(clips: ClipList) -> Tensor | None:
+    """(N,) int64, the fold in which each clip is left out; None where that cannot be."""
     try:
         halves = k_folds(clips, folds=_FOLDS, seed=0)
     except AnnotationError:
-        return False
+        return None
     place = {entry: index for index, entry in enumerate(clips.entries)}
-    points, _ = _in_their_span(torch.cat([own_NM, in_mirror_NM]).float())
-    loss = partial(classification_loss, multi_label=clips.multi_label, class_weights=class_weights)
-    truth = labels_NK if clips.multi_label else labels_NK.argmax(dim=1)
-    lost = {False: 0.0, True: 0.0}
-    for train, test in halves:
-        if not len(train) or not len(test):
-            continue
-        seen, unseen = (torch.tensor([place[entry] for entry in half.entries]) for half in (train, test))
-        for with_mirror in lost:
-            rows = torch.cat([seen, seen + count]) if with_mirror else seen
-            head = nn.Linear(points.shape[1], labels_NK.shape[1])
-            fit_linear(head, points[rows], truth[rows % count], loss, penalty=_PENALTY / len(rows))
-            with torch.no_grad():
-                lost[with_mirror] += float(loss(head(points[unseen]), truth[unseen])) * len(unseen)
-    return lost[True] < lost[False]
+    folds = torch.zeros(len(clips), dtype=torch.long)
+    for number, (_, unseen) in enumerate(halves):
+        folds[[place[entry] for entry in unseen.entries]] = number
+    return folds if len(folds.unique()) > 1 else None
 
 
 def fit_motion(
@@ -217,21 +285,35 @@ def fit_motion(
         labels_NK: (N, K) of 0 and 1.
         class_weights, weights: as `classification_loss` takes them.
     """
-    loss = partial(classification_loss, multi_label=multi_label, class_weights=class_weights, weights=weights)
-    truth = labels_NK if multi_label else labels_NK.argmax(dim=1)
     points, basis = _in_their_span(motion_NM.float())
-    head = nn.Linear(points.shape[1], labels_NK.shape[1])
-    fit_linear(head, points, truth, loss, penalty=_PENALTY / len(truth))
-    weight = head.weight.detach() if basis is None else head.weight.detach() @ basis.mT
+    weight, bias, _ = _log_odds(
+        points, labels_NK, multi_label=multi_label, class_weights=class_weights, weights=weights
+    )
+    weight = weight if basis is None else weight @ basis.mT
+    # As a model file keeps it, so that a file answers as the recognizer that was saved.
+    return MotionReadout(codebook, weight.half().float(), bias)
+
+
+def _log_odds(
+    points_NR: Tensor,
+    labels_NK: Tensor,
+    *,
+    multi_label: bool,
+    class_weights: Tensor | None,
+    weights: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weight (K, R) and bias (K,) of log-odds, and (K,) what the loss knew beforehand, which they have not."""
+    loss = partial(classification_loss, multi_label=multi_label, class_weights=class_weights, weights=weights)
+    head = nn.Linear(points_NR.shape[1], labels_NK.shape[1])
+    truth = labels_NK if multi_label else labels_NK.argmax(dim=1)
+    fit_linear(head, points_NR, truth, loss, penalty=_PENALTY / len(truth))
     prior = prior_log_odds(labels_NK, multi_label=multi_label, class_weights=class_weights, weights=weights)
-    bias = head.bias.detach() - prior
+    weight, bias = head.weight.detach(), head.bias.detach() - prior
     # Of a class that all clips have, or none of these, motion can tell nothing.
     varies = labels_NK.amin(dim=0) < labels_NK.amax(dim=0)
     if not multi_label and varies.any():  # log-odds up to a constant, so that nothing is their mean
         weight, bias = weight - weight[varies].mean(dim=0), bias - bias[varies].mean()
-    weight, bias = weight * varies[:, None], bias * varies
-    # As a model file keeps it, so that a file answers as the recognizer that was saved.
-    return MotionReadout(codebook, weight.half().float(), bias)
+    return weight * varies[:, None], bias * varies, prior
 
 
 def _in_their_span(vectors_NM: Tensor) -> tuple[Tensor, Tensor | None]:

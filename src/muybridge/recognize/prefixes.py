@@ -8,6 +8,7 @@ One letter an axis: V views, N clips, F features of a clip, K classes.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -171,6 +172,44 @@ def keep_prefixes(
     return KeptPrefixes(kept, [list(of_view) for of_view in zip(*labels, strict=True)])
 
 
+@dataclass(frozen=True, eq=False)
+class SeenFeatures:
+    """What a head reads of the training clips.
+
+    Attributes:
+        features: (N, V, F) float32, mean 0 and deviation 1 over all, on the network's device: of each clip its views,
+            those of a test first.
+        labels: (N, V) int64 or (N, V, K) float32 of 0 and 1, on the same device.
+    """
+
+    features: Tensor
+    labels: Tensor
+
+    def fit(
+        self,
+        head: nn.Linear,
+        loss: Callable[..., Tensor],
+        *,
+        draws: Tensor | None = None,
+        clips: Tensor | None = None,
+    ) -> None:
+        """Set a head to the minimum of a penalized loss over the views of all clips, or of some.
+
+        Args:
+            loss, draws: as `fit_head` takes them.
+            clips: (S,) int64 places.
+        """
+        features, labels = self.features, self.labels
+        if clips is not None:
+            features, labels = features[clips], labels[clips]
+            draws = None if draws is None else draws[clips]
+        count, views = features.shape[:2]
+        if draws is not None:
+            of_views = draws.repeat_interleave(views)
+            loss = partial(loss, weights=(of_views / of_views.mean()).to(features.device))
+        fit_linear(head, features.flatten(0, 1), labels.flatten(0, 1), loss, penalty=_PENALTY / count)
+
+
 def fit_head(
     network: VideoViT,
     clips: SeenClips,
@@ -178,13 +217,16 @@ def fit_head(
     loss: Callable[..., Tensor],
     *,
     draws: Tensor | None = None,
-) -> None:
+) -> SeenFeatures:
     """Standardize what the head reads, and set the head to the minimum of a penalized loss over the clips' views.
 
     Args:
         network: on its device; its head and standardization are replaced.
         loss: of logits (B, K) and labels, a mean over clips; with `draws` it is given weights (B,) as well.
         draws: (len(clips),) frequencies with which training draws clips, where it does not draw all alike.
+
+    Returns:
+        What the head was fitted to.
     """
     device = network.head.weight.device
     network.eval()
@@ -199,13 +241,11 @@ def fit_head(
                 features = rows.new_empty(len(clips), *rows.shape)
             features[index] = rows
             labels.append(of_views)
-        features = features.flatten(0, 1)
-        network.standardization = Standardization(features).to(device)
+        network.standardization = Standardization(features.flatten(0, 1)).to(device)
         features.sub_(network.standardization.mean).div_(network.standardization.deviation)
-    if draws is not None:
-        of_views = draws.repeat_interleave(torch.tensor([len(each) for each in labels]))
-        loss = partial(loss, weights=(of_views / of_views.mean()).to(device))
-    fit_linear(network.head, features, torch.cat(labels).to(device), loss, penalty=_PENALTY / len(clips))
+    seen = SeenFeatures(features, torch.stack(labels).to(device))
+    seen.fit(network.head, loss, draws=draws)
+    return seen
 
 
 def fit_linear(

@@ -301,6 +301,7 @@ class Recognizer:
             "over_time": self.model.over_time,
             "num_classes": self.model.num_classes,
             "motion": None if self.motion is None else self.motion.codebook.hash,
+            "network_weight": 1.0 if self.motion is None else self.motion.network,
         }
         contract = {
             "labels": list(self.labels.names),

@@ -24,7 +24,7 @@ from muybridge.models.st_adapter.video_vit import VideoViT
 from muybridge.pretrained import BUILT_IN_BACKBONE, BackboneIdentity
 from muybridge.recognize.evaluate import ClipViews, Evaluation, evaluate_views, indicator
 from muybridge.recognize.model_file import RecognizerFile
-from muybridge.recognize.motion import MotionReadout, train_motion
+from muybridge.recognize.motion import LeftOut, MotionReadout, train_motion
 from muybridge.recognize.objective import (
     RecognizerObjective,
     balance_classes,
@@ -36,8 +36,9 @@ from muybridge.recognize.objective import (
 )
 from muybridge.recognize.options import RecognizerConfig, TrainingPlan
 from muybridge.recognize.precision import autocast, frozen_in_half_precision
-from muybridge.recognize.prefixes import fit_head
+from muybridge.recognize.prefixes import SeenFeatures, fit_head
 from muybridge.recognize.recognizer import Recognizer
+from muybridge.recognize.stacking import network_left_out, weighed
 from muybridge.recognize.training_clips import TrainingClips, list_training_clips, look_at_clips
 from muybridge.recognize.training_report import how_sure, memory_taken, provenance, training_report
 from muybridge.recognize.training_set import KeptClips, TrainingSet
@@ -116,10 +117,13 @@ def train(
         clips = look_at_clips(clips, tell)
         for line in described:
             tell(line)
-        motion = _motion(plan, clips, tell)
+        motion, left_out = _motion(plan, clips, tell)
         views = ClipViews(clips.held_out, sampling, look, keep_bytes=KEPT_VIEWS_BYTES) if clips.held_out else None
         seen = replace(seen, clips=clips.train)
-        result = _fit(seen, clips, seen.dataset(keeping), views, folder=folder, resume=resume, device=device)
+        dataset = seen.dataset(keeping)
+        objective = _objective(seen)
+        motion = _fit_head(seen, clips, objective, dataset, motion, left_out)
+        result = _fit(plan, clips, objective, dataset, views, folder=folder, resume=resume, device=device)
     network.fold_standardization()
     tell(f"memory: {memory_taken(result)}")
     recognizer = Recognizer(
@@ -159,9 +163,11 @@ def train(
     return Outcome(evaluation, result, report)
 
 
-def _motion(plan: TrainingPlan, clips: TrainingClips, tell: Callable[[str], None]) -> MotionReadout | None:
+def _motion(
+    plan: TrainingPlan, clips: TrainingClips, tell: Callable[[str], None]
+) -> tuple[MotionReadout | None, LeftOut | None]:
     if not plan.model.reads_motion:
-        return None
+        return None, None
     return train_motion(
         clips.train,
         indicator(clips.train),
@@ -172,9 +178,86 @@ def _motion(plan: TrainingPlan, clips: TrainingClips, tell: Callable[[str], None
     )
 
 
-def _fit(
+def _draws(plan: TrainingPlan, clips: TrainingClips) -> Tensor | None:
+    return balance_draws(indicator(clips.train)) if plan.data.balance == "draws" else None
+
+
+def _objective(seen: TrainingSet) -> RecognizerObjective:
+    plan, clips = seen.plan, seen.clips
+    labels, multi_label = indicator(clips), clips.multi_label
+    weigh = plan.data.balance == "loss"
+    return RecognizerObjective(
+        seen.network,
+        seen.sampling,
+        class_weights=balance_classes(labels, multi_label=multi_label) if weigh else None,
+        multi_label=multi_label,
+        label_smoothing=plan.config.label_smoothing,
+    )
+
+
+def _fit_head(
     seen: TrainingSet,
     clips: TrainingClips,
+    objective: RecognizerObjective,
+    dataset: Dataset[dict[str, Tensor]],
+    motion: MotionReadout | None,
+    left_out: LeftOut | None,
+) -> MotionReadout | None:
+    """Fit the network's head; motion and the network are then counted as clips left out say."""
+    plan, network = seen.plan, seen.network
+    if plan.spread:  # a network that is spread over processes is whole in none of them
+        return motion
+    objective.to(seen.device)
+    with autocast(network, plan.config):
+        features = fit_head(
+            network, seen.as_in_test(dataset), seen.sampling, objective.loss, draws=_draws(plan, clips)
+        )
+    return None if motion is None else _weighed(plan, clips, objective, features, motion, left_out, seen.tell)
+
+
+def _weighed(
+    plan: TrainingPlan,
+    clips: TrainingClips,
+    objective: RecognizerObjective,
+    seen: SeenFeatures,
+    motion: MotionReadout,
+    left_out: LeftOut | None,
+    tell: Callable[[str], None],
+) -> MotionReadout:
+    """Of a network with adapters, the head that they start from says how much it counts."""
+    if left_out is None:
+        return motion
+    if plan.model.method == "full":
+        tell("network and motion count alike: no head on frozen blocks tells of a network that is trained throughout")
+        return motion
+    labels, draws = indicator(clips.train), _draws(plan, clips)
+    network = network_left_out(
+        seen,
+        left_out,
+        objective.loss,
+        classes=len(clips.train.classes),
+        looks=views_for(plan.sampling).count,
+        multi_label=objective.multi_label,
+        draws=draws,
+    )
+    class_weights = None if objective.class_weights is None else objective.class_weights.cpu()
+    motion, weights = weighed(
+        motion,
+        left_out,
+        network,
+        labels,
+        multi_label=objective.multi_label,
+        class_weights=class_weights,
+        draws=draws,
+    )
+    tell(f"on clips left out, the network is best counted {weights.network:.2f}, motion {weights.motion:.2f}")
+    return motion
+
+
+def _fit(
+    plan: TrainingPlan,
+    clips: TrainingClips,
+    objective: RecognizerObjective,
     dataset: Dataset[dict[str, Tensor]],
     views: ClipViews | None,
     *,
@@ -182,21 +265,8 @@ def _fit(
     resume: bool,
     device: str,
 ) -> FitResult:
-    plan, network, sampling = seen.plan, seen.network, seen.sampling
-    labels, multi_label, balance = indicator(clips.train), clips.train.multi_label, plan.data.balance
-    draws = balance_draws(labels) if balance == "draws" else None
-    objective = RecognizerObjective(
-        network,
-        sampling,
-        class_weights=balance_classes(labels, multi_label=multi_label) if balance == "loss" else None,
-        multi_label=multi_label,
-        label_smoothing=plan.config.label_smoothing,
-    )
-    fitted = not plan.spread  # a network that is spread over processes is whole in none of them
-    if fitted:
-        objective.to(choose_device(device))
-        with autocast(network, plan.config):
-            fit_head(network, seen.as_in_test(dataset), sampling, objective.loss, draws=draws)
+    network, sampling = objective.model, objective.sampling
+    fitted = not plan.spread
     validation = None if views is None else validation_on(network, sampling, views, plan)
     if plan.model.method == "head" and isinstance(dataset, KeptClips):
         return _measured(network, validation, plan, folder)
@@ -208,7 +278,7 @@ def _fit(
             folder=folder,
             validation=validation,
             validate_first=fitted,
-            weights=draws,
+            weights=_draws(plan, clips),
             resume=resume,
             accelerator=device if device == "auto" else str(choose_device(device)),
             title="recognizer",
