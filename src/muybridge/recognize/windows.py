@@ -4,7 +4,8 @@ frames, read once ── windows that need them ── batches of clips ── a
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain, count, pairwise
 from math import inf, isinf
@@ -18,6 +19,7 @@ from muybridge.data.clips.motion import CameraReader, MotionReader, reader_for
 from muybridge.data.clips.sampling import SamplingConfig, crop_views, sample_seconds
 from muybridge.decimals import SCORE, SECONDS
 from muybridge.media.gaps import stretches
+from muybridge.media.pipeline import prefetch
 from muybridge.media.video_reader import DEFAULT_RATE, LONGEST_STILL_SECONDS, Frame
 from muybridge.recognize.options import WindowConfig
 from muybridge.recognize.recognizer import Prediction, Recognizer
@@ -26,6 +28,9 @@ from muybridge.recognize.recognizer import Prediction, Recognizer
 _SHORTEST_REST = 0.25
 # Times nearer than this are the same, in seconds.
 _TOUCHING = 1e-6
+# Frames whose motion is read before their windows come to them.
+_AHEAD = 4
+AnyReader = CameraReader | MotionReader
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +105,7 @@ def window_predictions(
     shots: Sequence[tuple[float, float]] | None = None,
     batch_size: int = 8,
     frame_rate: float | None = None,
-) -> Iterator[WindowPrediction]:
+) -> Generator[WindowPrediction, None, None]:
     """Answers in order of time, as soon as `batch_size` windows are complete. Each frame is read once, and no more
     pictures are held than overlapping windows need, at the size that the model sees.
 
@@ -120,11 +125,12 @@ def window_predictions(
         later = [(max(first, start), last) for first, last in shots or [(0.0, inf)] if last > start]
         motion = None if recognizer.motion is None else reader_for(recognizer.motion.codebook)
         plan = _plan(window, step, later)
-        for pending in _filled(stretch, plan, sampling, recognizer.views.spatial, motion):
-            complete.append(pending)
-            if len(complete) == batch_size:
-                yield from _answers(recognizer, complete)
-                complete.clear()
+        with closing(_watched(stretch, motion)) as watched:
+            for pending in _filled(watched, plan, sampling, recognizer.views.spatial, motion):
+                complete.append(pending)
+                if len(complete) == batch_size:
+                    yield from _answers(recognizer, complete)
+                    complete.clear()
     yield from _answers(recognizer, complete)
 
 
@@ -134,6 +140,20 @@ def _from_starts(frames: Iterable[Frame]) -> Iterator[tuple[float, Iterator[Fram
         first = next(stretch)
         late = float(first.pts_seconds)
         yield (late if number or late > LONGEST_STILL_SECONDS else 0.0), chain([first], stretch)
+
+
+def _watched(frames: Iterator[Frame], motion: AnyReader | None) -> Generator[Frame, None, None]:
+    """The same frames, each once its motion was read, which is done in a thread beside the model's."""
+    if motion is None:
+        yield from frames
+        return
+
+    def seen() -> Iterator[Frame]:
+        for frame in frames:
+            motion.see(frame)
+            yield frame
+
+    yield from prefetch(seen(), depth=_AHEAD)
 
 
 def _answers(recognizer: Recognizer, windows: Sequence[_Pending]) -> Iterator[WindowPrediction]:
@@ -187,7 +207,7 @@ def _filled(
     plan: Iterator[tuple[float, float]],
     sampling: SamplingConfig,
     crops: int,
-    motion: MotionReader | CameraReader | None,
+    motion: AnyReader | None,
 ) -> Iterator[_Pending]:
     """Windows with their T pictures and how they move, each as soon as it is over."""
     upcoming = next(plan, None)
@@ -208,7 +228,6 @@ def _filled(
             yield _with_motion(waiting.popleft(), motion)
         if motion is not None:
             motion.forget(min([each.start for each in waiting] or [seconds if upcoming is None else upcoming[0]]))
-            motion.see(frame)
         shown, picture = frame, None
     if shown is None:
         return
@@ -223,9 +242,10 @@ def _filled(
             yield _with_motion(window, motion)
 
 
-def _with_motion(window: _Pending, motion: MotionReader | CameraReader | None) -> _Pending:
+def _with_motion(window: _Pending, motion: AnyReader | None) -> _Pending:
     if motion is not None:
-        window.motion = motion.between(window.start, window.end)
+        # What comes at its end belongs to what follows.
+        window.motion = motion.between(window.start, window.end - 2 * _TOUCHING)
     return window
 
 

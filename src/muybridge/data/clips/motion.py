@@ -4,13 +4,14 @@ What is made of a pair of neighbours, and a vector of these, is the codebook's: 
 picture, `CameraMotion` at the picture as a whole.
 """
 
+import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -42,18 +43,29 @@ _TOUCHING = 1e-6
 
 @dataclass(eq=False)
 class _Pair:
-    """Two neighbouring frames: the earlier one, (H, W) uint8, and where its pixels went, (2, H, W); or, once
-    asked for, what was made of them."""
+    """Two neighbouring frames, of pictures of one size, and what was made of them."""
 
     start: float
     end: float
-    grey: NDArray[np.uint8]
-    flow: NDArray[np.float32]
+    size: tuple[int, ...]
     made: Tensor | None = None
+
+
+class _Fresh:
+    """Pairs of which nothing was made yet: earlier frames (P, H, W) and flows (P, 2, H, W), in memory that serves
+    again and again."""
+
+    def __init__(self, size: tuple[int, ...]) -> None:
+        self.size = size
+        self.pairs: list[_Pair] = []
+        self.grey = np.empty((_TOGETHER, *size), np.uint8)
+        self.flow = np.empty((_TOGETHER, 2, *size), np.float32)
 
 
 class _PairReader(ABC):
     """Sees the frames of a film as they come, and makes of each pair of neighbours what is asked for, once.
+
+    Frames may come in another thread than the questions: of frames that came, answers are the same whatever follows.
 
     Args:
         config: how closely to look.
@@ -63,7 +75,9 @@ class _PairReader(ABC):
         self._config = config
         self._flow = GreyFlow()
         self._pairs: deque[_Pair] = deque()
+        self._fresh: _Fresh | None = None
         self._last: tuple[float, NDArray[np.uint8]] | None = None
+        self._lock = threading.Lock()
 
     def see(self, frame: Frame) -> None:
         """The next frame of the film, in order of time."""
@@ -71,15 +85,32 @@ class _PairReader(ABC):
         if self._last is not None and seconds - self._last[0] < _NEAR_ENOUGH / self._config.rate:
             return
         grey = frame.grey(self._config.short_side)
-        if self._last is not None and self._last[1].shape != grey.shape:
-            self._pairs.clear()  # cells of pictures of two sizes do not lie over each other
-        elif self._last is not None:
-            before, earlier = self._last
-            self._pairs.append(_Pair(before, seconds, earlier, self._flow(earlier, grey)))
-            waiting = list(islice(reversed(self._pairs), _TOGETHER))
-            if len(waiting) == _TOGETHER and all(pair.made is None for pair in waiting):
-                self._look_at(waiting)  # what is made of them is small
-        self._last = (seconds, grey)
+        before, self._last = self._last, (seconds, grey)
+        if before is not None and before[1].shape == grey.shape:
+            with self._lock:
+                self._add(*before, seconds, grey)
+
+    def _add(self, start: float, earlier: NDArray[np.uint8], end: float, later: NDArray[np.uint8]) -> None:
+        fresh = self._fresh
+        if fresh is None or fresh.size != later.shape:
+            self._look_at_fresh()
+            self._fresh = fresh = _Fresh(later.shape)
+        place = len(fresh.pairs)
+        fresh.grey[place] = earlier
+        self._flow(earlier, later, out=fresh.flow[place])
+        fresh.pairs.append(_Pair(start, end, later.shape))
+        self._pairs.append(fresh.pairs[-1])
+        if len(fresh.pairs) == _TOGETHER:
+            self._look_at_fresh()
+
+    def _look_at_fresh(self) -> None:
+        if self._fresh is None or not self._fresh.pairs:
+            return
+        pairs, self._fresh.pairs = self._fresh.pairs, []
+        grey, flow = (torch.from_numpy(each[: len(pairs)]) for each in (self._fresh.grey, self._fresh.flow))
+        faster = torch.tensor([(pair.end - pair.start) * self._config.rate for pair in pairs])
+        for pair, made in zip(pairs, self._make(grey, flow, faster), strict=True):
+            pair.made = made.clone()  # so that forgotten ones take no memory
 
     @abstractmethod
     def _make(self, grey_PHW: Tensor, flow_P2HW: Tensor, faster: Tensor) -> Tensor:
@@ -87,28 +118,23 @@ class _PairReader(ABC):
 
     def _made(self, start: float, end: float) -> Tensor | None:
         """(P, ...) of the pairs in a stretch of time, of very many those in the middle; None without any."""
-        pairs = [pair for pair in self._pairs if pair.start >= start - _TOUCHING and pair.end <= end + _TOUCHING]
+        with self._lock:
+            pairs = [pair for pair in self._pairs if pair.start >= start - _TOUCHING and pair.end <= end + _TOUCHING]
+            if any(pair.made is None for pair in pairs):
+                self._look_at_fresh()
+        # Cells of pictures of two sizes do not lie over each other: the last ones are told.
+        pairs = list(takewhile(lambda pair: pair.size == pairs[-1].size, reversed(pairs)))[::-1]
         if not pairs:
             return None
         surplus = max(0, len(pairs) - self._config.most_pairs)
         pairs = pairs[surplus // 2 : len(pairs) - (surplus - surplus // 2)]
-        self._look_at([pair for pair in pairs if pair.made is None])
         return torch.stack([pair.made for pair in pairs if pair.made is not None])
 
     def forget(self, before: float) -> None:
         """What begins before a time is not asked for any more."""
+        # Without the lock, as it is called often: nobody else takes pairs away.
         while self._pairs and self._pairs[0].start < before - _TOUCHING:
             self._pairs.popleft()
-
-    def _look_at(self, pairs: list[_Pair]) -> None:
-        for first in range(0, len(pairs), _TOGETHER):
-            part = pairs[first : first + _TOGETHER]
-            grey = torch.from_numpy(np.stack([pair.grey for pair in part])).float()
-            flow = torch.from_numpy(np.stack([pair.flow for pair in part]))
-            faster = torch.tensor([(pair.end - pair.start) * self._config.rate for pair in part])
-            for pair, made in zip(part, self._make(grey, flow, faster), strict=True):
-                pair.made = made.clone()
-                pair.grey, pair.flow = pair.grey[:0], pair.flow[:0]
 
 
 class MotionReader(_PairReader):
