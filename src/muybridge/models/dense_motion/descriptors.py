@@ -90,7 +90,8 @@ def cell_histograms(
     grey = grey_PHW.numpy() if grey_PHW.dtype == torch.uint8 else _array(grey_PHW)
     # Pair after pair in the same memory, which stays in the processor's cache; and without threads, which in so
     # small pictures wait for each other longer than they work.
-    work = _CellWork(*flow_P2HW.shape[-2:], config)
+    height, width = flow_P2HW.shape[-2:]
+    work = _CellWork(height, width, config)
     pairs = zip(grey, _array(flow_P2HW), maps, faster.tolist(), strict=True)
     cells = [work(grey, flow, camera, of_rate) for grey, flow, camera, of_rate in pairs]
     return torch.from_numpy(np.stack(cells))
