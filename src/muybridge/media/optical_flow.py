@@ -28,19 +28,11 @@ class GreyFlow:
     def __init__(self, preset: int = cv2.DISOPTICAL_FLOW_PRESET_FAST) -> None:
         self._dis = cv2.DISOpticalFlow.create(preset)
 
-    def __call__(
-        self, earlier: NDArray[np.uint8], later: NDArray[np.uint8], out: NDArray[np.float32] | None = None
-    ) -> NDArray[np.float32]:
-        """How far each pixel of `earlier` (H, W) uint8 has moved in `later`: (2, H, W) float32, x and y in pixels.
-
-        Args:
-            out: where to put it.
-        """
+    def __call__(self, earlier: NDArray[np.uint8], later: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """How far each pixel of `earlier` (H, W) uint8 has moved in `later`: (2, H, W) float32, x and y in pixels,
+        which need not lie one after the other in memory."""
         flow = self._dis.calc(earlier, later, None)  # pyright: ignore[reportArgumentType, reportCallIssue] - allocated
-        if out is None:
-            return np.ascontiguousarray(flow.transpose(2, 0, 1))
-        out[:] = flow.transpose(2, 0, 1)
-        return out
+        return np.asarray(flow.transpose(2, 0, 1), np.float32)
 
 
 class DISOpticalFlow:

@@ -175,8 +175,7 @@ class VideoReader:
         self._begun: Iterator[VideoFrame] | None = None  # of a live source, from the frame that told the size
         self._start = start_of(self._container)
         self._converter = RgbConverter()
-        # Each has the tables of one size, and is used by one thread: motion may be read beside whole pictures.
-        self._small_converter, self._unscaled_converter = RgbConverter(Interpolation.AREA), RgbConverter()
+        self._small_converter = RgbConverter(Interpolation.AREA)  # each has the tables of one size
         self._undecodable = 0
         try:
             first = self._first_frame()
@@ -491,7 +490,7 @@ class VideoReader:
 
         def to_small(short_side: int) -> UInt8:
             if min(width, height) <= short_side:
-                return convert(self._unscaled_converter, width, height)
+                return convert(self._converter, width, height)
             scale = short_side / min(width, height)
             return convert(self._small_converter, *(max(short_side, round(side * scale)) for side in (width, height)))
 

@@ -15,12 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from muybridge.data.clips.motion import CameraReader, MotionReader, reader_for
+from muybridge.data.clips.motion import reader_for
 from muybridge.data.clips.sampling import SamplingConfig, crop_views, sample_seconds
 from muybridge.decimals import SCORE, SECONDS
 from muybridge.media.gaps import stretches
 from muybridge.media.pipeline import prefetch
 from muybridge.media.video_reader import DEFAULT_RATE, LONGEST_STILL_SECONDS, Frame
+from muybridge.models.dense_motion.camera import CameraMotion
+from muybridge.models.dense_motion.codebook import Codebook
 from muybridge.recognize.options import WindowConfig
 from muybridge.recognize.recognizer import Prediction, Recognizer
 
@@ -28,9 +30,8 @@ from muybridge.recognize.recognizer import Prediction, Recognizer
 _SHORTEST_REST = 0.25
 # Times nearer than this are the same, in seconds.
 _TOUCHING = 1e-6
-# Frames whose motion is read before their windows come to them.
-_AHEAD = 4
-AnyReader = CameraReader | MotionReader
+# Windows that may be ready while the model is at earlier ones.
+_AHEAD = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +95,23 @@ class _Pending:
     end: float
     wanted: list[float]
     pictures: list[_Picture] = field(default_factory=list[_Picture])
-    motion: Tensor | None = None  # what its reader tells of this window, where motion is read
+    motion: Tensor | None = None  # its vector, where motion is read
+
+
+class _WindowMotion:
+    """Vectors of how windows move."""
+
+    def __init__(self, codebook: Codebook | CameraMotion) -> None:
+        self._codebook, self._reader = codebook, reader_for(codebook)
+
+    def see(self, frame: Frame, *, needed_from: float) -> None:
+        """The next frame; no window that is still to come begins before a time."""
+        self._reader.forget(needed_from)
+        self._reader.see(frame)
+
+    def of(self, window: _Pending) -> Tensor:
+        """(M,) of a window of which all frames were seen, and none after it."""
+        return self._codebook.vector(self._reader.between(window.start, window.end))
 
 
 def window_predictions(
@@ -123,10 +140,12 @@ def window_predictions(
     for start, stretch in _from_starts(frames):
         # After a gap windows begin anew, within the shot that it lies in.
         later = [(max(first, start), last) for first, last in shots or [(0.0, inf)] if last > start]
-        motion = None if recognizer.motion is None else reader_for(recognizer.motion.codebook)
+        motion = None if recognizer.motion is None else _WindowMotion(recognizer.motion.codebook)
         plan = _plan(window, step, later)
-        with closing(_watched(stretch, motion)) as watched:
-            for pending in _filled(watched, plan, sampling, recognizer.views.spatial, motion):
+        # In a thread of its own, beside the model.
+        filled = prefetch(_filled(stretch, plan, sampling, recognizer.views.spatial, motion), depth=_AHEAD)
+        with closing(filled):
+            for pending in filled:
                 complete.append(pending)
                 if len(complete) == batch_size:
                     yield from _answers(recognizer, complete)
@@ -142,20 +161,6 @@ def _from_starts(frames: Iterable[Frame]) -> Iterator[tuple[float, Iterator[Fram
         yield (late if number or late > LONGEST_STILL_SECONDS else 0.0), chain([first], stretch)
 
 
-def _watched(frames: Iterator[Frame], motion: AnyReader | None) -> Generator[Frame, None, None]:
-    """The same frames, each once its motion was read, which is done in a thread beside the model's."""
-    if motion is None:
-        yield from frames
-        return
-
-    def seen() -> Iterator[Frame]:
-        for frame in frames:
-            motion.see(frame)
-            yield frame
-
-    yield from prefetch(seen(), depth=_AHEAD)
-
-
 def _answers(recognizer: Recognizer, windows: Sequence[_Pending]) -> Iterator[WindowPrediction]:
     if not windows:
         return
@@ -163,8 +168,7 @@ def _answers(recognizer: Recognizer, windows: Sequence[_Pending]) -> Iterator[Wi
     clips = torch.cat([torch.stack([cast(Tensor, p.seen) for p in w.pictures], dim=1) for w in windows])
     rows = recognizer.probabilities_of(clips).unflatten(0, (len(windows), -1)).mean(dim=1)
     if recognizer.motion is not None:
-        codebook = recognizer.motion.codebook
-        vectors = torch.stack([codebook.vector(cast(Tensor, window.motion)) for window in windows])
+        vectors = torch.stack([cast(Tensor, window.motion) for window in windows])
         rows = recognizer.motion.joined(rows, vectors, multi_label=recognizer.multi_label)
     for window, row in zip(windows, rows, strict=True):
         yield WindowPrediction(window.start, window.end, Prediction(recognizer.labels.names, row))
@@ -207,7 +211,7 @@ def _filled(
     plan: Iterator[tuple[float, float]],
     sampling: SamplingConfig,
     crops: int,
-    motion: AnyReader | None,
+    motion: _WindowMotion | None,
 ) -> Iterator[_Pending]:
     """Windows with their T pictures and how they move, each as soon as it is over."""
     upcoming = next(plan, None)
@@ -227,7 +231,8 @@ def _filled(
             covered = waiting[0].end
             yield _with_motion(waiting.popleft(), motion)
         if motion is not None:
-            motion.forget(min([each.start for each in waiting] or [seconds if upcoming is None else upcoming[0]]))
+            later = [seconds if upcoming is None else upcoming[0]]
+            motion.see(frame, needed_from=min([each.start for each in waiting] or later))
         shown, picture = frame, None
     if shown is None:
         return
@@ -242,10 +247,9 @@ def _filled(
             yield _with_motion(window, motion)
 
 
-def _with_motion(window: _Pending, motion: AnyReader | None) -> _Pending:
+def _with_motion(window: _Pending, motion: _WindowMotion | None) -> _Pending:
     if motion is not None:
-        # What comes at its end belongs to what follows.
-        window.motion = motion.between(window.start, window.end - 2 * _TOUCHING)
+        window.motion = motion.of(window)
     return window
 
 

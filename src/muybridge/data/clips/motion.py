@@ -4,14 +4,12 @@ What is made of a pair of neighbours, and a vector of these, is the codebook's: 
 picture, `CameraMotion` at the picture as a whole.
 """
 
-import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -43,29 +41,36 @@ _TOUCHING = 1e-6
 
 @dataclass(eq=False)
 class _Pair:
-    """Two neighbouring frames, of pictures of one size, and what was made of them."""
+    """Times of two neighbouring frames, and what was made of them."""
 
     start: float
     end: float
-    size: tuple[int, ...]
     made: Tensor | None = None
 
 
 class _Fresh:
-    """Pairs of which nothing was made yet: earlier frames (P, H, W) and flows (P, 2, H, W), in memory that serves
-    again and again."""
+    """Pairs of which nothing was made yet, their earlier frames and flows in memory that serves again and again."""
 
     def __init__(self, size: tuple[int, ...]) -> None:
         self.size = size
         self.pairs: list[_Pair] = []
-        self.grey = np.empty((_TOGETHER, *size), np.uint8)
-        self.flow = np.empty((_TOGETHER, 2, *size), np.float32)
+        self._grey = np.empty((_TOGETHER, *size), np.uint8)
+        self._flow = np.empty((_TOGETHER, 2, *size), np.float32)
+
+    def add(self, pair: _Pair, grey: NDArray[np.uint8], flow: NDArray[np.float32]) -> _Pair:
+        """One more, which is handed back."""
+        self._grey[len(self.pairs)], self._flow[len(self.pairs)] = grey, flow
+        self.pairs.append(pair)
+        return pair
+
+    def arrays(self) -> tuple[Tensor, Tensor]:
+        """(P, H, W) uint8 and (P, 2, H, W) float32, of which nothing remains once another is added."""
+        grey, flow = (torch.from_numpy(each[: len(self.pairs)]) for each in (self._grey, self._flow))
+        return grey, flow
 
 
 class _PairReader(ABC):
     """Sees the frames of a film as they come, and makes of each pair of neighbours what is asked for, once.
-
-    Frames may come in another thread than the questions: of frames that came, answers are the same whatever follows.
 
     Args:
         config: how closely to look.
@@ -75,9 +80,8 @@ class _PairReader(ABC):
         self._config = config
         self._flow = GreyFlow()
         self._pairs: deque[_Pair] = deque()
-        self._fresh: _Fresh | None = None
+        self._fresh = _Fresh((0, 0))
         self._last: tuple[float, NDArray[np.uint8]] | None = None
-        self._lock = threading.Lock()
 
     def see(self, frame: Frame) -> None:
         """The next frame of the film, in order of time."""
@@ -85,32 +89,23 @@ class _PairReader(ABC):
         if self._last is not None and seconds - self._last[0] < _NEAR_ENOUGH / self._config.rate:
             return
         grey = frame.grey(self._config.short_side)
-        before, self._last = self._last, (seconds, grey)
-        if before is not None and before[1].shape == grey.shape:
-            with self._lock:
-                self._add(*before, seconds, grey)
-
-    def _add(self, start: float, earlier: NDArray[np.uint8], end: float, later: NDArray[np.uint8]) -> None:
-        fresh = self._fresh
-        if fresh is None or fresh.size != later.shape:
-            self._look_at_fresh()
-            self._fresh = fresh = _Fresh(later.shape)
-        place = len(fresh.pairs)
-        fresh.grey[place] = earlier
-        self._flow(earlier, later, out=fresh.flow[place])
-        fresh.pairs.append(_Pair(start, end, later.shape))
-        self._pairs.append(fresh.pairs[-1])
-        if len(fresh.pairs) == _TOGETHER:
-            self._look_at_fresh()
+        if self._fresh.size != grey.shape:
+            self._pairs.clear()  # cells of pictures of two sizes do not lie over each other
+            self._fresh = _Fresh(grey.shape)
+        elif self._last is not None:
+            before, earlier = self._last
+            self._pairs.append(self._fresh.add(_Pair(before, seconds), earlier, self._flow(earlier, grey)))
+            if len(self._fresh.pairs) == _TOGETHER:
+                self._look_at_fresh()
+        self._last = (seconds, grey)
 
     def _look_at_fresh(self) -> None:
-        if self._fresh is None or not self._fresh.pairs:
-            return
+        grey_and_flow = self._fresh.arrays()
         pairs, self._fresh.pairs = self._fresh.pairs, []
-        grey, flow = (torch.from_numpy(each[: len(pairs)]) for each in (self._fresh.grey, self._fresh.flow))
-        faster = torch.tensor([(pair.end - pair.start) * self._config.rate for pair in pairs])
-        for pair, made in zip(pairs, self._make(grey, flow, faster), strict=True):
-            pair.made = made.clone()  # so that forgotten ones take no memory
+        if pairs:
+            faster = torch.tensor([(pair.end - pair.start) * self._config.rate for pair in pairs])
+            for pair, made in zip(pairs, self._make(*grey_and_flow, faster), strict=True):
+                pair.made = made.clone()  # so that those that are forgotten take no memory
 
     @abstractmethod
     def _make(self, grey_PHW: Tensor, flow_P2HW: Tensor, faster: Tensor) -> Tensor:
@@ -118,21 +113,17 @@ class _PairReader(ABC):
 
     def _made(self, start: float, end: float) -> Tensor | None:
         """(P, ...) of the pairs in a stretch of time, of very many those in the middle; None without any."""
-        with self._lock:
-            pairs = [pair for pair in self._pairs if pair.start >= start - _TOUCHING and pair.end <= end + _TOUCHING]
-            if any(pair.made is None for pair in pairs):
-                self._look_at_fresh()
-        # Cells of pictures of two sizes do not lie over each other: the last ones are told.
-        pairs = list(takewhile(lambda pair: pair.size == pairs[-1].size, reversed(pairs)))[::-1]
+        pairs = [pair for pair in self._pairs if pair.start >= start - _TOUCHING and pair.end <= end + _TOUCHING]
         if not pairs:
             return None
+        if pairs[-1].made is None:
+            self._look_at_fresh()
         surplus = max(0, len(pairs) - self._config.most_pairs)
         pairs = pairs[surplus // 2 : len(pairs) - (surplus - surplus // 2)]
         return torch.stack([pair.made for pair in pairs if pair.made is not None])
 
     def forget(self, before: float) -> None:
         """What begins before a time is not asked for any more."""
-        # Without the lock, as it is called often: nobody else takes pairs away.
         while self._pairs and self._pairs[0].start < before - _TOUCHING:
             self._pairs.popleft()
 
