@@ -146,6 +146,7 @@ def window_predictions(
         filled = prefetch(_filled(stretch, plan, sampling, recognizer.views.spatial, motion), depth=_AHEAD)
         with closing(filled):
             for pending in filled:
+                _look_at(pending.pictures, recognizer)  # while the next one is filled
                 complete.append(pending)
                 if len(complete) == batch_size:
                     yield from _answers(recognizer, complete)
@@ -164,7 +165,6 @@ def _from_starts(frames: Iterable[Frame]) -> Iterator[tuple[float, Iterator[Fram
 def _answers(recognizer: Recognizer, windows: Sequence[_Pending]) -> Iterator[WindowPrediction]:
     if not windows:
         return
-    _look_at({id(picture): picture for window in windows for picture in window.pictures}.values(), recognizer)
     clips = torch.cat([torch.stack([cast(Tensor, p.seen) for p in w.pictures], dim=1) for w in windows])
     rows = recognizer.probabilities_of(clips).unflatten(0, (len(windows), -1)).mean(dim=1)
     if recognizer.motion is not None:
@@ -175,8 +175,8 @@ def _answers(recognizer: Recognizer, windows: Sequence[_Pending]) -> Iterator[Wi
 
 
 def _look_at(pictures: Iterable[_Picture], recognizer: Recognizer) -> None:
-    """Run the frozen blocks over the pictures that no earlier batch of windows had."""
-    new = [picture for picture in pictures if picture.seen is None]
+    """Run the frozen blocks over the pictures that no earlier window had."""
+    new = list({id(picture): picture for picture in pictures if picture.seen is None}.values())
     if not new:
         return
     seen = recognizer.each_frame(torch.stack([picture.crops for picture in new], dim=1))

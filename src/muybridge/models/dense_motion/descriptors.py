@@ -37,6 +37,9 @@ _LEAST_BLOCKS = 50
 # A direction shares a vector with its neighbour up to this far from it.
 _LOBE = math.cos(2 * math.pi / DIRECTIONS)
 _GAUSSIAN = np.array([0.0545, 0.2442, 0.4026, 0.2442, 0.0545], np.float32)  # deviation 1
+# By so much more, what lies exactly at the rim of a direction has no share in it: many gradients of pictures do, and
+# of what rounding leaves there, the root of a share is no longer small.
+_ROUNDING = 2.0**-22
 # Directions are looked at in one pixel in so many each way: their neighbours, in smooth maps, tell hardly more.
 _EVERY = 2
 # The camera's map is fitted to one pixel in so many each way, again and again, those that stray weighing less.
@@ -206,7 +209,7 @@ class _CellWork:
         np.square(x, out=least)
         least += np.square(y, out=part)
         np.sqrt(least, out=least)
-        least *= np.float32(_LOBE)
+        least *= np.float32(_LOBE * (1 + _ROUNDING))
         np.negative(least, out=opposite)
         for way in range(DIRECTIONS // 2):
             along = (x, slanting, y, slanting)[way]
