@@ -29,9 +29,10 @@ class GreyFlow:
         self._dis = cv2.DISOpticalFlow.create(preset)
 
     def __call__(self, earlier: NDArray[np.uint8], later: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """How far each pixel of `earlier` (H, W) uint8 has moved in `later`: (2, H, W) float32, x and y in pixels."""
+        """How far each pixel of `earlier` (H, W) uint8 has moved in `later`: (2, H, W) float32, x and y in pixels,
+        which need not lie one after the other in memory."""
         flow = self._dis.calc(earlier, later, None)  # pyright: ignore[reportArgumentType, reportCallIssue] - allocated
-        return np.ascontiguousarray(flow.transpose(2, 0, 1))
+        return np.asarray(flow.transpose(2, 0, 1), np.float32)
 
 
 class DISOpticalFlow:
@@ -49,6 +50,5 @@ class DISOpticalFlow:
         Returns:
             (2, H, W) float32: x and y displacement in pixels.
         """
-        return self._flow(
-            *(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8) for image in (later, earlier))
-        )
+        grey = [np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8) for image in (later, earlier)]
+        return self._flow(grey[0], grey[1])

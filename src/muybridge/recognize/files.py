@@ -144,7 +144,7 @@ def recognize_stream(
     read = reader.convertible() if isinstance(reader, VideoReader) else reader
     frames = prefetch(_counted(read, line), depth=4)
     stack.callback(frames.close)
-    yield from window_predictions(
+    windows = window_predictions(
         job.recognizer,
         frames,
         job.windows,
@@ -152,6 +152,8 @@ def recognize_stream(
         batch_size=1 if live else job.batch_size,
         frame_rate=float(info.average_rate) if info.average_rate else None,
     )
+    stack.callback(windows.close)  # before the frames, which a thread of it may be waiting for
+    yield from windows
 
 
 def _find_shots(source: Source, *, quiet: bool) -> list[tuple[float, float]]:

@@ -4,7 +4,8 @@ frames, read once ── windows that need them ── batches of clips ── a
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain, count, pairwise
 from math import inf, isinf
@@ -14,11 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from muybridge.data.clips.motion import CameraReader, MotionReader, reader_for
+from muybridge.data.clips.motion import reader_for
 from muybridge.data.clips.sampling import SamplingConfig, crop_views, sample_seconds
 from muybridge.decimals import SCORE, SECONDS
 from muybridge.media.gaps import stretches
+from muybridge.media.pipeline import prefetch
 from muybridge.media.video_reader import DEFAULT_RATE, LONGEST_STILL_SECONDS, Frame
+from muybridge.models.dense_motion.camera import CameraMotion
+from muybridge.models.dense_motion.codebook import Codebook
 from muybridge.recognize.options import WindowConfig
 from muybridge.recognize.recognizer import Prediction, Recognizer
 
@@ -26,6 +30,8 @@ from muybridge.recognize.recognizer import Prediction, Recognizer
 _SHORTEST_REST = 0.25
 # Times nearer than this are the same, in seconds.
 _TOUCHING = 1e-6
+# Windows that may be ready while the model is at earlier ones.
+_AHEAD = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +95,23 @@ class _Pending:
     end: float
     wanted: list[float]
     pictures: list[_Picture] = field(default_factory=list[_Picture])
-    motion: Tensor | None = None  # what its reader tells of this window, where motion is read
+    motion: Tensor | None = None  # its vector, where motion is read
+
+
+class _WindowMotion:
+    """Vectors of how windows move."""
+
+    def __init__(self, codebook: Codebook | CameraMotion) -> None:
+        self._codebook, self._reader = codebook, reader_for(codebook)
+
+    def see(self, frame: Frame, *, needed_from: float) -> None:
+        """The next frame; no window that is still to come begins before a time."""
+        self._reader.forget(needed_from)
+        self._reader.see(frame)
+
+    def of(self, window: _Pending) -> Tensor:
+        """(M,) of a window of which all frames were seen, and none after it."""
+        return self._codebook.vector(self._reader.between(window.start, window.end))
 
 
 def window_predictions(
@@ -100,7 +122,7 @@ def window_predictions(
     shots: Sequence[tuple[float, float]] | None = None,
     batch_size: int = 8,
     frame_rate: float | None = None,
-) -> Iterator[WindowPrediction]:
+) -> Generator[WindowPrediction, None, None]:
     """Answers in order of time, as soon as `batch_size` windows are complete. Each frame is read once, and no more
     pictures are held than overlapping windows need, at the size that the model sees.
 
@@ -118,13 +140,17 @@ def window_predictions(
     for start, stretch in _from_starts(frames):
         # After a gap windows begin anew, within the shot that it lies in.
         later = [(max(first, start), last) for first, last in shots or [(0.0, inf)] if last > start]
-        motion = None if recognizer.motion is None else reader_for(recognizer.motion.codebook)
+        motion = None if recognizer.motion is None else _WindowMotion(recognizer.motion.codebook)
         plan = _plan(window, step, later)
-        for pending in _filled(stretch, plan, sampling, recognizer.views.spatial, motion):
-            complete.append(pending)
-            if len(complete) == batch_size:
-                yield from _answers(recognizer, complete)
-                complete.clear()
+        # In a thread of its own, beside the model.
+        filled = prefetch(_filled(stretch, plan, sampling, recognizer.views.spatial, motion), depth=_AHEAD)
+        with closing(filled):
+            for pending in filled:
+                _look_at(pending.pictures, recognizer)  # while the next one is filled
+                complete.append(pending)
+                if len(complete) == batch_size:
+                    yield from _answers(recognizer, complete)
+                    complete.clear()
     yield from _answers(recognizer, complete)
 
 
@@ -139,20 +165,18 @@ def _from_starts(frames: Iterable[Frame]) -> Iterator[tuple[float, Iterator[Fram
 def _answers(recognizer: Recognizer, windows: Sequence[_Pending]) -> Iterator[WindowPrediction]:
     if not windows:
         return
-    _look_at({id(picture): picture for window in windows for picture in window.pictures}.values(), recognizer)
     clips = torch.cat([torch.stack([cast(Tensor, p.seen) for p in w.pictures], dim=1) for w in windows])
     rows = recognizer.probabilities_of(clips).unflatten(0, (len(windows), -1)).mean(dim=1)
     if recognizer.motion is not None:
-        codebook = recognizer.motion.codebook
-        vectors = torch.stack([codebook.vector(cast(Tensor, window.motion)) for window in windows])
+        vectors = torch.stack([cast(Tensor, window.motion) for window in windows])
         rows = recognizer.motion.joined(rows, vectors, multi_label=recognizer.multi_label)
     for window, row in zip(windows, rows, strict=True):
         yield WindowPrediction(window.start, window.end, Prediction(recognizer.labels.names, row))
 
 
 def _look_at(pictures: Iterable[_Picture], recognizer: Recognizer) -> None:
-    """Run the frozen blocks over the pictures that no earlier batch of windows had."""
-    new = [picture for picture in pictures if picture.seen is None]
+    """Run the frozen blocks over the pictures that no earlier window had."""
+    new = list({id(picture): picture for picture in pictures if picture.seen is None}.values())
     if not new:
         return
     seen = recognizer.each_frame(torch.stack([picture.crops for picture in new], dim=1))
@@ -187,7 +211,7 @@ def _filled(
     plan: Iterator[tuple[float, float]],
     sampling: SamplingConfig,
     crops: int,
-    motion: MotionReader | CameraReader | None,
+    motion: _WindowMotion | None,
 ) -> Iterator[_Pending]:
     """Windows with their T pictures and how they move, each as soon as it is over."""
     upcoming = next(plan, None)
@@ -207,8 +231,8 @@ def _filled(
             covered = waiting[0].end
             yield _with_motion(waiting.popleft(), motion)
         if motion is not None:
-            motion.forget(min([each.start for each in waiting] or [seconds if upcoming is None else upcoming[0]]))
-            motion.see(frame)
+            later = [seconds if upcoming is None else upcoming[0]]
+            motion.see(frame, needed_from=min([each.start for each in waiting] or later))
         shown, picture = frame, None
     if shown is None:
         return
@@ -223,9 +247,9 @@ def _filled(
             yield _with_motion(window, motion)
 
 
-def _with_motion(window: _Pending, motion: MotionReader | CameraReader | None) -> _Pending:
+def _with_motion(window: _Pending, motion: _WindowMotion | None) -> _Pending:
     if motion is not None:
-        window.motion = motion.between(window.start, window.end)
+        window.motion = motion.of(window)
     return window
 
 

@@ -14,6 +14,7 @@ from muybridge.models.dense_motion.descriptors import (
     LENGTH,
     SIZES,
     MotionConfig,
+    affine_flow,
     affine_part,
     blocks_that_move,
     cell_histograms,
@@ -86,6 +87,42 @@ def test_cells_are_what_loops_find(height: int, width: int) -> None:
         wanted = naive_cells(grey[pair].numpy(), rest[pair], config, float(faster[pair]))
         np.testing.assert_allclose(cells[pair], wanted, rtol=1e-3, atol=1e-3)
     assert 0.02 < cells[:, 16].mean() < 0.9  # some of it stands still, some does not
+
+
+@pytest.mark.parametrize(
+    ("across", "down", "k"), [(1, 0, 0), (3, 3, 1), (0, 7, 2), (-5, 5, 3), (-9, 0, 4), (11, -11, 7)]
+)
+def test_what_points_exactly_one_way_points_no_other_way(across: int, down: int, k: int) -> None:
+    """Its neighbours end there, and the root of what rounding would leave them is not small."""
+    y, x = np.mgrid[:40, :40]
+    grey = torch.from_numpy((across * x + down * y).astype(np.float32))[None]
+    hog = cell_histograms(grey, torch.zeros(1, 2, 40, 40), MotionConfig(), faster=ONCE)[0, :8, 1:-1, 1:-1]
+    torch.testing.assert_close(hog[k], torch.full((2, 2), math.hypot(across, down)))
+    assert not torch.cat([hog[:k], hog[k + 1 :]]).any()
+
+
+def test_pictures_of_bytes_are_as_those_of_numbers() -> None:
+    grey, flow = noise(8, 43, 57, pairs=11)
+    faster = torch.linspace(0.8, 2, 11)
+    cells = cell_histograms(grey.byte(), flow, CONFIG, faster=faster)
+    torch.testing.assert_close(cells, cell_histograms(grey, flow, CONFIG, faster=faster), rtol=1e-5, atol=1e-5)
+    for place in range(11):  # of each pair alone, to the last bit
+        one = slice(place, place + 1)
+        alone = cell_histograms(grey[one].byte(), flow[one], CONFIG, faster=faster[one])
+        assert torch.equal(alone[0], cells[place])
+
+
+def test_a_camera_that_is_known_from_elsewhere_is_taken_out() -> None:
+    grey, flow = noise(9, 30, 44, pairs=2)
+    maps = torch.tensor([[[3.0, -1.0], [0.5, 0.25], [-2.0, 1.0]], [[0.0, 2.0], [-4.0, 0.0], [0.0, 4.0]]])
+    y, x = torch.meshgrid(torch.linspace(-0.5, 0.5, 30), torch.linspace(-0.5, 0.5, 44), indexing="ij")
+    of_camera = torch.stack([m[0] + m[1] * x[..., None] + m[2] * y[..., None] for m in maps]).permute(0, 3, 1, 2)
+    torch.testing.assert_close(affine_flow(maps, 30, 44), of_camera)
+    still = torch.zeros(2, 3, 2)
+    wanted = cell_histograms(grey, flow, CONFIG, faster=torch.ones(2), camera_P32=still)
+    found = cell_histograms(grey, flow + of_camera, CONFIG, faster=torch.ones(2), camera_P32=maps)
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+    assert (cell_histograms(grey, flow, CONFIG, faster=torch.ones(2)) - wanted).abs().max() > 0.01
 
 
 def camera(kind: str, height: int, width: int) -> torch.Tensor:

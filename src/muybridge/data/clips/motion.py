@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -42,14 +41,32 @@ _TOUCHING = 1e-6
 
 @dataclass(eq=False)
 class _Pair:
-    """Two neighbouring frames: the earlier one, (H, W) uint8, and where its pixels went, (2, H, W); or, once
-    asked for, what was made of them."""
+    """Times of two neighbouring frames, and what was made of them."""
 
     start: float
     end: float
-    grey: NDArray[np.uint8]
-    flow: NDArray[np.float32]
     made: Tensor | None = None
+
+
+class _Fresh:
+    """Pairs of which nothing was made yet, their earlier frames and flows in memory that serves again and again."""
+
+    def __init__(self, size: tuple[int, ...]) -> None:
+        self.size = size
+        self.pairs: list[_Pair] = []
+        self._grey = np.empty((_TOGETHER, *size), np.uint8)
+        self._flow = np.empty((_TOGETHER, 2, *size), np.float32)
+
+    def add(self, pair: _Pair, grey: NDArray[np.uint8], flow: NDArray[np.float32]) -> _Pair:
+        """One more, which is handed back."""
+        self._grey[len(self.pairs)], self._flow[len(self.pairs)] = grey, flow
+        self.pairs.append(pair)
+        return pair
+
+    def arrays(self) -> tuple[Tensor, Tensor]:
+        """(P, H, W) uint8 and (P, 2, H, W) float32, of which nothing remains once another is added."""
+        grey, flow = (torch.from_numpy(each[: len(self.pairs)]) for each in (self._grey, self._flow))
+        return grey, flow
 
 
 class _PairReader(ABC):
@@ -63,6 +80,7 @@ class _PairReader(ABC):
         self._config = config
         self._flow = GreyFlow()
         self._pairs: deque[_Pair] = deque()
+        self._fresh = _Fresh((0, 0))
         self._last: tuple[float, NDArray[np.uint8]] | None = None
 
     def see(self, frame: Frame) -> None:
@@ -71,15 +89,23 @@ class _PairReader(ABC):
         if self._last is not None and seconds - self._last[0] < _NEAR_ENOUGH / self._config.rate:
             return
         grey = frame.grey(self._config.short_side)
-        if self._last is not None and self._last[1].shape != grey.shape:
+        if self._fresh.size != grey.shape:
             self._pairs.clear()  # cells of pictures of two sizes do not lie over each other
+            self._fresh = _Fresh(grey.shape)
         elif self._last is not None:
             before, earlier = self._last
-            self._pairs.append(_Pair(before, seconds, earlier, self._flow(earlier, grey)))
-            waiting = list(islice(reversed(self._pairs), _TOGETHER))
-            if len(waiting) == _TOGETHER and all(pair.made is None for pair in waiting):
-                self._look_at(waiting)  # what is made of them is small
+            self._pairs.append(self._fresh.add(_Pair(before, seconds), earlier, self._flow(earlier, grey)))
+            if len(self._fresh.pairs) == _TOGETHER:
+                self._look_at_fresh()
         self._last = (seconds, grey)
+
+    def _look_at_fresh(self) -> None:
+        grey_and_flow = self._fresh.arrays()
+        pairs, self._fresh.pairs = self._fresh.pairs, []
+        if pairs:
+            faster = torch.tensor([(pair.end - pair.start) * self._config.rate for pair in pairs])
+            for pair, made in zip(pairs, self._make(*grey_and_flow, faster), strict=True):
+                pair.made = made.clone()  # so that those that are forgotten take no memory
 
     @abstractmethod
     def _make(self, grey_PHW: Tensor, flow_P2HW: Tensor, faster: Tensor) -> Tensor:
@@ -90,25 +116,16 @@ class _PairReader(ABC):
         pairs = [pair for pair in self._pairs if pair.start >= start - _TOUCHING and pair.end <= end + _TOUCHING]
         if not pairs:
             return None
+        if pairs[-1].made is None:
+            self._look_at_fresh()
         surplus = max(0, len(pairs) - self._config.most_pairs)
         pairs = pairs[surplus // 2 : len(pairs) - (surplus - surplus // 2)]
-        self._look_at([pair for pair in pairs if pair.made is None])
         return torch.stack([pair.made for pair in pairs if pair.made is not None])
 
     def forget(self, before: float) -> None:
         """What begins before a time is not asked for any more."""
         while self._pairs and self._pairs[0].start < before - _TOUCHING:
             self._pairs.popleft()
-
-    def _look_at(self, pairs: list[_Pair]) -> None:
-        for first in range(0, len(pairs), _TOGETHER):
-            part = pairs[first : first + _TOGETHER]
-            grey = torch.from_numpy(np.stack([pair.grey for pair in part])).float()
-            flow = torch.from_numpy(np.stack([pair.flow for pair in part]))
-            faster = torch.tensor([(pair.end - pair.start) * self._config.rate for pair in part])
-            for pair, made in zip(part, self._make(grey, flow, faster), strict=True):
-                pair.made = made.clone()
-                pair.grey, pair.flow = pair.grey[:0], pair.flow[:0]
 
 
 class MotionReader(_PairReader):

@@ -14,9 +14,14 @@ N blocks, L cells of a block, D numbers of a descriptor.
 import math
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
+
+Floats = NDArray[np.float32]
 
 # To be raised with whatever changes the numbers: what was trained on others is then told apart.
 VERSION = 1
@@ -31,12 +36,15 @@ LENGTH = sum(SIZES.values())
 _LEAST_BLOCKS = 50
 # A direction shares a vector with its neighbour up to this far from it.
 _LOBE = math.cos(2 * math.pi / DIRECTIONS)
-_SOBEL = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
-_GAUSSIAN = (0.0545, 0.2442, 0.4026, 0.2442, 0.0545)  # deviation 1
+_GAUSSIAN = np.array([0.0545, 0.2442, 0.4026, 0.2442, 0.0545], np.float32)  # deviation 1
+# By so much more, what lies exactly at the rim of a direction has no share in it: many gradients of pictures do, and
+# of what rounding leaves there, the root of a share is no longer small.
+_ROUNDING = 2.0**-22
 # Directions are looked at in one pixel in so many each way: their neighbours, in smooth maps, tell hardly more.
 _EVERY = 2
 # The camera's map is fitted to one pixel in so many each way, again and again, those that stray weighing less.
 _FIT_STRIDE, _FIT_ROUNDS = 6, 8
+_UPPER = np.triu_indices(3)
 _FIT_LEAST = 0.1  # pixels off that say nothing
 
 
@@ -70,35 +78,42 @@ class MotionConfig:
         return self.most_pairs / self.rate
 
 
-def cell_histograms(grey_PHW: Tensor, flow_P2HW: Tensor, config: MotionConfig, *, faster: Tensor) -> Tensor:
+def cell_histograms(
+    grey_PHW: Tensor, flow_P2HW: Tensor, config: MotionConfig, *, faster: Tensor, camera_P32: Tensor | None = None
+) -> Tensor:
     """(P, C + 1, h, w) float32, the mean over each cell; the last channel is how far its pixels move.
 
     Args:
         grey_PHW: the earlier frame of each pair, in [0, 255].
         flow_P2HW: where each of its pixels is in the later frame, x and y in pixels from where it was.
         faster: (P,) seconds between the frames of a pair, times `config.rate`.
+        camera_P32: the affine map that is the camera's; None for that of the whole picture, by `affine_maps`.
     """
-    flow = flow_P2HW - affine_part(flow_P2HW)
-    smooth = _smooth(flow)
-    x, y = _some(flow)
-    distance = _length(x, y) / faster[:, None, None]
-    is_moving = (distance >= config.still).float()
-    across, down = _some(smooth)
-    channels = [
-        _in_directions(*_gradients(grey_PHW)),
-        _in_directions(across * is_moving, down * is_moving),
-        1 - is_moving[:, None],
-        _in_directions(*_gradients(smooth[:, 0])),
-        _in_directions(*_gradients(smooth[:, 1])),
-        distance[:, None],
-    ]
-    return torch.cat([F.avg_pool2d(each, config.cell // _EVERY) for each in channels], dim=1)
+    maps = _array(affine_maps(flow_P2HW) if camera_P32 is None else camera_P32)
+    grey = grey_PHW.numpy() if grey_PHW.dtype == torch.uint8 else _array(grey_PHW)
+    # Pair after pair in the same memory, which stays in the processor's cache; and without threads, which in so
+    # small pictures wait for each other longer than they work.
+    height, width = flow_P2HW.shape[-2:]
+    work = _CellWork(height, width, config)
+    pairs = zip(grey, _array(flow_P2HW), maps, faster.tolist(), strict=True)
+    cells = [work(grey, flow, camera, of_rate) for grey, flow, camera, of_rate in pairs]
+    return torch.from_numpy(np.stack(cells))
 
 
 def affine_part(flow_P2HW: Tensor) -> Tensor:
     """The part of each flow that one affine map of the whole picture explains, (P, 2, H, W)."""
-    places = _places(*flow_P2HW.shape[-2:])
-    return (places.reshape(-1, 3) @ affine_maps(flow_P2HW)).mT.reshape(flow_P2HW.shape)
+    return affine_flow(affine_maps(flow_P2HW), *flow_P2HW.shape[-2:])
+
+
+def affine_flow(maps_P32: Tensor, height: int, width: int) -> Tensor:
+    """The flow (P, 2, height, width) of affine maps, as `affine_maps` gives them."""
+    return torch.from_numpy(np.stack([np.add(*_affine_parts(each, height, width)) for each in _array(maps_P32)]))
+
+
+def _affine_parts(map_32: Floats, height: int, width: int) -> tuple[Floats, Floats]:
+    """What each column (2, 1, width) and each row (2, height, 1) adds to the flow of an affine map."""
+    shift, across, down = map_32[:, :, None, None]
+    return shift + across * _from_middle(width), down * _from_middle(height)[:, None]
 
 
 def affine_maps(flow_P2HW: Tensor) -> Tensor:
@@ -107,26 +122,116 @@ def affine_maps(flow_P2HW: Tensor) -> Tensor:
 
     Iteratively reweighted least squares: who walks through the picture does not follow the map, and weighs little.
     """
-    height, width = flow_P2HW.shape[-2:]
+    pairs, _, height, width = flow_P2HW.shape
     some = slice(min(_FIT_STRIDE, height, width) // 2, None, _FIT_STRIDE)
-    at = _places(height, width)[some, some].reshape(-1, 3)
-    seen = flow_P2HW[:, :, some, some].flatten(2).mT
-    weight = torch.ones(seen.shape[:2])
-    maps = torch.zeros(len(seen), 3, 2)
+    y, x = np.meshgrid(_from_middle(height)[some], _from_middle(width)[some], indexing="ij")
+    at = np.stack([np.ones_like(x), x, y]).reshape(3, -1)
+    products = np.stack([at[i] * at[j] for i, j in zip(*_UPPER, strict=True)], axis=1)
+    seen = _array(flow_P2HW)[:, :, some, some].reshape(pairs, 2, -1).mT
+    middle = (at.shape[1] - 1) // 2
+    weight, maps = np.ones((pairs, at.shape[1]), np.float32), np.zeros((pairs, 3, 2), np.float32)
+    left = np.zeros((pairs, 3, 3))
     for _ in range(_FIT_ROUNDS):
-        weighted = at.mT * weight[:, None]
-        maps = torch.linalg.solve(weighted @ at + 1e-6 * torch.eye(3), weighted @ seen)
-        off = _length(*(seen - at @ maps).unbind(dim=-1))
-        usual = 1.48 * off.median(dim=1, keepdim=True).values + _FIT_LEAST
-        weight = (1 + (off / usual).square()).square().reciprocal()
-    return maps
+        left[:, _UPPER[0], _UPPER[1]] = left[:, _UPPER[1], _UPPER[0]] = (weight[:, None] @ products)[:, 0]
+        right = (at @ (weight[:, :, None] * seen)).astype(np.float64)
+        maps = np.linalg.solve(left + 1e-6 * np.eye(3), right).astype(np.float32)
+        off = _length(*np.moveaxis(seen - at.T @ maps, 2, 0))
+        usual = np.float32(1.48) * np.partition(off, middle)[:, middle, None] + np.float32(_FIT_LEAST)
+        weight = 1 / np.square(1 + np.square(off / usual))
+    return torch.from_numpy(maps)
 
 
-def _places(height: int, width: int) -> Tensor:
-    """(H, W, 3): 1, x and y, from -1/2 to 1/2."""
-    down, across = torch.linspace(-0.5, 0.5, height), torch.linspace(-0.5, 0.5, width)
-    y, x = torch.meshgrid(down, across, indexing="ij")
-    return torch.stack([torch.ones_like(x), x, y], dim=-1)
+def _from_middle(length: int) -> Floats:
+    """Where pixels of a side are, from -1/2 to 1/2."""
+    return np.linspace(-0.5, 0.5, length, dtype=np.float32)
+
+
+def _array(numbers: Tensor) -> Floats:
+    return numbers.float().numpy()
+
+
+def _smooth(picture: Floats) -> Floats:
+    smooth = cv2.sepFilter2D(picture, cv2.CV_32F, _GAUSSIAN, _GAUSSIAN, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(smooth, np.float32)
+
+
+def _length(x: Floats, y: Floats) -> Floats:
+    squares = np.square(x)
+    squares += np.square(y)
+    return np.sqrt(squares, out=squares)
+
+
+class _CellWork:
+    """Cells of pairs of pictures of one size, one pair after the other in the same memory.
+
+    Inside, h x w are the places that are looked at, of which each cell has `side` x `side`.
+    """
+
+    def __init__(self, height: int, width: int, config: MotionConfig) -> None:
+        self._still, self._side = config.still, config.cell // _EVERY
+        self._rows, self._columns = (-(-length // _EVERY) // self._side for length in (height, width))
+        h, w = self._rows * self._side, self._columns * self._side
+        self._some = np.s_[: h * _EVERY : _EVERY, : w * _EVERY : _EVERY]
+        self._rest = np.empty((2, height, width), np.float32)
+        # Across and down, of the histograms side by side.
+        self._vectors = np.empty((2, h, len(HISTOGRAMS), w), np.float32)
+        self._scratch = np.empty((4, h, len(HISTOGRAMS), w), np.float32)
+        self._sums = np.empty((DIRECTIONS, self._rows, len(HISTOGRAMS), w), np.float32)
+
+    def __call__(self, grey: NDArray[np.uint8] | Floats, flow: Floats, camera: Floats, faster: float) -> Floats:
+        """(C + 1, rows, columns) from grey (H, W), flow (2, H, W) and the camera's map (3, 2)."""
+        of_columns, of_rows = _affine_parts(camera, *grey.shape)
+        rest = np.subtract(flow, of_columns, out=self._rest)
+        rest -= of_rows
+        distance = _length(*(part[self._some] for part in rest)) / np.float32(faster)
+        is_moving = distance >= self._still
+        smooth = [_smooth(part) for part in rest]
+        for axis, across_and_down in enumerate(self._vectors):
+            hog, hof, *mbh = np.moveaxis(across_and_down, 1, 0)
+            hog[:] = self._gradient(grey, axis)
+            np.multiply(smooth[axis][self._some], is_moving, out=hof)
+            for part, component in zip(mbh, smooth, strict=True):
+                part[:] = self._gradient(component, axis)
+        hog, hof, mbh_x, mbh_y = np.moveaxis(self._in_directions(), 2, 0)
+        others = np.stack([~is_moving, distance], axis=1, dtype=np.float32)
+        still, far = np.moveaxis(self._means(self._sums_down(others)), 1, 0)
+        return np.concatenate([hog, hof, still[None], mbh_x, mbh_y, far[None]])
+
+    def _gradient(self, picture: NDArray[np.uint8] | Floats, axis: int) -> Floats:
+        """Across (0) or down (1), at the places that are looked at."""
+        found = cv2.Sobel(picture, cv2.CV_32F, 1 - axis, axis, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
+        return np.asarray(found, np.float32)[self._some]
+
+    def _in_directions(self) -> Floats:
+        """(DIRECTIONS, rows, histograms, columns): how much of the vectors of a cell points which way, each shared
+        by the two ways next to it."""
+        (x, y), slanting, least, opposite, part = self._vectors, *self._scratch
+        np.square(x, out=least)
+        least += np.square(y, out=part)
+        np.sqrt(least, out=least)
+        least *= np.float32(_LOBE * (1 + _ROUNDING))
+        np.negative(least, out=opposite)
+        for way in range(DIRECTIONS // 2):
+            along = (x, slanting, y, slanting)[way]
+            if along is slanting:
+                (np.add if way == 1 else np.subtract)(y, x, out=slanting)
+                slanting *= np.float32(math.sqrt(0.5))
+            np.maximum(along, least, out=part)
+            part -= least
+            self._sums_down(part, out=self._sums[way])
+            np.minimum(along, opposite, out=part)
+            np.subtract(opposite, part, out=part)
+            self._sums_down(part, out=self._sums[way + DIRECTIONS // 2])
+        return self._means(self._sums) / np.float32(1 - _LOBE)
+
+    def _sums_down(self, places: Floats, out: Floats | None = None) -> Floats:
+        """(rows, ..., w) from (h, ..., w)."""
+        return np.add.reduce(places.reshape(self._rows, self._side, *places.shape[1:]), axis=1, out=out)
+
+    def _means(self, sums: Floats) -> Floats:
+        """(..., columns) of all places of a cell, from the sums of its columns (..., w)."""
+        total = sum((sums[..., place :: self._side] for place in range(self._side)), start=np.float32(0))
+        return np.asarray(total, np.float32) / np.float32(self._side**2)
 
 
 def blocks_that_move(cells_PChw: Tensor, config: MotionConfig) -> Tensor:
@@ -144,31 +249,25 @@ def blocks_that_move(cells_PChw: Tensor, config: MotionConfig) -> Tensor:
     steps = len(cells_PChw) // config.step
     cells = cells_PChw[: steps * config.step].unflatten(0, (steps, config.step)).mean(dim=1)
     cells = F.pad(cells, (0, max(0, CELLS_ACROSS - cells.shape[3]), 0, max(0, CELLS_DOWN - cells.shape[2])))
-    of_blocks = cells.unfold(0, STEPS_OF_BLOCK, 1).unfold(2, CELLS_DOWN, 1).unfold(3, CELLS_ACROSS, 1)
-    blocks_NCL = of_blocks.permute(0, 2, 3, 1, 4, 5, 6).flatten(4).flatten(0, 2)
-    amount = blocks_NCL[:, -1].mean(dim=-1)
+    numbers = torch.arange(cells[:, 0].numel()).view(cells[:, 0].shape)
+    cells_of_NL, moving_NL = (_in_blocks(each) for each in (numbers, cells[:, -1]))
+    amount = moving_NL.mean(dim=-1)
     chosen = (amount > config.moves).nonzero()[:, 0]
     if len(chosen) < _LEAST_BLOCKS:
         chosen = amount.topk(min(_LEAST_BLOCKS, len(amount))).indices.sort().values
     if len(chosen) > config.most_blocks:
         chosen = chosen[torch.linspace(0, len(chosen) - 1, config.most_blocks).round().long()]
-    histograms = blocks_NCL[chosen, :-1].split(list(HISTOGRAMS.values()), dim=1)
-    flat = [histogram.flatten(1) for histogram in histograms]
+    # Of those chosen alone, which are few as a rule.
+    rows = cells[:, :-1].permute(0, 2, 3, 1).flatten(0, 2)
+    blocks_NCL = rows[cells_of_NL[chosen].flatten()].unflatten(0, (-1, CELLS_OF_BLOCK)).mT
+    flat = [histogram.flatten(1) for histogram in blocks_NCL.split(list(HISTOGRAMS.values()), dim=1)]
     return torch.cat([(each / (each.sum(dim=1, keepdim=True) + 1e-6)).sqrt() for each in flat], dim=1)
 
 
-def _in_directions(x: Tensor, y: Tensor) -> Tensor:
-    """(P, DIRECTIONS, H, W): how much of each vector points which way, shared by the two ways next to it."""
-    angles = torch.arange(DIRECTIONS // 2) * (2 * math.pi / DIRECTIONS)
-    cos, sin = (each.view(-1, 1, 1) / (1 - _LOBE) for each in (angles.cos(), angles.sin()))
-    along = x[:, None] * cos + y[:, None] * sin
-    least = _length(x, y)[:, None] * (_LOBE / (1 - _LOBE))
-    # The other half of the ways is opposite to these.
-    return torch.cat([(along - least).clamp_min_(0), (-along - least).clamp_min_(0)], dim=1)
-
-
-def _length(x: Tensor, y: Tensor) -> Tensor:
-    return (x.square() + y.square()).sqrt()
+def _in_blocks(of_cells_Shw: Tensor) -> Tensor:
+    """(N, L): what is said of cells, for all blocks."""
+    blocks = of_cells_Shw.unfold(0, STEPS_OF_BLOCK, 1).unfold(1, CELLS_DOWN, 1).unfold(2, CELLS_ACROSS, 1)
+    return blocks.flatten(3).flatten(0, 2)
 
 
 def mirrored(descriptors_ND: Tensor) -> Tensor:
@@ -181,24 +280,3 @@ def mirrored(descriptors_ND: Tensor) -> Tensor:
         turned = [(half - direction) % DIRECTIONS for direction in range(DIRECTIONS)]
         parts.append(cells[:, [*turned, *range(DIRECTIONS, cells.shape[1])]].flatten(1))
     return torch.cat(parts, dim=1)
-
-
-def _some(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Of maps (P, 2, H, W) both, at the places whose directions are looked at."""
-    x, y = maps[:, :, ::_EVERY, ::_EVERY].unbind(dim=1)
-    return x, y
-
-
-def _gradients(x_PHW: Tensor) -> tuple[Tensor, Tensor]:
-    """Across and down, at the same places."""
-    padded = F.pad(x_PHW[:, None], (1, 1, 1, 1), mode="replicate")
-    across, down = F.conv2d(padded, torch.stack([_SOBEL, _SOBEL.T])[:, None], stride=_EVERY).unbind(dim=1)
-    return across, down
-
-
-def _smooth(flow_P2HW: Tensor) -> Tensor:
-    height, width = flow_P2HW.shape[-2:]
-    maps = F.pad(flow_P2HW, (2, 2, 2, 2), mode="replicate")
-    # Sums of shifted maps, which is many times faster than convolutions of so few channels.
-    maps = sum((weight * maps[..., i : i + width] for i, weight in enumerate(_GAUSSIAN)), start=torch.zeros(()))
-    return sum((weight * maps[..., i : i + height, :] for i, weight in enumerate(_GAUSSIAN)), start=torch.zeros(()))
