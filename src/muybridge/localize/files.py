@@ -26,7 +26,7 @@ from muybridge.localize.results import LocalizeResult, People
 from muybridge.localize.steady import SteadyActions
 from muybridge.localize.stream import LocalizeConfig, LocalizedFrame
 from muybridge.localize.video_localizer import PERSON, VideoLocalizer
-from muybridge.media.box_overlays import BoxLabel, draw_people
+from muybridge.media.box_overlays import BoxLabel, PeopleDrawer
 from muybridge.media.films import open_film, refuse_picture
 from muybridge.media.images import write_image
 from muybridge.media.outputs import atomic_output, check_writable
@@ -105,6 +105,7 @@ def localize_video(
         thumbnails: dict[int, RGB] = {}
         labels = job.localizer.labels
         steady = SteadyActions(labels, threshold=job.config.threshold, top=job.top)
+        drawer = PeopleDrawer()
         writer = None
         if job.video:
             size = reader.info.width, reader.info.height
@@ -113,7 +114,7 @@ def localize_video(
         def finish(localized: LocalizedFrame) -> None:
             _keep_thumbnails(thumbnails, localized)
             if writer is not None:
-                image = draw_localized(localized, steady, labels)
+                image = draw_localized(localized, steady, labels, drawer)
                 writer.write(image, localized.frame.pts_seconds, localized.frame.duration_seconds)
             line.advance()
 
@@ -219,11 +220,11 @@ def labels_of(people: People, steady: SteadyActions, labels: LabelMap, width: in
     ]
 
 
-def draw_localized(localized: LocalizedFrame, steady: SteadyActions, labels: LabelMap) -> RGB:
+def draw_localized(localized: LocalizedFrame, steady: SteadyActions, labels: LabelMap, drawer: PeopleDrawer) -> RGB:
     """The frame with its people drawn on it, (H, W, 3) uint8; frames come in order."""
     image = localized.frame.image
     height, width = image.shape[:2]
-    return draw_people(image, labels_of(localized.people, steady, labels, width, height))
+    return drawer.draw(image, labels_of(localized.people, steady, labels, width, height))
 
 
 def _keep_thumbnails(thumbnails: dict[int, RGB], localized: LocalizedFrame) -> None:

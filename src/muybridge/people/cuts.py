@@ -6,8 +6,8 @@ from PIL import Image
 
 RGB = NDArray[np.uint8]
 _SIZE = 32, 18
-# Bars of black at the edges of both pictures stay over cuts, and are left out; they are told at this size. In film not
-# brighter than this, and no more than this share of a side.
+# Bars of black at the edges of both pictures stay over cuts, and are left out. They are told at this size, are not
+# brighter than this, and take no more than this share of a side.
 _FINE, _BLACK, _MOST_BARS = (128, 72), 24, 0.75
 # At a cut, correlation and twice the share of colours of a picture and the one before it come to less than this, the
 # share alone to less than that, and the correlation to less by this than of late: a camera carried about makes all
