@@ -42,6 +42,7 @@ RGB = NDArray[np.uint8]
 Format = Literal["ava", "coco", "cvat", "json", "mot"]
 SUFFIXES: Mapping[Format, str] = {"ava": ".csv", "coco": ".coco.json", "cvat": ".xml", "json": ".json", "mot": ".txt"}
 _THUMBNAIL_SIDE = 120
+_THUMBNAIL_MARGIN = 0.1  # of the box's height
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,12 +229,13 @@ def draw_localized(localized: LocalizedFrame, steady: SteadyActions, labels: Lab
 
 
 def _keep_thumbnails(thumbnails: dict[int, RGB], localized: LocalizedFrame) -> None:
-    """A small picture of everybody, anew whenever they come clearly nearer."""
+    """A small picture of everybody, anew whenever they come clearly nearer; with a margin, as boxes may cut heads."""
     people, image = localized.people, localized.frame.image
     height, width = image.shape[:2]
     for person, box in zip(people.ids.tolist(), people.pixel_boxes(width, height).tolist(), strict=True):
-        left, top = min(round(box[0]), width - 1), min(round(box[1]), height - 1)
-        crop = image[top : max(round(box[3]), top + 1), left : max(round(box[2]), left + 1)]
+        margin = _THUMBNAIL_MARGIN * (box[3] - box[1])
+        left, top = (max(0, min(round(box[i] - margin), size - 1)) for i, size in enumerate((width, height)))
+        crop = image[top : max(round(box[3] + margin), top + 1), left : max(round(box[2] + margin), left + 1)]
         step = max(1, max(crop.shape[:2]) // _THUMBNAIL_SIDE)
         small = crop[::step, ::step]
         if person not in thumbnails or (small.size > 2 * thumbnails[person].size):
