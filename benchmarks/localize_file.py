@@ -23,6 +23,7 @@ from muybridge.localize.files import boxes_of, draw_localized
 from muybridge.localize.localizer import Localizer
 from muybridge.localize.steady import SteadyActions
 from muybridge.localize.stream import LocalizeConfig, LocalizedFrame
+from muybridge.media.box_overlays import PeopleDrawer
 from muybridge.media.pipeline import BackgroundWriter, prefetch
 from muybridge.media.video_reader import DEFAULT_RATE, Frame, VideoReader
 from muybridge.media.video_writer import VideoWriter
@@ -81,6 +82,7 @@ def once(
         run._answer = watch.timed("actions", run._answer, within=model)
         draw = watch.timed("draw", draw_localized)
         steady = SteadyActions(localizer.labels, threshold=config.threshold, top=1)
+        drawer = PeopleDrawer()
         start = time.perf_counter()
         with VideoWriter(
             target, width=info.width, height=info.height, rate=info.average_rate or DEFAULT_RATE
@@ -88,7 +90,7 @@ def once(
             write = watch.timed("write", writer.write)
 
             def finish(localized: LocalizedFrame) -> None:
-                write(draw(localized, steady, localizer.labels), localized.frame.pts_seconds)
+                write(draw(localized, steady, localizer.labels, drawer), localized.frame.pts_seconds)
 
             frames = first_seconds(watch.items("read", reader), options.seconds)
             if overlapped:

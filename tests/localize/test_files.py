@@ -1,11 +1,15 @@
 """From a video to an annotated video, annotation files and a report page."""
 
+import base64
+import io
 import json
+import re
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from muybridge.data.annotations.ava import read_ava
 from muybridge.data.annotations.coco import read_coco
@@ -17,7 +21,7 @@ from muybridge.localize.files import LocalizeJob, boxes_of, localize_file
 from muybridge.localize.options import LocalizeConfig
 from muybridge.localize.video_localizer import PeopleLocalizer
 from muybridge.media.sources import expand_sources
-from muybridge.media.video_reader import VideoReader
+from muybridge.media.video_reader import Frame, VideoReader
 from tests.localize.localized_videos import (
     LABELS,
     annotations_of,
@@ -198,3 +202,14 @@ def test_class_names_of_any_kind_reach_the_page(folder, tmp_path) -> None:
     assert "<b>sitzen" not in (tmp_path / "out.html").read_text()
     assert "\x1b" not in (tmp_path / "out.html").read_text()
     assert json.loads((tmp_path / "out.json").read_text())["labels"][1] == names[1]
+
+
+def test_pictures_of_people_show_what_a_box_cuts_off(tmp_path) -> None:
+    image = np.zeros((64, 96, 3), np.uint8)
+    image[17:19, 30:50] = (255, 0, 0)  # just above the box: a head
+    write_frames(tmp_path / "yard.mp4", [Frame(image, Fraction(number, 10), number) for number in range(10)])
+    boxes = annotations_of([("yard", seconds, (30 / 96, 20 / 64, 50 / 96, 60 / 64), 1, 0) for seconds in (0.0, 0.9)])
+    localize(PeopleLocalizer(device="cpu"), tmp_path / "yard.mp4", tmp_path / "out.mp4", boxes)
+    (uri,) = re.findall(r'alt="person 0" src="data:image/jpeg;base64,([^"]+)"', (tmp_path / "out.html").read_text())
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri))).convert("RGB"))
+    assert picture[:5, :, 0].max() > 150

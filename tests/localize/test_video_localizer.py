@@ -58,7 +58,7 @@ def test_a_bank_is_refused() -> None:
 @pytest.mark.parametrize(("away", "same"), [(1.5, True), (3.0, False)])
 def test_someone_unseen_is_remembered_for_seconds_not_looks(per_second, away, same) -> None:
     walker = Walker(range(per_second, round(per_second * (1 + away))))
-    config = LocalizeConfig(every=1.0, look_every=1 / per_second)
+    config = LocalizeConfig(every=1.0, look_every=1 / per_second, skip_still=False)
     people = PeopleLocalizer(walker, device="cpu").people(None, config)
     image = np.zeros((64, 96, 3), np.uint8)
     seen = [people.look(image, number / per_second) for number in range(round(per_second * (2 + away)))]

@@ -152,7 +152,7 @@ def _run(commands: Sequence[str]) -> None:
 
 def _stage() -> Exhibit:
     """A scene with everybody's true boxes and actions."""
-    from muybridge.media.box_overlays import BoxLabel, draw_people
+    from muybridge.media.box_overlays import BoxLabel, PeopleDrawer
     from muybridge.media.video_writer import VideoWriter
     from muybridge.stage import Scene, SceneSpec
     from muybridge.stage.export import scene_name
@@ -171,7 +171,7 @@ def _stage() -> Exhibit:
         f"--width {spec.width} --height {spec.height} --seconds {spec.duration_seconds:g}"
     ]
     _run(commands)
-    scene, name = Scene(spec), scene_name(spec)
+    scene, name, drawer = Scene(spec), scene_name(spec), PeopleDrawer()
     with VideoWriter("stage.mp4", width=spec.width, height=spec.height, rate=spec.rate, crf=21) as writer:
         for frame in scene:
             people = [
@@ -189,7 +189,7 @@ def _stage() -> Exhibit:
                 )
                 if seen > 0.15
             ]
-            writer.write(draw_people(frame.pixels, people))
+            writer.write(drawer.draw(frame.pixels, people))
     bars = _joined(
         Bar(f"person {span.track_id}", span.start_seconds, span.end_seconds, span.action, person_hex(span.track_id))
         for span in scene.spans()

@@ -97,7 +97,9 @@ def evaluate_jhmdb(config: EvaluateConfig) -> ClipEvaluation:
     )
     classes = read_class_names(config.classes) if config.classes else {}
     least = _LEAST_SCORE if config.min_score is None else config.min_score
-    asked = LocalizeConfig(every=config.every_seconds or 0.4, look_every=1 / RATE_FPS, min_score=least)
+    asked = LocalizeConfig(
+        every=config.every_seconds or 0.4, look_every=1 / RATE_FPS, min_score=least, skip_still=False
+    )
 
     def watch(name: str) -> LocalizeResult:
         given = None

@@ -26,7 +26,7 @@ from muybridge.localize.results import LocalizeResult, People
 from muybridge.localize.steady import SteadyActions
 from muybridge.localize.stream import LocalizeConfig, LocalizedFrame
 from muybridge.localize.video_localizer import PERSON, VideoLocalizer
-from muybridge.media.box_overlays import BoxLabel, draw_people
+from muybridge.media.box_overlays import BoxLabel, PeopleDrawer
 from muybridge.media.films import open_film, refuse_picture
 from muybridge.media.images import write_image
 from muybridge.media.outputs import atomic_output, check_writable
@@ -42,6 +42,7 @@ RGB = NDArray[np.uint8]
 Format = Literal["ava", "coco", "cvat", "json", "mot"]
 SUFFIXES: Mapping[Format, str] = {"ava": ".csv", "coco": ".coco.json", "cvat": ".xml", "json": ".json", "mot": ".txt"}
 _THUMBNAIL_SIDE = 120
+_THUMBNAIL_MARGIN = 0.1  # of the box's height
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +106,7 @@ def localize_video(
         thumbnails: dict[int, RGB] = {}
         labels = job.localizer.labels
         steady = SteadyActions(labels, threshold=job.config.threshold, top=job.top)
+        drawer = PeopleDrawer()
         writer = None
         if job.video:
             size = reader.info.width, reader.info.height
@@ -113,7 +115,7 @@ def localize_video(
         def finish(localized: LocalizedFrame) -> None:
             _keep_thumbnails(thumbnails, localized)
             if writer is not None:
-                image = draw_localized(localized, steady, labels)
+                image = draw_localized(localized, steady, labels, drawer)
                 writer.write(image, localized.frame.pts_seconds, localized.frame.duration_seconds)
             line.advance()
 
@@ -219,20 +221,21 @@ def labels_of(people: People, steady: SteadyActions, labels: LabelMap, width: in
     ]
 
 
-def draw_localized(localized: LocalizedFrame, steady: SteadyActions, labels: LabelMap) -> RGB:
+def draw_localized(localized: LocalizedFrame, steady: SteadyActions, labels: LabelMap, drawer: PeopleDrawer) -> RGB:
     """The frame with its people drawn on it, (H, W, 3) uint8; frames come in order."""
     image = localized.frame.image
     height, width = image.shape[:2]
-    return draw_people(image, labels_of(localized.people, steady, labels, width, height))
+    return drawer.draw(image, labels_of(localized.people, steady, labels, width, height))
 
 
 def _keep_thumbnails(thumbnails: dict[int, RGB], localized: LocalizedFrame) -> None:
-    """A small picture of everybody, anew whenever they come clearly nearer."""
+    """A small picture of everybody, anew whenever they come clearly nearer; with a margin, as boxes may cut heads."""
     people, image = localized.people, localized.frame.image
     height, width = image.shape[:2]
     for person, box in zip(people.ids.tolist(), people.pixel_boxes(width, height).tolist(), strict=True):
-        left, top = min(round(box[0]), width - 1), min(round(box[1]), height - 1)
-        crop = image[top : max(round(box[3]), top + 1), left : max(round(box[2]), left + 1)]
+        margin = _THUMBNAIL_MARGIN * (box[3] - box[1])
+        left, top = (max(0, min(round(box[i] - margin), size - 1)) for i, size in enumerate((width, height)))
+        crop = image[top : max(round(box[3] + margin), top + 1), left : max(round(box[2] + margin), left + 1)]
         step = max(1, max(crop.shape[:2]) // _THUMBNAIL_SIDE)
         small = crop[::step, ::step]
         if person not in thumbnails or (small.size > 2 * thumbnails[person].size):

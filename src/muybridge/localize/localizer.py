@@ -35,6 +35,7 @@ from muybridge.localize.objective import (
 )
 from muybridge.localize.options import ONE_VIEW, TestViews
 from muybridge.localize.results import People
+from muybridge.localize.shape import doubted_by_shape
 from muybridge.localize.stream import Answer, LocalizeConfig, LocalizeRun, configured
 from muybridge.localize.video_localizer import VideoLocalizer
 from muybridge.localize.views import largest, resized, views_of_clip
@@ -400,7 +401,11 @@ class Localizer(VideoLocalizer):
         if self.usual_speeds:
             clip_T3HW, speeds = self._steadied(people, clip_T3HW)
         actions[shown] = self.actions(clip_T3HW, people.boxes[shown], bank_maps)
-        return actions if speeds is None else doubted_by_speed(actions, self.labels, self.usual_speeds, speeds)
+        if speeds is None:
+            return actions
+        height, width = clip_T3HW.shape[-2:]
+        actions = doubted_by_shape(actions, self.labels, self.usual_speeds, people.boxes, (width, height))
+        return doubted_by_speed(actions, self.labels, self.usual_speeds, speeds)
 
     def check_attention(self) -> None:
         """Whether there is attention to be looked at.

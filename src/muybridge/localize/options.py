@@ -196,12 +196,14 @@ class LocalizeConfig:
         min_score: Nobody begins with a box that the detector is less sure of; who is followed goes on with less.
         every: Time from one key frame, where actions are worked out, to the next, such as 1s or 500ms.
         look_every: Time from one look for people to the next, at most; between looks boxes move evenly.
+        skip_still: Leave out looks at a picture that is as it was at the last one, for a second at most.
     """
 
     threshold: float = 0.5
     min_score: float = 0.5
     every: Seconds = 1.0
     look_every: Seconds = 0.2
+    skip_still: bool = True
 
     def __post_init__(self) -> None:
         for name in ("every", "look_every"):

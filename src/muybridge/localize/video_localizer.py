@@ -25,6 +25,7 @@ from muybridge.media.video_reader import DEFAULT_RATE, Frame, FrameSource
 from muybridge.people.detector import Detector
 from muybridge.people.detectors import load_detector
 from muybridge.people.sightings import DetectedPeople, GivenPeople, PeopleSource
+from muybridge.people.stillness import StillTest
 from muybridge.people.tracks import Tracker
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ class VideoLocalizer(ABC):
         step = config.every / config.looks_per_key
         if boxes is not None:
             return GivenPeople(boxes, min_score=config.min_score, tracker=Tracker(rate=1 / step))
-        return DetectedPeople(self.detector, Tracker(rate=1 / step), min_score=config.min_score)
+        still = StillTest() if config.skip_still else None
+        return DetectedPeople(self.detector, Tracker(rate=1 / step), min_score=config.min_score, still=still)
 
     def __call__(
         self,

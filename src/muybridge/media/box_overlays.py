@@ -1,8 +1,9 @@
 """People drawn on frames: a box each, an identity, what they do and how surely; readable on any background.
 
 Each outline lies on a dark one, and words stand on plates nearly opaque, so that neither snow nor night hides them.
-Plates are put above, below, beside or inside their boxes, where they cover neither another plate nor another person.
-Where there is no such room, words are left out first, then the identity; feet are covered rather than faces.
+Plates are put above, below, beside or inside their boxes, or near them at the end of a line, where they cover neither
+another plate nor another person (`plate_places.py`). Where there is no such room, words are left out first, then the
+identity; feet are covered rather than faces.
 """
 
 from collections.abc import Sequence
@@ -15,10 +16,10 @@ from PIL import Image, ImageDraw
 
 from muybridge.escapes import printable
 from muybridge.media.overlays import overlay_font, text_size
+from muybridge.media.plate_places import PlatePlaces, Rectangle, Wanted
 
 RGB = NDArray[np.uint8]
 Colour = tuple[int, int, int]
-Rectangle = tuple[int, int, int, int]
 
 # Told apart by all eyes (Okabe and Ito, the lighter six, and two more of the kind), on dark plates.
 _COLOURS: tuple[Colour, ...] = (
@@ -59,122 +60,104 @@ def person_colour(identity: int) -> Colour:
     return _COLOURS[identity % len(_COLOURS)]
 
 
-def draw_people(frame: RGB, people: Sequence[BoxLabel], *, most_actions: int = 3) -> RGB:
-    """A copy of a frame (H, W, 3) with people drawn on it.
+class PeopleDrawer:
+    """Draws people on the frames of one film, in order, so that plates keep their places.
 
     Args:
         most_actions: lines of a plate.
     """
-    if not people:
-        return frame.copy()
-    height, width = frame.shape[:2]
-    image = Image.fromarray(np.ascontiguousarray(frame))
-    draw = ImageDraw.Draw(image)
-    size = max(_LEAST_LETTERS, round(text_size(height) * _LETTERS))
-    thickness = max(1, round(height / 300))
-    # Nearer people, whose boxes end lower, are drawn over those behind.
-    ordered = sorted(people, key=lambda person: person.box_xyxy[3])
-    for person in ordered:
-        _outline(draw, person, thickness)
-    if len(people) > _MOST_WITH_IDENTITY:
+
+    def __init__(self, *, most_actions: int = 3) -> None:
+        self._most_actions = most_actions
+        self._places = PlatePlaces()
+
+    def draw(self, frame: RGB, people: Sequence[BoxLabel]) -> RGB:
+        """A copy of the next frame (H, W, 3) with people drawn on it."""
+        if not people:
+            return frame.copy()
+        height, width = frame.shape[:2]
+        image = Image.fromarray(np.ascontiguousarray(frame))
+        draw = ImageDraw.Draw(image)
+        size = max(_LEAST_LETTERS, round(text_size(height) * _LETTERS))
+        thickness = max(1, round(height / 300))
+        # Nearer people, whose boxes end lower, are drawn over those behind.
+        ordered = sorted(people, key=lambda person: person.box_xyxy[3])
+        for person in ordered:
+            _outline(draw, person, thickness)
+        if len(people) > _MOST_WITH_IDENTITY:
+            return np.asarray(image)
+        most = self._most_actions if len(people) <= _MOST_WITH_ACTIONS else 0
+        plates = [_plates(person, most, size) for person in ordered]
+        wanted = [
+            Wanted(_grown(_rounded(person.box_xyxy), 2 * thickness), person.identity, [p.size for p in choices])
+            for person, choices in zip(ordered, plates, strict=True)
+        ]
+        places = self._places.place(wanted, (width, height))
+        placed = [
+            (person, choices[place.choice], place.corner)
+            for person, choices, place in zip(ordered, plates, places, strict=True)
+            if place is not None
+        ]
+        for person, plate, corner in placed:
+            _tie(draw, person, (*corner, corner[0] + plate.width, corner[1] + plate.height), thickness)
+        for _, plate, corner in placed:
+            image.paste(plate, corner, plate)
         return np.asarray(image)
-    most = most_actions if len(people) <= _MOST_WITH_ACTIONS else 0
-    taken: list[Rectangle] = []
-    boxes = [_rounded(person.box_xyxy) for person in ordered]
-    for number, person in reversed(list(enumerate(ordered))):
-        others = boxes[:number] + boxes[number + 1 :]
-        found = _plate_and_place(person, most, size, (width, height), taken, others)
-        if found is not None:
-            plate, (left, top) = found
-            taken.append((left, top, left + plate.width, top + plate.height))
-            image.paste(plate, (left, top), plate)
-    return np.asarray(image)
 
 
-def _plate_and_place(
-    person: BoxLabel,
-    most: int,
-    size: int,
-    frame: tuple[int, int],
-    taken: Sequence[Rectangle],
-    others: Sequence[Rectangle],
-) -> tuple[Image.Image, tuple[int, int]] | None:
-    """The plate of a person and its upper left corner; None where even the identity would cover another plate.
+def draw_people(frame: RGB, people: Sequence[BoxLabel], *, most_actions: int = 3) -> RGB:
+    """A copy of a frame (H, W, 3), which stands alone, with people drawn on it.
 
-    Where there is no room for all lines, the likeliest action alone may have it, or at last the identity.
+    Args:
+        most_actions: lines of a plate.
     """
-    for lines in dict.fromkeys((min(most, len(person.actions)), min(most, 1), 0)):
-        plate = _plate(person.identity, tuple(person.actions[:lines]), size)
-        corner, on_plates, on_people = _place(person.box_xyxy, plate.size, frame, taken, others)
-        if not on_plates and (not on_people or not lines):
-            return plate, corner
-    return None
+    return PeopleDrawer(most_actions=most_actions).draw(frame, people)
+
+
+def _plates(person: BoxLabel, most: int, size: int) -> list[Image.Image]:
+    """With all lines; where there is no room for them, with the likeliest action alone, or at last the identity."""
+    lines = dict.fromkeys((min(most, len(person.actions)), min(most, len(person.actions), 1), 0))
+    return [_plate(person.identity, tuple(person.actions[:each]), size) for each in lines]
+
+
+def _tie(draw: ImageDraw.ImageDraw, person: BoxLabel, plate: Rectangle, thickness: int) -> None:
+    """A line in the person's colour from their box to a plate that does not touch it, and along the plate's edge."""
+    left, top, right, bottom = plate[0], plate[1] - 1, plate[2] - 1, plate[3]  # the pixels around it, above and below
+    box = _rounded(person.box_xyxy)
+    x1, x2 = _nearest((box[0], box[2]), (left - 1, right + 1))
+    y1, y2 = _nearest((box[1], box[3]), (top, bottom))
+    if max(abs(x1 - x2), abs(y1 - y2)) <= 3 * thickness:
+        return
+    edge = (left, y2, right, y2) if y1 != y2 else (x2, top, x2, bottom)
+    for width, colour in ((3 * thickness, _DARK), (thickness, person_colour(person.identity))):
+        for line in ((x1, y1, x2, y2), edge):
+            draw.line(line, fill=colour, width=width)
+
+
+def _nearest(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    """The points of two spans that are nearest to each other, in the middle of what they share."""
+    if one[1] < other[0]:
+        return one[1], other[0]
+    if other[1] < one[0]:
+        return one[0], other[1]
+    middle = (max(one[0], other[0]) + min(one[1], other[1])) // 2
+    return middle, middle
 
 
 def _outline(draw: ImageDraw.ImageDraw, person: BoxLabel, thickness: int) -> None:
-    left, top, right, bottom = _rounded(person.box_xyxy)
+    box = _rounded(person.box_xyxy)
     for grown, colour in ((thickness, _DARK), (0, person_colour(person.identity))):
-        outer = (left - grown, top - grown, right + grown, bottom + grown)
-        draw.rectangle(outer, outline=colour, width=thickness + 2 * grown)
+        draw.rectangle(_grown(box, grown), outline=colour, width=thickness + 2 * grown)
+
+
+def _grown(box: Rectangle, margin: int) -> Rectangle:
+    left, top, right, bottom = box
+    return left - margin, top - margin, right + margin, bottom + margin
 
 
 def _rounded(box: tuple[float, float, float, float]) -> Rectangle:
     left, top, right, bottom = (round(edge) for edge in box)
     return left, top, max(right, left), max(bottom, top)
-
-
-def _place(
-    box: tuple[float, float, float, float],
-    plate: tuple[int, int],
-    frame: tuple[int, int],
-    taken: Sequence[Rectangle],
-    others: Sequence[Rectangle],
-) -> tuple[tuple[int, int], bool, bool]:
-    """Upper left corner of a plate, within the frame as far as it fits; whether it covers another plate, and whether
-    other people.
-
-    Args:
-        taken: plates that are there.
-        others: boxes of other people.
-    """
-    left, top, right, bottom = own = _rounded(box)
-    width, height = plate
-    middle = (left + right - width) // 2
-    corners = [(x, y) for y in (top - height, bottom) for x in (left, right - width, middle)]
-    corners += [(x, y) for y in (top, bottom - height) for x in (right, left - width)]
-    corners += [(left, top), (left, bottom - height)]
-    inside = [(_within(x, width, frame[0]), _within(y, height, frame[1])) for x, y in corners]
-    places = [(x, y, x + width, y + height) for x, y in inside]
-    plates = [sum(_overlap(place, other) for other in taken) for place in places]
-    # A large box has room for its own plate, whoever stands behind it.
-    roomy = min(right - left, (bottom - top) // 3) >= max(height, width // 2)
-    people = [
-        0 if roomy and _overlap(place, own) == width * height else sum(_overlap(place, other) for other in others)
-        for place in places
-    ]
-    heads = [_head(other) for other in (own, *others)]
-    faces = [sum(_overlap(place, head) for head in heads) for place in places]
-    # A plate that had to be moved into the frame is farther from its box.
-    moved = [abs(x - a) + abs(y - b) for (x, y), (a, b) in zip(inside, corners, strict=True)]
-    best = min(range(len(corners)), key=lambda i: (plates[i], faces[i], people[i], moved[i] > 0, i))
-    return inside[best], plates[best] > 0, people[best] > 0
-
-
-def _head(box: Rectangle) -> Rectangle:
-    """Where the head of a person is likely: in the middle of the box's upper quarter."""
-    left, top, right, bottom = box
-    side = (right - left) // 4
-    return left + side, top, right - side, top + (bottom - top) // 4
-
-
-def _within(start: int, length: int, limit: int) -> int:
-    return max(0, min(start, limit - length))
-
-
-def _overlap(one: Rectangle, other: Rectangle) -> int:
-    wide = min(one[2], other[2]) - max(one[0], other[0])
-    high = min(one[3], other[3]) - max(one[1], other[1])
-    return max(0, wide) * max(0, high)
 
 
 @lru_cache(maxsize=512)

@@ -6,6 +6,9 @@ from PIL import Image
 
 RGB = NDArray[np.uint8]
 _SIZE = 32, 18
+# Bars of black at the edges of both pictures stay over cuts, and are left out. They are told at this size, are not
+# brighter than this, and take no more than this share of a side.
+_FINE, _BLACK, _MOST_BARS = (128, 72), 24, 0.75
 # At a cut, correlation and twice the share of colours of a picture and the one before it come to less than this, the
 # share alone to less than that, and the correlation to less by this than of late: a camera carried about makes all
 # pictures differ.
@@ -17,21 +20,38 @@ class CutTest:
     """Whether the picture is of another shot than the one before; a millisecond for each."""
 
     def __init__(self) -> None:
-        self._last: NDArray[np.float32] | None = None
+        self._last: RGB | None = None
         self._of_late = 1.0
 
     def __call__(self, image: RGB) -> bool:
         """Of the next frame (H, W, 3); False for the first."""
-        small = np.asarray(Image.fromarray(image).resize(_SIZE, Image.Resampling.BOX, reducing_gap=2.0), np.float32)
-        last, self._last = self._last, small
+        fine = np.asarray(Image.fromarray(image).resize(_FINE, Image.Resampling.BOX, reducing_gap=2.0))
+        last, self._last = self._last, fine
         if last is None:
             return False
-        alike = _alike(last, small)
-        shared = _colours_shared(last, small)
+        inside = _without_bars(np.maximum(last, fine))
+        before, now = (_small(each[inside]) for each in (last, fine))
+        alike = _alike(before, now)
+        shared = _colours_shared(before, now)
         if alike < self._of_late - _LESS_THAN_OF_LATE and shared < _SAME_COLOURS and alike + 2 * shared < _ALIKE:
             return True
         self._of_late += _NEWEST * (alike - self._of_late)
         return False
+
+
+def _without_bars(lightest: RGB) -> tuple[slice, slice]:
+    """Rows and columns from the first to the last that is not black, of a picture (h, w, 3); all, if few are left."""
+    light = lightest.max(2) > _BLACK
+    spans: list[slice] = []
+    for axis in (1, 0):
+        lit = np.flatnonzero(light.any(axis))
+        size = light.shape[1 - axis]
+        spans.append(slice(lit[0], lit[-1] + 1) if len(lit) >= (1 - _MOST_BARS) * size else slice(None))
+    return spans[0], spans[1]
+
+
+def _small(image: RGB) -> NDArray[np.float32]:
+    return np.asarray(Image.fromarray(image).resize(_SIZE, Image.Resampling.BOX), np.float32)
 
 
 def _alike(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

@@ -15,6 +15,7 @@ from muybridge.models.boxes import clip_boxes_xyxy, has_area_xyxy
 from muybridge.people.colours import colours_of
 from muybridge.people.cuts import CutTest
 from muybridge.people.detector import Detector
+from muybridge.people.stillness import StillTest
 from muybridge.people.tracks import Seen, Tracker
 
 RGB = NDArray[np.uint8]
@@ -69,20 +70,41 @@ def sound_boxes(
     return boxes.numpy()[sound], np.flatnonzero(sound)
 
 
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What a detector says of a frame: (n, 4) xyxy in pixels, (n,), and (n, C) of `colours_of`."""
+
+    pixels: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    colours: NDArray[np.float64]
+
+
 class DetectedPeople:
     """Found by a detector in each frame that it is shown, and followed from frame to frame.
 
     Args:
         min_score: nobody begins with a detection below it; who is followed already goes on with less.
         cuts: whether a cut in the film ends all that was followed.
+        still: by which the detector is not asked again of a picture that is as it was when it was asked last; None
+            asks it each time.
 
     Raises (on `look`):
         ModelError: the detector failed several times in a row.
     """
 
-    def __init__(self, detector: Detector, tracker: Tracker, *, min_score: float, cuts: bool = True) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        tracker: Tracker,
+        *,
+        min_score: float,
+        cuts: bool = True,
+        still: StillTest | None = None,
+    ) -> None:
         self._detector, self._tracker, self._min_score = detector, tracker, min_score
         self._cuts = CutTest() if cuts else None
+        self._still = still
+        self._found: _Found | None = None
         self._cut_seconds: list[float] = []
         self._failures: list[tuple[float, str]] = []
         self._in_a_row = 0
@@ -108,6 +130,23 @@ class DetectedPeople:
 
     def look(self, image: RGB, seconds: float) -> Sighting | None:
         """See `PeopleSource`."""
+        if self._still is None or not self._still(image, seconds) or self._found is None:
+            self._found = self._detected(image, seconds)
+        found = self._found
+        if found is None:
+            return None
+        people = self._tracker.follow(
+            found.pixels, found.scores, begin_score=self._min_score, seconds=seconds, colours=found.colours
+        )
+        height, width = image.shape[:2]
+        boxes, rows = sound_boxes(people.boxes, width, height)
+        seen = people.seen
+        whole = np.array([width, height, width, height], np.float64)
+        seen = replace(seen, boxes=(seen.boxes / whole).clip(0, 1).astype(np.float32))
+        return Sighting(boxes, people.ids[rows], people.scores[rows].astype(np.float32), seen)
+
+    def _detected(self, image: RGB, seconds: float) -> _Found | None:
+        """What the detector says of a frame; None where it failed."""
         if self._cuts is not None and self._cuts(image):
             self._tracker.cut()
             self._cut_seconds.append(seconds)
@@ -123,18 +162,7 @@ class DetectedPeople:
         scores = np.asarray(found.scores, np.float32)
         boxes, rows = sound_boxes(np.asarray(found.boxes, np.float32), width, height)
         pixels = boxes * np.array([width, height, width, height], np.float32)
-        people = self._tracker.follow(
-            pixels,
-            scores[rows],
-            begin_score=self._min_score,
-            seconds=seconds,
-            colours=colours_of(image, pixels),
-        )
-        boxes, rows = sound_boxes(people.boxes, width, height)
-        seen = people.seen
-        whole = np.array([width, height, width, height], np.float64)
-        seen = replace(seen, boxes=(seen.boxes / whole).clip(0, 1).astype(np.float32))
-        return Sighting(boxes, people.ids[rows], people.scores[rows].astype(np.float32), seen)
+        return _Found(pixels, scores[rows], colours_of(image, pixels))
 
     def _failed(self, seconds: float, error: Exception) -> None:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

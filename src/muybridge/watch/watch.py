@@ -31,7 +31,7 @@ from muybridge.errors import OptionError
 from muybridge.localize.files import labels_of
 from muybridge.localize.results import Moment, People, ShownPeople
 from muybridge.localize.steady import SteadyActions
-from muybridge.media.box_overlays import draw_people
+from muybridge.media.box_overlays import PeopleDrawer
 from muybridge.media.newest_frame import Arrival, Clock, Newest, Player, WallClock, limited
 from muybridge.media.overlays import draw_scores
 from muybridge.media.video_reader import Frame
@@ -100,6 +100,7 @@ class Overlay:
         self._config, self._labels = config, labels
         self._people = ShownPeople(config.every, len(labels))
         self._steady = SteadyActions(labels, threshold=config.threshold, top=config.actions)
+        self._drawer = PeopleDrawer()
         self._looked_at: float | None = None
         self._label: Prediction | None = None
 
@@ -120,7 +121,7 @@ class Overlay:
         people = self._people.at(seconds)
         self._people.forget_before(seconds)
         height, width = frame.image.shape[:2]
-        image = draw_people(frame.image, labels_of(people, self._steady, self._labels, width, height))
+        image = self._drawer.draw(frame.image, labels_of(people, self._steady, self._labels, width, height))
         if config.top:
             scores = self._label.top(config.top) if self._label else []
             image = draw_scores(image, scores, title=f"{seconds:.1f} s" if config.clock else "")
