@@ -30,13 +30,12 @@ from muybridge.pretrained import built_in_codebook
 from muybridge.progress import progress_line
 from muybridge.recognize.objective import balance_classes, balance_draws, classification_loss, prior_log_odds
 from muybridge.recognize.prefixes import fit_linear
+from muybridge.training.linear import in_their_span
 
 # On vectors of length 1, chosen by cross-validation over four data sets (docs/recognize.md).
 _PENALTY = 0.003
 # To whose motion a classifier is fitted, two gigabytes; on how many it is tried if mirrors help; in so many folds.
 _MOST_CLIPS, _MOST_TRIED, _FOLDS = 20_000, 1_000, 3
-# Vectors whose products with each other are worked out.
-_MOST_SPANNED = 4_000
 _LEAST = 1e-6  # of a probability, so that one witness alone does not decide for ever
 WEIGHT, BIAS = "motion.weight", "motion.bias"
 
@@ -182,7 +181,7 @@ def mirror_helps(
     except AnnotationError:
         return False
     place = {entry: index for index, entry in enumerate(clips.entries)}
-    points, _ = _in_their_span(torch.cat([own_NM, in_mirror_NM]).float())
+    points, _ = in_their_span(torch.cat([own_NM, in_mirror_NM]).float())
     loss = partial(classification_loss, multi_label=clips.multi_label, class_weights=class_weights)
     truth = labels_NK if clips.multi_label else labels_NK.argmax(dim=1)
     lost = {False: 0.0, True: 0.0}
@@ -219,7 +218,7 @@ def fit_motion(
     """
     loss = partial(classification_loss, multi_label=multi_label, class_weights=class_weights, weights=weights)
     truth = labels_NK if multi_label else labels_NK.argmax(dim=1)
-    points, basis = _in_their_span(motion_NM.float())
+    points, basis = in_their_span(motion_NM.float())
     head = nn.Linear(points.shape[1], labels_NK.shape[1])
     fit_linear(head, points, truth, loss, penalty=_PENALTY / len(truth))
     weight = head.weight.detach() if basis is None else head.weight.detach() @ basis.mT
@@ -232,19 +231,3 @@ def fit_motion(
     weight, bias = weight * varies[:, None], bias * varies
     # As a model file keeps it, so that a file answers as the recognizer that was saved.
     return MotionReadout(codebook, weight.half().float(), bias)
-
-
-def _in_their_span(vectors_NM: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Vectors, where they are fewer than their numbers, in coordinates (N, R) of the space that they span, and its
-    orthonormal basis (M, R): a penalized linear classifier lies in that space, and is found there sooner."""
-    count, length = vectors_NM.shape
-    if count >= min(length, _MOST_SPANNED):
-        return vectors_NM, None
-    values, directions = torch.linalg.eigh((vectors_NM @ vectors_NM.mT).double())
-    kept = values > max(float(values.max()) * 1e-7, 1e-12)
-    if not kept.any():  # nothing moves in any of them
-        return vectors_NM, None
-    scales = values[kept].sqrt()
-    coordinates = directions[:, kept] * scales
-    basis = vectors_NM.mT @ (directions[:, kept] / scales).float()
-    return coordinates.float(), basis

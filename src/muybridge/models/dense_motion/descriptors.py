@@ -70,15 +70,18 @@ class MotionConfig:
         return self.most_pairs / self.rate
 
 
-def cell_histograms(grey_PHW: Tensor, flow_P2HW: Tensor, config: MotionConfig, *, faster: Tensor) -> Tensor:
+def cell_histograms(
+    grey_PHW: Tensor, flow_P2HW: Tensor, config: MotionConfig, *, faster: Tensor, camera_P2HW: Tensor | None = None
+) -> Tensor:
     """(P, C + 1, h, w) float32, the mean over each cell; the last channel is how far its pixels move.
 
     Args:
         grey_PHW: the earlier frame of each pair, in [0, 255].
         flow_P2HW: where each of its pixels is in the later frame, x and y in pixels from where it was.
         faster: (P,) seconds between the frames of a pair, times `config.rate`.
+        camera_P2HW: the part of the flow that is the camera's; None for what one affine map of the picture explains.
     """
-    flow = flow_P2HW - affine_part(flow_P2HW)
+    flow = flow_P2HW - (affine_part(flow_P2HW) if camera_P2HW is None else camera_P2HW)
     smooth = _smooth(flow)
     x, y = _some(flow)
     distance = _length(x, y) / faster[:, None, None]
@@ -97,8 +100,13 @@ def cell_histograms(grey_PHW: Tensor, flow_P2HW: Tensor, config: MotionConfig, *
 
 def affine_part(flow_P2HW: Tensor) -> Tensor:
     """The part of each flow that one affine map of the whole picture explains, (P, 2, H, W)."""
-    places = _places(*flow_P2HW.shape[-2:])
-    return (places.reshape(-1, 3) @ affine_maps(flow_P2HW)).mT.reshape(flow_P2HW.shape)
+    return affine_flow(affine_maps(flow_P2HW), *flow_P2HW.shape[-2:])
+
+
+def affine_flow(maps_P32: Tensor, height: int, width: int) -> Tensor:
+    """The flow (P, 2, height, width) of affine maps, as `affine_maps` gives them."""
+    places = _places(height, width).reshape(-1, 3)
+    return (places @ maps_P32).mT.reshape(len(maps_P32), 2, height, width)
 
 
 def affine_maps(flow_P2HW: Tensor) -> Tensor:
