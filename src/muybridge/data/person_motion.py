@@ -3,10 +3,10 @@
     frames ── flow of the whole picture ─┬─ the camera's map ─────────────────────┐
                                          └─ where a box goes ── a window ── flow ─┴─ less the camera's ── one vector
 
-An arm of somebody far away moves over few pixels; in a window in which everybody is of one size it moves as anybody's,
-and the codebook, which was learned of people who fill the picture, knows it. The camera's map is that of the whole
-picture, since a person fills their window. Boxes are followed by the flow within them, so that all that is needed of
-a person is where they are at the moment itself.
+An arm of somebody far away moves over few pixels; in a window in which everybody is of one size it moves as
+anybody's, and the codebook, which was learned of people who fill the picture, knows it. The camera's map is that of
+the whole picture, since a person fills their window. Boxes are followed by the flow within them, so that all that is
+needed of a person is where they are at the moment itself.
 
 One letter an axis: n people, P pairs of neighbouring frames, H x W pixels, M numbers of a vector.
 """
@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -25,8 +26,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from muybridge.media.films import open_film
 from muybridge.media.optical_flow import GreyFlow, shrunk_grey, to_grey
-from muybridge.media.video_reader import Frame
+from muybridge.media.video_reader import Frame, VideoReader, exact_seconds
 from muybridge.models.dense_motion.codebook import Codebook
 from muybridge.models.dense_motion.descriptors import (
     MotionConfig,
@@ -186,6 +188,27 @@ class PersonMotion:
             faster=torch.tensor(faster),
             camera_P2HW=affine_flow(torch.stack(cameras), height, width),
         )
+
+
+def motion_at(film: Path, seconds: float, boxes: Floats, codebook: Codebook, *, in_mirror: bool = False) -> Tensor:
+    """Vectors (V, n, M) float32 of people around a moment of a film or folder of frames, as `PersonMotion.of` has them.
+
+    Args:
+        boxes: (n, 4) in shares of the picture.
+        in_mirror: also those of the film in a mirror, V = 2.
+
+    Raises:
+        InputError: the film cannot be read.
+    """
+    reader = PersonMotion(codebook)
+    with open_film(film) as source:
+        start = exact_seconds(max(0.0, seconds - BEFORE - 1 / _RATE))
+        for frame in source.convertible_from(start) if isinstance(source, VideoReader) and start > 0 else source:
+            if float(frame.pts_seconds) > seconds + AFTER:
+                break
+            reader.see(frame)
+            reader.forget(seconds)
+        return torch.stack([reader.of(boxes, seconds, in_mirror=mirror) for mirror in (False, True)[: 1 + in_mirror]])
 
 
 def person_motion_hash(codebook: Codebook) -> str:
