@@ -32,7 +32,7 @@ def waving(
         left = 200 + round(pan * number)
         picture = GROUND[200 : 200 + height, left : left + width].copy()
         off = -pan * (number - frames // 2)
-        x1, y1, x2, y2 = (int(v) for v in np.round(body + [off, 0, off, 0]))
+        x1, y1, x2, y2 = (int(v) for v in np.round(body + np.array([off, 0, off, 0])))
         part = cv2.resize(texture, None, fx=scale, fy=scale)
         picture[y1:y2, max(x1, 0) : x2] = part[: y2 - y1, : x2 - max(x1, 0)]
         along = (number - frames // 2) * 3 * scale * (-1 if way == "up" else 1)
@@ -156,5 +156,3 @@ def test_the_hash_is_of_codebook_and_windows(monkeypatch) -> None:
     assert own != person_motion_hash(small_codebook(config=person_motion.MotionConfig(), seed=1))
     monkeypatch.setattr(person_motion, "_VERSION", 2)
     assert own != person_motion_hash(CODEBOOK)
-
-

@@ -191,7 +191,7 @@ class PersonMotion:
 
 
 def motion_at(film: Path, seconds: float, boxes: Floats, codebook: Codebook, *, in_mirror: bool = False) -> Tensor:
-    """Vectors (V, n, M) float32 of people around a moment of a film or folder of frames, as `PersonMotion.of` has them.
+    """Vectors (V, n, M) float32 of people around a moment of a film or folder of frames, as of `PersonMotion.of`.
 
     Args:
         boxes: (n, 4) in shares of the picture.

@@ -8,20 +8,27 @@ each other, and of each other class against its absence.
 One letter an axis: N people, M numbers of a motion vector, K classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from muybridge.data.person_motion import person_motion_hash
-from muybridge.models.acar.loss import ExclusiveGroups
+from muybridge.data.label_maps import LabelMap
+from muybridge.data.localization import KeyFrame
+from muybridge.data.person_motion import motion_at, person_motion_hash
+from muybridge.models.acar.loss import ExclusiveGroups, action_loss
 from muybridge.models.dense_motion.codebook import Codebook
+from muybridge.pretrained import built_in_codebook
+from muybridge.progress import progress_line
 from muybridge.training.linear import least_penalized
 
 WEIGHT, BIAS = "motion.weight", "motion.bias"
 # On vectors of length 1.
 PENALTY = 0.003
+# To whose motion a classifier is fitted, a gigabyte.
+_MOST_PEOPLE = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +56,51 @@ class PersonMotionReadout:
     def tensors(self) -> dict[str, Tensor]:
         """For a model file."""
         return {WEIGHT: self.weight.half(), BIAS: self.bias}
+
+
+def train_person_motion(
+    frames: Sequence[KeyFrame],
+    labels: LabelMap,
+    *,
+    class_weights: Tensor | None = None,
+    quiet: bool = False,
+    tell: Callable[[str], None] = print,
+) -> PersonMotionReadout | None:
+    """Read how the people of key frames move, or of very many some, and fit a classifier to it; None where nobody's
+    motion can be read.
+
+    Args:
+        class_weights: (K,) as `action_loss` takes them.
+        tell: takes a line for the user.
+
+    Raises:
+        InputError: a film cannot be read.
+    """
+    codebook = built_in_codebook()
+    people = np.cumsum([len(frame.boxes) for frame in frames])
+    if people[-1] > _MOST_PEOPLE:  # evenly over all
+        wanted = np.linspace(0, len(frames) - 1, max(1, int(len(frames) * _MOST_PEOPLE / people[-1])))
+        frames = [frames[place] for place in np.unique(wanted.round().astype(int)).tolist()]
+    vectors: list[Tensor] = []
+    targets: list[Tensor] = []
+    with progress_line("reading motion", total=len(frames), unit="key frames", quiet=quiet) as line:
+        for frame in frames:
+            found = motion_at(frame.file.path, frame.seconds, frame.boxes, codebook)[0]
+            moving = found.any(dim=1)
+            vectors.append(found[moving].half())
+            targets.append(torch.from_numpy(frame.targets)[moving])
+            line.advance()
+    motion, truth = torch.cat(vectors), torch.cat(targets)
+    if not len(motion):
+        tell("motion: nobody's can be read, as where frames are few or far apart; the localizer does without")
+        return None
+    tell(f"motion: a classifier of {truth.shape[1]} classes on {codebook.length:,} numbers of how {len(motion)} move")
+
+    def loss(logits: Tensor) -> Tensor:
+        # A sum over classes, as penalties are meant, in place of their mean.
+        return logits.shape[1] * action_loss(logits, truth, labels.exclusive, class_weights=class_weights)
+
+    return fit_person_motion(codebook, motion, truth, loss, exclusive=labels.exclusive)
 
 
 def fit_person_motion(
