@@ -1,0 +1,68 @@
+"""How the people move whom the recipes of the localizer look at, kept in a file a video.
+
+Vectors of `muybridge.data.person_motion`, of each person also as seen in a mirror. A clip that is seen from afar has
+half as many pixels each way, as a camera so far away would have.
+"""
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from localizer_labels import Moment
+from localizer_moments import Floats, Kept, Video, from_afar, kept_file, pictures_of
+from torch import Tensor
+
+from muybridge.data.person_motion import AFTER, PersonMotion, person_motion_hash
+from muybridge.media.outputs import atomic_output
+from muybridge.media.video_reader import Frame
+from muybridge.pretrained import built_in_codebook
+
+Moving = Mapping[int, Tensor]  # by the place of the moment: (n, 2, M) float16, own and in a mirror
+
+
+def motion_of_moments(video: Video, kept: Kept, moments: Sequence[Moment], data: Path, out: Path) -> Moving:
+    """Of everybody in some moments of a video; kept under `out`."""
+    return motion_of(kept_file(out / "motion", video), video, kept, {m.place: m.boxes for m in moments}, data)
+
+
+def motion_of(path: Path, video: Video, kept: Kept, boxes: Mapping[int, Floats], data: Path) -> Moving:
+    """Of people with boxes (n, 4), by the place of their moment; read from a file, or worked out and kept there."""
+    own = person_motion_hash(built_in_codebook())
+    if path.exists():
+        with np.load(path) as file:
+            if str(file["hash"]) == own and all(f"{place}" in file for place in boxes):
+                return {place: torch.from_numpy(file[f"{place}"]) for place in boxes}
+    asked = {place: (float(kept.seconds[place]), each) for place, each in boxes.items()}
+    found = _watched(data / video.name, asked, far=video.far)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_output(path) as beside, beside.open("wb") as file:
+        np.savez(file, hash=np.array(own), **{f"{place}": each.numpy() for place, each in found.items()})
+    return found
+
+
+def _watched(film: Path, asked: Mapping[int, tuple[float, Floats]], *, far: bool) -> Moving:
+    motion = PersonMotion(built_in_codebook())
+    waiting = sorted(asked, key=lambda place: asked[place][0])
+    found: dict[int, Tensor] = {}
+
+    def answer(until: float) -> None:
+        while waiting and asked[waiting[0]][0] + AFTER < until:
+            seconds, boxes = asked[waiting[0]]
+            both = [motion.of(boxes, seconds, in_mirror=mirror) for mirror in (False, True)]
+            found[waiting.pop(0)] = torch.stack(both, dim=1).half()
+
+    for number, (seconds, picture) in enumerate(pictures_of(film)):
+        answer(seconds)
+        if not waiting:
+            break
+        if far:
+            wide = from_afar(picture)
+            half = wide.shape[1] // 2, wide.shape[0] // 2
+            picture = np.asarray(cv2.resize(wide, half, interpolation=cv2.INTER_AREA), np.uint8)
+        motion.see(Frame(picture, Fraction(seconds).limit_denominator(1_000_000), number))
+        motion.forget(asked[waiting[0]][0])
+    answer(float("inf"))
+    return found
