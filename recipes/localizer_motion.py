@@ -36,14 +36,15 @@ def motion_of(path: Path, video: Video, kept: Kept, boxes: Mapping[int, Floats],
             if str(file["hash"]) == own and all(f"{place}" in file for place in boxes):
                 return {place: torch.from_numpy(file[f"{place}"]) for place in boxes}
     asked = {place: (float(kept.seconds[place]), each) for place, each in boxes.items()}
-    found = _watched(data / video.name, asked, far=video.far)
+    found = watched_motion(data / video.name, asked, far=video.far)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_output(path) as beside, beside.open("wb") as file:
         np.savez(file, hash=np.array(own), **{f"{place}": each.numpy() for place, each in found.items()})
     return found
 
 
-def _watched(film: Path, asked: Mapping[int, tuple[float, Floats]], *, far: bool) -> Moving:
+def watched_motion(film: Path, asked: Mapping[int, tuple[float, Floats]], *, far: bool = False) -> Moving:
+    """Of people with boxes (n, 4) at moments in seconds, by their places."""
     motion = PersonMotion(built_in_codebook())
     waiting = sorted(asked, key=lambda place: asked[place][0])
     found: dict[int, Tensor] = {}
