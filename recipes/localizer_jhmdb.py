@@ -4,9 +4,10 @@
 
 The official boxes and the test part are not at hand. A linear head, at the minimum of its loss, tells the 21 classes
 and, as one more, those who do not act; it reads what the frozen image model of the built-in localizer makes of a
-clip. Beside it a linear classifier tells the same from how each person moves (`localizer_motion.py`); "with motion" its
-log-odds are added. Both are fitted to the middle frame of each clip, as kept by `builtin_localizer.py`, where the box of who acts is
-FastestDet's, looked at on contact sheets; clips in which it was of another, or none was found, are not fitted to.
+clip. Beside it a linear classifier tells the same from how each person moves (`localizer_motion.py`); "with motion"
+its log-odds are added. Both are fitted to the middle frame of each clip, as kept by `builtin_localizer.py`, where the
+box of who acts is FastestDet's, looked at on contact sheets; clips in which it was of another, or none was found, are
+not fitted to.
 Everybody is told by a head that has seen nobody of the group. It is measured
 
 - on the 150 clips of `jhmdb_truth_boxes.py`, whose boxes were drawn by eye: frame by frame at their key frames, by
@@ -364,9 +365,8 @@ def frame_figures(
         print(f"  {kind}: frame-mAP at IoU 0.5 {100 * np.mean(aps):.1f}")
         if kind != "class known":
             print("    ", {name: round(100 * value) for name, value in zip(names, aps, strict=True)})
-    print(
-        f"  of {len(shots)}: class of the true box right {right}, with motion {right_by_motion}; reached {reached}, its class right {both}"
-    )
+    print(f"  of {len(shots)}: class of the true box right {right}, with motion {right_by_motion}")
+    print(f"  reached {reached}, its class right {both} without motion")
     print("  taken for another most:", [f"{a} for {b} {n}" for (a, b), n in taken_for.most_common(12)])
 
 

@@ -8,8 +8,8 @@ a person's box alone, ACAR relates it to places and to the other. "Painted" asks
 everything on the other's side of the line midway between the two was painted over. "Linear" is the baseline head
 on all of the trunk's channels, after 80 steps of LBFGS and at the minimum of its loss; "with linear" is the mean of a
 head's answers and of its, after 80 steps. "With motion" adds the log-odds of a linear classifier on how each person
-moves (`localizer_motion.py`), fitted to the same sequences. With --attention, what the first seed's ACAR head looks at
-in a moment of each clip of the sequence that it has not seen is drawn into a folder.
+moves (`localizer_motion.py`), fitted to the same sequences. With --attention, what the first seed's ACAR head looks
+at in a moment of each clip of the sequence that it has not seen is drawn into a folder.
 """
 
 import argparse
