@@ -52,8 +52,7 @@ def watched_motion(film: Path, asked: Mapping[int, tuple[float, Floats]], *, far
     def answer(until: float) -> None:
         while waiting and asked[waiting[0]][0] + AFTER < until:
             seconds, boxes = asked[waiting[0]]
-            both = [motion.of(boxes, seconds, in_mirror=mirror) for mirror in (False, True)]
-            found[waiting.pop(0)] = torch.stack(both, dim=1).half()
+            found[waiting.pop(0)] = motion.of(boxes, seconds, in_mirror=True).transpose(0, 1).half()
 
     for number, (seconds, picture) in enumerate(pictures_of(film)):
         answer(seconds)

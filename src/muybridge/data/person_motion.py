@@ -124,17 +124,17 @@ class PersonMotion:
                 self._shown.popleft()
 
     def of(self, boxes: Floats, seconds: float, *, in_mirror: bool = False) -> Tensor:
-        """(n, M) float32 of people around a moment; zeros of whom nothing can be told, as where frames are few.
+        """(V, n, M) float32 of people around a moment; zeros of whom nothing can be told, as where frames are few.
 
         Args:
             boxes: (n, 4) x1 y1 x2 y2 at that moment, in shares of the picture.
-            in_mirror: as if the film were seen in a mirror.
+            in_mirror: also as if the film were seen in a mirror, V = 2.
         """
-        vectors = torch.zeros(len(boxes), self._codebook.length)
+        vectors = torch.zeros(1 + in_mirror, len(boxes), self._codebook.length)
         frames = self._around(seconds)
         if not len(boxes) or len(frames) <= _LEAST_PAIRS or len({frame.grey.shape for frame in frames}) > 1:
             return vectors
-        steps = [self._step(earlier, later) for earlier, later in pairwise(frames)]
+        steps = self._steps(frames)
         sides = _sides(boxes, frames[0].grey)
         for person in np.argsort(-sides, kind="stable")[:_MOST_PEOPLE].tolist():
             if sides[person] < _LEAST_SIDE:
@@ -142,7 +142,8 @@ class PersonMotion:
             cells = self._cells(frames, steps, np.asarray(boxes[person], np.float64), seconds)
             if cells is not None:
                 blocks = blocks_that_move(cells, self._config)
-                vectors[person] = self._codebook.vector(mirrored(blocks) if in_mirror else blocks)
+                for view, each in enumerate([blocks, mirrored(blocks)] if in_mirror else [blocks]):
+                    vectors[view, person] = self._codebook.vector(each)
         return vectors
 
     def _around(self, seconds: float) -> list[_Shown]:
@@ -150,16 +151,21 @@ class PersonMotion:
             shown = list(self._shown)
         return [each for each in shown if seconds - BEFORE - _TOUCHING <= each.seconds <= seconds + AFTER]
 
-    def _step(self, earlier: _Shown, later: _Shown) -> _Step:
-        if later.step is None:
-            height, width = later.small.shape
-            size = np.array([width, height], np.float32)
-            flow = self._flow(earlier.small, later.small)
-            camera = affine_maps(torch.from_numpy(flow)[None])[0].numpy() / size
-            coarse = max(1, width // _COARSER), max(1, height // _COARSER)
-            kept = cv2.resize(flow.transpose(1, 2, 0), coarse, interpolation=cv2.INTER_AREA).transpose(2, 0, 1)
-            later.step = _Step(kept / size[:, None, None], camera)
-        return later.step
+    def _steps(self, frames: Sequence[_Shown]) -> list[_Step]:
+        """From each frame to the next; those that are not known yet are worked out together."""
+        missing = [(earlier, later) for earlier, later in pairwise(frames) if later.step is None]
+        if missing:
+            flows = np.stack([self._flow(earlier.small, later.small) for earlier, later in missing])
+            height, width = flows.shape[2:]
+            size, coarse = (
+                np.array([width, height], np.float32),
+                (max(1, width // _COARSER), max(1, height // _COARSER)),
+            )
+            cameras = affine_maps(torch.from_numpy(flows)).numpy() / size
+            for (_, later), flow, camera in zip(missing, flows, cameras, strict=True):
+                kept = cv2.resize(flow.transpose(1, 2, 0), coarse, interpolation=cv2.INTER_AREA)
+                later.step = _Step(kept.transpose(2, 0, 1) / size[:, None, None], camera)
+        return [frame.step for frame in frames[1:] if frame.step is not None]
 
     def _cells(self, frames: Sequence[_Shown], steps: Sequence[_Step], box: Floats, seconds: float) -> Tensor | None:
         """(P, C + 1, h, w) of a window that goes with a person; None where there are too few pairs of frames."""
@@ -208,7 +214,7 @@ def motion_at(film: Path, seconds: float, boxes: Floats, codebook: Codebook, *, 
                 break
             reader.see(frame)
             reader.forget(seconds)
-        return torch.stack([reader.of(boxes, seconds, in_mirror=mirror) for mirror in (False, True)[: 1 + in_mirror]])
+        return reader.of(boxes, seconds, in_mirror=in_mirror)
 
 
 def person_motion_hash(codebook: Codebook) -> str:

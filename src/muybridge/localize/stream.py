@@ -211,7 +211,7 @@ class LocalizeRun:
         people = self._people_at_key.pop(number, People.nobody(self._num_classes))
         people = with_velocity(people, self._recent, clip.seconds)
         if self._motion is not None:
-            people = replace(people, motion=self._motion.of(people.boxes, clip.seconds).numpy())
+            people = replace(people, motion=self._motion.of(people.boxes, clip.seconds)[0].numpy())
             self._motion.forget(clip.seconds + self._config.every)
         actions = self._answer(clip.seconds, clip.clip(), people)
         key = Moment(clip.seconds, replace(people, actions=actions))

@@ -250,7 +250,7 @@ class ActionPart:
                 scaled[id(shown)] = scaled_picture(shown.image, size, preprocessing=sampling.preprocessing)
             clip.append(scaled[id(shown)])
         if self._motion is not None:
-            people = replace(people, motion=self._motion.of(people.boxes, key).numpy())
+            people = replace(people, motion=self._motion.of(people.boxes, key)[0].numpy())
         actions = self._localizer.actions_of(people, torch.stack(clip))
         return Moment(key, People(people.boxes, people.ids, people.scores, actions))
 
