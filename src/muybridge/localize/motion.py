@@ -63,6 +63,7 @@ def train_person_motion(
     labels: LabelMap,
     *,
     class_weights: Tensor | None = None,
+    in_mirror: bool = False,
     quiet: bool = False,
     tell: Callable[[str], None] = print,
 ) -> PersonMotionReadout | None:
@@ -71,6 +72,7 @@ def train_person_motion(
 
     Args:
         class_weights: (K,) as `action_loss` takes them.
+        in_mirror: learn from the films in a mirror too; not where classes tell left from right.
         tell: takes a line for the user.
 
     Raises:
@@ -85,16 +87,17 @@ def train_person_motion(
     targets: list[Tensor] = []
     with progress_line("reading motion", total=len(frames), unit="key frames", quiet=quiet) as line:
         for frame in frames:
-            found = motion_at(frame.file.path, frame.seconds, frame.boxes, codebook)[0]
-            moving = found.any(dim=1)
-            vectors.append(found[moving].half())
-            targets.append(torch.from_numpy(frame.targets)[moving])
+            views = motion_at(frame.file.path, frame.seconds, frame.boxes, codebook, in_mirror=in_mirror)
+            moving = views[0].any(dim=1)
+            for found in views:
+                vectors.append(found[moving].half())
+                targets.append(torch.from_numpy(frame.targets)[moving])
             line.advance()
     motion, truth = torch.cat(vectors), torch.cat(targets)
     if not len(motion):
         tell("motion: nobody's can be read, as where frames are few or far apart; the localizer does without")
         return None
-    tell(f"motion: a classifier of {truth.shape[1]} classes on {codebook.length:,} numbers of how {len(motion)} move")
+    tell(f"motion: a classifier of {truth.shape[1]} classes on {codebook.length:,} numbers of how they move")
 
     def loss(logits: Tensor) -> Tensor:
         # A sum over classes, as penalties are meant, in place of their mean.

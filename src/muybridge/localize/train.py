@@ -309,8 +309,14 @@ def _motion(plan: LocalizerPlan, data: _Data, tell: Callable[[str], None]) -> Pe
     if not plan.model.motion:
         return None
     weights = balance_actions(_targets(data)) if plan.data.balance else None
-    quiet = not is_main_process()
-    return train_person_motion(data.train, data.labels, class_weights=weights, quiet=quiet, tell=tell)
+    return train_person_motion(
+        data.train,
+        data.labels,
+        class_weights=weights,
+        in_mirror=plan.augmentation.flip,
+        quiet=not is_main_process(),
+        tell=tell,
+    )
 
 
 def _targets(data: _Data) -> Tensor:
