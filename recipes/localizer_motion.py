@@ -1,18 +1,18 @@
 """How the people move whom the recipes of the localizer look at, kept in a file a video.
 
-Vectors of `muybridge.data.person_motion`, of each person also as seen in a mirror. A clip that is seen from afar has
-half as many pixels each way, as a camera so far away would have.
+Vectors of `muybridge.data.person_motion`, of each person also as seen in a mirror. Windows are of one size, and so a
+clip seen from afar has those of the clip as it is.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from localizer_labels import Moment
-from localizer_moments import Floats, Kept, Video, from_afar, kept_file, pictures_of
+from localizer_moments import Floats, Kept, Video, kept_file, pictures_of
 from torch import Tensor
 
 from muybridge.data.person_motion import AFTER, PersonMotion, person_motion_hash
@@ -25,7 +25,10 @@ Moving = Mapping[int, Tensor]  # by the place of the moment: (n, 2, M) float16, 
 
 def motion_of_moments(video: Video, kept: Kept, moments: Sequence[Moment], data: Path, out: Path) -> Moving:
     """Of everybody in some moments of a video; kept under `out`."""
-    return motion_of(kept_file(out / "motion", video), video, kept, {m.place: m.boxes for m in moments}, data)
+    near, boxes = replace(video, far=False), {moment.place: moment.boxes for moment in moments}
+    if video.far:
+        boxes = {place: (each - 0.25) * 2 for place, each in boxes.items()}
+    return motion_of(kept_file(out / "motion", near), near, kept, boxes, data)
 
 
 def motion_of(path: Path, video: Video, kept: Kept, boxes: Mapping[int, Floats], data: Path) -> Moving:
@@ -36,14 +39,14 @@ def motion_of(path: Path, video: Video, kept: Kept, boxes: Mapping[int, Floats],
             if str(file["hash"]) == own and all(f"{place}" in file for place in boxes):
                 return {place: torch.from_numpy(file[f"{place}"]) for place in boxes}
     asked = {place: (float(kept.seconds[place]), each) for place, each in boxes.items()}
-    found = watched_motion(data / video.name, asked, far=video.far)
+    found = watched_motion(data / video.name, asked)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_output(path) as beside, beside.open("wb") as file:
         np.savez(file, hash=np.array(own), **{f"{place}": each.numpy() for place, each in found.items()})
     return found
 
 
-def watched_motion(film: Path, asked: Mapping[int, tuple[float, Floats]], *, far: bool = False) -> Moving:
+def watched_motion(film: Path, asked: Mapping[int, tuple[float, Floats]]) -> Moving:
     """Of people with boxes (n, 4) at moments in seconds, by their places."""
     motion = PersonMotion(built_in_codebook())
     waiting = sorted(asked, key=lambda place: asked[place][0])
@@ -58,10 +61,6 @@ def watched_motion(film: Path, asked: Mapping[int, tuple[float, Floats]], *, far
         answer(seconds)
         if not waiting:
             break
-        if far:
-            wide = from_afar(picture)
-            half = wide.shape[1] // 2, wide.shape[0] // 2
-            picture = np.asarray(cv2.resize(wide, half, interpolation=cv2.INTER_AREA), np.uint8)
         motion.see(Frame(picture, Fraction(seconds).limit_denominator(1_000_000), number))
         motion.forget(asked[waiting[0]][0])
     answer(float("inf"))

@@ -27,8 +27,8 @@ from muybridge.training.linear import least_penalized
 WEIGHT, BIAS = "motion.weight", "motion.bias"
 # On vectors of length 1.
 PENALTY = 0.003
-# To whose motion a classifier is fitted, a gigabyte.
-_MOST_PEOPLE = 20_000
+# To whose motion a classifier is fitted, two gigabytes with their mirror images.
+_MOST_PEOPLE = 10_000
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,8 @@ from torch import Tensor
 # Vectors whose products with each other are worked out.
 _MOST_SPANNED = 4_000
 _ITERATIONS = 100
+# Of the largest product, added to those of vectors with themselves: some may be alike.
+_JITTER = 1e-6
 
 
 def in_their_span(vectors_NM: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -34,11 +36,14 @@ def least_penalized(
 ) -> tuple[Tensor, Tensor]:
     """Weights (K, M) and bias (K,) at the least loss plus half the squared weights times `penalty`, by L-BFGS.
 
+    Where vectors are few, the weights are a combination of them, which is looked for in place of the weights.
+
     Args:
         count: K.
         loss: of logits (N, K), a mean over N.
     """
-    points, basis = in_their_span(vectors_NM)
+    factor = _factor_of_products(vectors_NM)
+    points = vectors_NM if factor is None else factor.float()
     weight = torch.zeros(count, points.shape[1], requires_grad=True)
     bias = torch.zeros(count, requires_grad=True)
     optimizer = torch.optim.LBFGS(
@@ -54,4 +59,21 @@ def least_penalized(
     with torch.enable_grad():
         optimizer.step(closure)  # pyright: ignore[reportArgumentType]
     found = weight.detach()
-    return found if basis is None else found @ basis.mT, bias.detach()
+    if factor is None:
+        return found, bias.detach()
+    shares = torch.linalg.solve_triangular(factor.mT, found.mT.double(), upper=True)
+    return shares.mT.float() @ vectors_NM, bias.detach()
+
+
+def _factor_of_products(vectors_NM: Tensor) -> Tensor | None:
+    """Of vectors that are fewer than their numbers, the Cholesky factor (N, N) float64 of their products with each
+    other: they themselves in coordinates of the space that they span."""
+    count, length = vectors_NM.shape
+    if count >= min(length, _MOST_SPANNED):
+        return None
+    products = (vectors_NM @ vectors_NM.mT).double()
+    largest = float(products.diagonal().max())
+    if not largest:
+        return None
+    products.diagonal().add_(_JITTER * largest)
+    return torch.linalg.cholesky(products)
