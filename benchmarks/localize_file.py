@@ -15,10 +15,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
+from unittest.mock import patch
 
 import torch
 
 from muybridge.data.annotations.files import read_boxes
+from muybridge.data.person_motion import PersonMotion
 from muybridge.localize.files import boxes_of, draw_localized
 from muybridge.localize.localizer import Localizer
 from muybridge.localize.steady import SteadyActions
@@ -29,7 +31,7 @@ from muybridge.media.video_reader import DEFAULT_RATE, Frame, VideoReader
 from muybridge.media.video_writer import VideoWriter
 
 T = TypeVar("T")
-STAGES = ("read", "look for people", "scale and hold frames", "actions", "draw", "write")
+STAGES = ("read", "look for people", "scale and hold frames", "motion", "actions", "draw", "write")
 
 
 class Stopwatch:
@@ -71,7 +73,8 @@ def once(
     watch = Stopwatch()
     config = LocalizeConfig(every=options.every, look_every=options.look_every, min_score=options.min_score)
     model = "scale and hold frames"
-    with VideoReader(options.video) as reader:
+    of = watch.timed("motion", PersonMotion.of, within=model)
+    with VideoReader(options.video) as reader, patch.object(PersonMotion, "of", of):
         info = reader.info
         boxes = None
         if options.boxes:

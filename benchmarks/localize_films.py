@@ -4,13 +4,14 @@
 
 Films that the built-in localizer was not trained on, with the looks, tracker and defaults of `muybridge localize`.
 Beside each key frame, and two pictures before and one after it, stand the actions from --threshold on: "alone" by the
-model on the clip as it is, "now" on the clip as a camera at rest would have filmed it, poses doubted where the
-person's speed over the ground speaks against them. The same numbers are printed.
+head on the clip as it is, "now" by all of the model: on the clip as a camera at rest would have filmed it, with what
+the person's motion says, poses doubted where their speed over the ground speaks against them. The same numbers are
+printed.
 """
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def keys_of(film: Path, localizer: Localizer) -> list[Key]:
 
     def answer(seconds: float, clip: Tensor, people: People) -> NDArray[np.float32]:
         localizer.usual_speeds = {}
-        alone = localizer.actions_of(people, clip)
+        alone = localizer.actions_of(replace(people, motion=None), clip)
         localizer.usual_speeds = usual
         now = localizer.actions_of(people, clip)
         if len(people):
@@ -63,7 +64,9 @@ def keys_of(film: Path, localizer: Localizer) -> list[Key]:
         return now
 
     config = LocalizeConfig()
-    run = LocalizeRun(localizer.sampling, len(localizer.labels), localizer.people(None, config), answer, config)
+    codebook = None if localizer.motion is None else localizer.motion.codebook
+    source = localizer.people(None, config)
+    run = LocalizeRun(localizer.sampling, len(localizer.labels), source, answer, config, codebook=codebook)
     with VideoReader(film) as reader:
         for _ in run.walk(reader):
             pass

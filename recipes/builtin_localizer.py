@@ -5,9 +5,10 @@
 
 Finds the people of all clips and films of `localizer_moments.py` with FastestDet, keeps what the frozen image model
 makes of them in --out (a quarter of an hour of one core, once), and fits a head on that to what `localizer_labels.py`
-says of them. Five folds by group (film, person, sequence, subject; dark clips by clip) give everybody an answer of a
-head that has not seen their group. By these answers the head is calibrated: at 0.5, what it says is right four times
-of five. Then it is fitted to all but TESTED, films that are never trained on.
+says of them, and beside it a linear classifier on how they move (`localizer_motion.py`). Five folds by group (film,
+person, sequence, subject; dark clips by clip) give everybody an answer of a head and of a classifier that have not
+seen their group. By these answers both are calibrated: at 0.5, what they say together is right four times of five.
+Then they are fitted to all but TESTED, films that are never trained on.
 
 With --sports, which the model that ships is made without, people of UCF101-24 and volleyball are added, found by the
 built-in detector, most of them as those of whom no pose is right, and the head is fitted to the minimum of its loss.
@@ -17,7 +18,7 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,11 @@ import numpy as np
 import torch
 from localizer_labels import LABELS, NAMES, OTHERS, POSES, Moment, moments
 from localizer_moments import SPORTS, kept_file, load, save, videos, watched
+from localizer_motion import motion_of_moments
 from torch import Tensor
 
 from muybridge.localize.localizer import Localizer
+from muybridge.localize.motion import PersonMotionReadout, fit_person_motion
 from muybridge.localize.objective import BuiltLocalizer, build_localizer
 from muybridge.localize.options import LocalizerConfig
 from muybridge.models.acar.actors import Actors
@@ -36,11 +39,13 @@ from muybridge.models.acar.image_trunk import ImageTrunk, joined
 from muybridge.models.acar.loss import log_probabilities
 from muybridge.people.detector import Detector
 from muybridge.people.detectors import load_detector
+from muybridge.pretrained import built_in_codebook
 
 FOLDS = 5
 MARGIN = 0.3
 RIDGE = 3e-3
 RIDGE_AT_MINIMUM = 1e-2
+MOTION_PENALTY = 0.003
 CURVATURE = 0.3  # about p (1 - p); the minimum does not depend on it
 # Of poses: mean and deviation of the logarithm of a tenth plus the speed in heights a second; rounded, between those
 # of 103 people of one training film (stand -2.2, walk -0.7) and of 80 training clips (-1.8, -1.0; run -0.9).
@@ -68,11 +73,13 @@ class People:
 
     Attributes:
         vectors: (N, C) of the boxes, with their margin.
+        motion: (N, 2, M) float16 how they move, and how in a mirror.
         targets, known: (N, K).
         groups, sets: of each.
     """
 
     vectors: Tensor
+    motion: Tensor
     targets: Tensor
     known: Tensor
     groups: list[str]
@@ -83,6 +90,7 @@ class People:
         places = rows.tolist()
         return People(
             self.vectors[rows],
+            self.motion[rows],
             self.targets[rows],
             self.known[rows],
             [self.groups[i] for i in places],
@@ -113,7 +121,10 @@ def read_people(args: argparse.Namespace) -> People:
                 detectors[sports] = load_detector(name)
             assert isinstance(built.network.trunk, ImageTrunk)
             save(path, watched(video, args.data, built.network.trunk, built.sampling, detectors[sports]))
-        for moment in moments(video, load(path, maps=False), sports=args.sports):
+        kept = load(path, maps=False)
+        asked = list(moments(video, kept, sports=args.sports))
+        moving = motion_of_moments(video, kept, asked, args.data, args.out) if asked else {}
+        for moment in asked:
             for row, (targets, known) in enumerate(zip(moment.targets, moment.known, strict=True)):
                 if known.any():
                     rows["targets"].append(targets)
@@ -121,7 +132,8 @@ def read_people(args: argparse.Namespace) -> People:
                     rows["groups"].append(moment.group)
                     rows["sets"].append(video.set)
                     rows["vectors"].append(vectors_of(path, moment)[row])
-    stacked = {name: torch.stack(rows[name]) for name in ("vectors", "targets", "known")}
+                    rows["motion"].append(moving[moment.place][row])
+    stacked = {name: torch.stack(rows[name]) for name in ("vectors", "motion", "targets", "known")}
     return People(**stacked, groups=rows["groups"], sets=rows["sets"])
 
 
@@ -138,9 +150,14 @@ def vectors_of(path: Path, moment: Moment, *, margin: float = MARGIN) -> Tensor:
 
 def loss_of(logits: Tensor, people: People, weights: Tensor) -> Tensor:
     """Binary cross-entropy of what is known, poses by a softmax; rarer classes' positives count more."""
+    return masked_loss(logits, people.targets, people.known, weights)
+
+
+def masked_loss(logits: Tensor, targets: Tensor, known: Tensor, weights: Tensor) -> Tensor:
+    """The same of targets and what of them is known."""
     log_p, log_not_p = log_probabilities(logits, LABELS.exclusive)
-    each = people.targets * log_p * weights + (1 - people.targets) * log_not_p
-    return -(each * people.known).sum() / len(logits)
+    each = targets * log_p * weights + (1 - targets) * log_not_p
+    return -(each * known).sum() / len(logits)
 
 
 def rarity(people: People) -> Tensor:
@@ -244,6 +261,20 @@ def fit_to_minimum(people: People, *, ridge: float = RIDGE_AT_MINIMUM) -> tuple[
     return linear_at_minimum(people.vectors, len(NAMES), lambda logits: loss_of(logits, people, balance), ridge=ridge)
 
 
+def fit_motion(people: People) -> PersonMotionReadout:
+    """What motion says, fitted to those whose motion is known, and to their mirror images."""
+    told = people.part(torch.nonzero(people.motion[:, 0].any(dim=1))[:, 0])
+    balance, targets, known = rarity(told), told.targets.repeat(2, 1), told.known.repeat(2, 1)
+    both = torch.cat([told.motion[:, 0], told.motion[:, 1]])
+
+    def loss(logits: Tensor) -> Tensor:
+        return masked_loss(logits, targets, known, balance)
+
+    return fit_person_motion(
+        built_in_codebook(), both, targets, loss, exclusive=LABELS.exclusive, penalty=MOTION_PENALTY
+    )
+
+
 def folds_of(people: People) -> Tensor:
     """(N,) the fold of each, groups of a set spread evenly."""
     names = sorted(set(people.groups))
@@ -257,47 +288,81 @@ def folds_of(people: People) -> Tensor:
     return torch.tensor([fold[group] for group in people.groups])
 
 
-def answers_to_unseen_groups(people: People, fitted: Callable[[People], tuple[Tensor, Tensor]] = fit) -> Tensor:
-    """Logits (N, K), each by a head that has seen nobody of the group."""
+def answers_to_unseen_groups(
+    people: People, fitted: Callable[[People], tuple[Tensor, Tensor]] = fit
+) -> tuple[Tensor, Tensor]:
+    """Logits and log-odds by motion (N, K), each by who has seen nobody of the group."""
     fold = folds_of(people)
-    logits = torch.zeros(len(fold), len(NAMES))
+    logits, odds = torch.zeros(2, len(fold), len(NAMES)).unbind()
     for number in range(FOLDS):
-        weight, bias = fitted(people.part(torch.nonzero(fold != number)[:, 0]))
-        unseen = fold == number
+        seen, unseen = people.part(torch.nonzero(fold != number)[:, 0]), fold == number
+        weight, bias = fitted(seen)
         logits[unseen] = people.vectors[unseen] @ weight.T + bias
-    return logits
+        odds[unseen] = fit_motion(seen).log_odds(people.motion[unseen, 0].float())
+    return logits, odds
 
 
 # --- calibrating and measuring ---
 
 
-def calibrated(logits: Tensor, scale: tuple[float, float], shift: float) -> Tensor:
-    """Logits of which poses are multiplied by the first scale, others by the second and shifted."""
-    poses = len(POSES)
-    return torch.cat([logits[:, :poses] * scale[0], logits[:, poses:] * scale[1] + shift], dim=1)
+@dataclass(frozen=True)
+class Calibration:
+    """What logits are multiplied by, of poses and of others, and what the others' are shifted by.
+
+    Attributes:
+        head, motion: factors of the head's and of motion's, for poses and for others.
+    """
+
+    head: tuple[float, float]
+    motion: tuple[float, float]
+    shift: float = 0.0
+
+    def factors(self, of: tuple[float, float]) -> Tensor:
+        """(K,)."""
+        return torch.tensor([of[0]] * len(POSES) + [of[1]] * len(OTHERS))
+
+    @property
+    def shifts(self) -> Tensor:
+        """(K,)."""
+        return torch.tensor([0.0] * len(POSES) + [self.shift] * len(OTHERS))
+
+    def __call__(self, logits: Tensor, odds: Tensor) -> Tensor:
+        """(N, K) of both together."""
+        return logits * self.factors(self.head) + odds * self.factors(self.motion) + self.shifts
 
 
-def calibration(logits: Tensor, people: People, *, right: float = RIGHT) -> tuple[tuple[float, float], float]:
+def calibration(
+    logits: Tensor, odds: Tensor, people: People, *, right: float = RIGHT, with_motion: bool = True
+) -> Calibration:
     """What makes probabilities likeliest, and from one half on right in a share of `right`, of others RIGHT_OTHERS.
 
-    Of poses the scale is found by likelihood and then made smaller until it holds; of others the shift.
+    Factors are found by likelihood; then those of poses are made smaller until it holds, and others are shifted.
     """
     even = torch.ones(len(NAMES))
-    scales: list[float] = []
-    for columns in (slice(0, len(POSES)), slice(len(POSES), None)):
-        masked = People(people.vectors, people.targets, torch.zeros_like(people.known), people.groups, people.sets)
-        masked.known[:, columns] = people.known[:, columns]
-        tried = torch.logspace(-0.7, 0.7, 57).tolist()
-        losses = [float(loss_of(logits * each, masked, even)) for each in tried]
-        scales.append(tried[losses.index(min(losses))])
-    pose, other, shift = *scales, 0.0
-    while pose > 0.1 and precision(calibrated(logits, (pose, other), shift), people, slice(0, len(POSES))) < right:
-        pose *= 0.97
-    others = slice(len(POSES), None)
-    step = 0.05 if precision(calibrated(logits, (pose, other), shift), people, others) > RIGHT_OTHERS else -0.05
-    while (precision(calibrated(logits, (pose, other), shift), people, others) > RIGHT_OTHERS) == (step > 0):
+    found: list[tuple[float, float]] = []
+    poses, others = slice(0, len(POSES)), slice(len(POSES), None)
+    for columns in (poses, others):
+        known = torch.zeros_like(people.known)
+        known[:, columns] = people.known[:, columns]
+        tried = [
+            (head, motion)
+            for head in torch.logspace(-0.7, 0.7, 29).tolist()
+            for motion in (torch.logspace(-1.3, 0.5, 19).tolist() if with_motion else [0.0])
+        ]
+        losses = [float(masked_loss(logits * a + odds * b, people.targets, known, even)) for a, b in tried]
+        found.append(tried[losses.index(min(losses))])
+
+    def of(share: float, shift: float) -> Calibration:
+        (head, motion), other = found[0], found[1]
+        return Calibration((head * share, other[0]), (motion * share, other[1]), shift)
+
+    share, shift = 1.0, 0.0
+    while share > 0.1 and precision(of(share, shift)(logits, odds), people, poses) < right:
+        share *= 0.97
+    step = 0.05 if precision(of(share, shift)(logits, odds), people, others) > RIGHT_OTHERS else -0.05
+    while (precision(of(share, shift)(logits, odds), people, others) > RIGHT_OTHERS) == (step > 0):
         shift += step
-    return (pose, other), shift
+    return of(share, shift)
 
 
 def probabilities(logits: Tensor) -> Tensor:
@@ -408,14 +473,27 @@ def report_shipped(people: People) -> None:
     print("of people of sports, the model that ships:", scores["sets"]["all"])
 
 
-def localizer_of(weight: Tensor, bias: Tensor, provenance: dict[str, Any], scores: dict[str, Any]) -> Localizer:
-    """The file to be."""
+def localizer_of(
+    weight: Tensor,
+    bias: Tensor,
+    motion: PersonMotionReadout,
+    calibration: Calibration,
+    provenance: dict[str, Any],
+    scores: dict[str, Any],
+) -> Localizer:
+    """The file to be, of what was fitted, which is calibrated here."""
+    head_factors, motion_factors = calibration.factors(calibration.head), calibration.factors(calibration.motion)
     built = build("baseline")
     head = built.network.head
     assert isinstance(head, BaselineHead)
     with torch.no_grad():
-        head.fc.weight.copy_(weight)
-        head.fc.bias.copy_(bias)
+        head.fc.weight.copy_(weight * head_factors[:, None])
+        head.fc.bias.copy_(bias * head_factors + calibration.shifts)
+    motion = replace(
+        motion,
+        weight=(motion.weight * motion_factors[:, None]).half().float(),
+        bias=motion.bias * motion_factors,
+    )
     return Localizer(
         built.network,
         built.config,
@@ -424,6 +502,7 @@ def localizer_of(weight: Tensor, bias: Tensor, provenance: dict[str, Any], score
         backbone=built.backbone,
         device="cpu",
         usual_speeds=USUAL_SPEEDS,
+        motion=motion,
         provenance=provenance,
         scores=scores,
     )
@@ -441,10 +520,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fitted = fit_to_minimum if args.sports else fit
     people = read_people(args)
     print(f"{len(people.groups)} people; {len(OTHERS)} actions and {len(POSES)} poses")
-    logits = answers_to_unseen_groups(people, fitted)
-    scale, shift = calibration(logits, people, right=RIGHT_WITH_SPORTS if args.sports else RIGHT)
-    print(f"scales {scale}, shift {shift:.2f}")
-    logits = calibrated(logits, scale, shift)
+    logits, odds = answers_to_unseen_groups(people, fitted)
+    right = RIGHT_WITH_SPORTS if args.sports else RIGHT
+    alone = calibration(logits, odds, people, right=right, with_motion=False)
+    print(f"the head alone: {alone}")
+    report(figures(alone(logits, odds), people))
+    both = calibration(logits, odds, people, right=right)
+    print(f"with motion: {both}")
+    logits = both(logits, odds)
     scores = figures(logits, people)
     report(scores)
     curves = {
@@ -459,18 +542,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         plot(curves, args.plot)
     if args.artifact is None:
         return
-    weight, bias = fitted(people)
-    both = calibrated(torch.cat([weight, bias[:, None]], 1).T, scale, 0.0).T
-    bias = both[:, -1].clone()
-    bias[len(POSES) :] += shift
     provenance = {
         "recipe": "recipes/builtin_localizer.py",
         "people": len(people.groups),
         "never trained on": list(TESTED),
     }
-    localizer_of(
-        both[:, :-1], bias, provenance, {"on groups never seen": scores, "curves": json.loads(json.dumps(curves))}
-    ).save(args.artifact)
+    measured = {"on groups never seen": scores, "curves": json.loads(json.dumps(curves))}
+    localizer_of(*fitted(people), fit_motion(people), both, provenance, measured).save(args.artifact)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@
 
 The official boxes and the test part are not at hand. A linear head, at the minimum of its loss, tells the 21 classes
 and, as one more, those who do not act; it reads what the frozen image model of the built-in localizer makes of a
-clip. It is fitted to the middle frame of each clip, as kept by `builtin_localizer.py`, where the box of who acts is
-FastestDet's, looked at on contact sheets; clips in which it was of another, or none was found, are not fitted to.
+clip. Beside it a linear classifier tells the same from how each person moves (`localizer_motion.py`); "with motion"
+its log-odds are added. Both are fitted to the middle frame of each clip, as kept by `builtin_localizer.py`, where the
+box of who acts is FastestDet's, looked at on contact sheets; clips in which it was of another, or none was found, are
+not fitted to.
 Everybody is told by a head that has seen nobody of the group. It is measured
 
 - on the 150 clips of `jhmdb_truth_boxes.py`, whose boxes were drawn by eye: frame by frame at their key frames, by
@@ -28,10 +30,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from builtin_localizer import FOLDS, MARGIN, build, linear_at_minimum
+from builtin_localizer import FOLDS, MARGIN, MOTION_PENALTY, build, linear_at_minimum
 from jhmdb_truth_boxes import FOLDER, TABLE, box_at, truth
 from localizer_labels import SAME, acting, is_wrong
 from localizer_moments import RGB, Floats, Kept, Video, kept_file, load, pictures_of, save, videos, watched
+from localizer_motion import motion_of, watched_motion
 from person_labels import held_out
 from torch import Tensor
 from torchvision.ops import box_iou
@@ -41,6 +44,7 @@ from muybridge.data.annotations.table import AnnotationRows
 from muybridge.data.annotations.tubes import TubeSet
 from muybridge.data.label_maps import LabelMap
 from muybridge.localize.clip_tubes import ClipEvaluation, evaluate_clips
+from muybridge.localize.motion import PersonMotionReadout, fit_person_motion
 from muybridge.localize.results import LocalizeResult, Moment, People
 from muybridge.localize.video_localizer import PeopleLocalizer
 from muybridge.models.acar.actors import Actors
@@ -48,6 +52,7 @@ from muybridge.models.acar.head import actor_vectors
 from muybridge.models.acar.image_trunk import ImageTrunk, joined
 from muybridge.people.detector import Detector
 from muybridge.people.detectors import load_detector
+from muybridge.pretrained import built_in_codebook
 
 RIDGE = 1e-3
 LEAST = 0.05  # of the detector's score, frame by frame
@@ -65,6 +70,7 @@ class Shot:
         action: its class, as a number.
         true: (C,) of the true box.
         others: (m, C) of people who do not act.
+        true_motion: (2, M) how they move, own and in a mirror; others_motion (m, 2, M).
         found: (n, C) of the detector's boxes; scores and overlaps with the true one (n,).
     """
 
@@ -72,18 +78,28 @@ class Shot:
     action: int
     true: Tensor
     others: Tensor
+    true_motion: Tensor
+    others_motion: Tensor
     found: Tensor
     scores: Tensor
     overlaps: Tensor
 
 
 def shot(
-    group: str, action: int, kept: Kept, place: int, true: Floats, others: Floats, picture: RGB, detector: Detector
+    group: str,
+    action: int,
+    kept: Kept,
+    place: int,
+    boxes: Floats,
+    motion: Tensor,
+    picture: RGB,
+    detector: Detector,
 ) -> Shot:
     """All that is asked about a kept moment.
 
     Args:
-        true: (4,) and others (m, 4), fractions of the frame.
+        boxes: (1 + m, 4), fractions of the frame: the true one, and of others who do not act.
+        motion: (1 + m, 2, M).
     """
     height, width = picture.shape[:2]
     seen = detector(np.ascontiguousarray(picture)[None])[0]
@@ -93,22 +109,27 @@ def shot(
     return Shot(
         group,
         action,
-        vectors(kept, place, true[None])[0],
-        vectors(kept, place, others),
+        vectors(kept, place, boxes[:1])[0],
+        vectors(kept, place, boxes[1:]),
+        motion[0],
+        motion[1:],
         vectors(kept, place, found),
         torch.from_numpy(seen.scores[real]),
-        box_iou(torch.from_numpy(true)[None], torch.from_numpy(found))[0],
+        box_iou(torch.from_numpy(boxes[:1]), torch.from_numpy(found))[0],
     )
 
 
-def middle_shot(video: Video, kept: Kept, action: int, data: Path, detector: Detector) -> Shot:
+def middle_shot(video: Video, kept: Kept, action: int, args: argparse.Namespace, detector: Detector) -> Shot:
     """The middle frame of a clip, with FastestDet's box of who acts."""
     row = acting(kept, 0)
     boxes = torch.from_numpy(kept.boxes[0])
-    away = box_iou(boxes[row : row + 1], boxes)[0] < AWAY
-    pictures = [picture for _, picture in pictures_of(data / video.name)]
+    away = torch.nonzero(box_iou(boxes[row : row + 1], boxes)[0] < AWAY)[:, 0].tolist()
+    pictures = [picture for _, picture in pictures_of(args.data / video.name)]
     picture = pictures[len(pictures) // 2]
-    return shot(video.group, action, kept, 0, kept.boxes[0][row], kept.boxes[0][away.numpy()], picture, detector)
+    kept_motion = kept_file(args.out / "motion", video)
+    motion = motion_of(kept_motion, video, kept, {0: kept.boxes[0]}, args.data)[0]
+    rows = [row, *away]
+    return shot(video.group, action, kept, 0, kept.boxes[0][rows], motion[rows], picture, detector)
 
 
 def vectors(kept: Kept, place: int, boxes: Floats) -> Tensor:
@@ -128,6 +149,7 @@ class Watched:
         shots: its key frames.
         found, true: people who are followed, and the one who acts, on all frames; their key frames tell no actions.
         found_vectors, true_vectors: (n, C) of the people of each key frame.
+        found_motion, true_motion: (n, M) of the same.
     """
 
     group: str
@@ -137,6 +159,8 @@ class Watched:
     true: LocalizeResult
     found_vectors: list[Tensor]
     true_vectors: list[Tensor]
+    found_motion: list[Tensor]
+    true_motion: list[Tensor]
 
 
 def watch(
@@ -151,10 +175,6 @@ def watch(
     pictures = list(pictures_of(data / video.name))
     height, width = pictures[0][1].shape[:2]
     size = np.array([width, height, width, height], np.float32)
-    shots = [
-        shot(video.group, action, kept, place, box / size, np.zeros((0, 4), np.float32), pictures[frame][1], detector)
-        for place, (frame, box) in enumerate(keys.items())
-    ]
     looked = PeopleLocalizer(detector, device="cpu")(data / video.name, look_every=1 / RATE_FPS, min_score=FOLLOWED)
     tracks = looked.tracks(threshold=0.0)
     numbers = np.rint(tracks.time_seconds * looked.rate)
@@ -167,6 +187,15 @@ def watch(
         boxes, nothing = (tracks.boxes_xyxy[rows] / size).astype(np.float32), np.zeros((len(rows), 1), np.float32)
         people.append(People(boxes, tracks.person[rows], tracks.score[rows].astype(np.float32), nothing))
     seconds = [time for time, _ in pictures]
+    everybody = {
+        place: (seconds[frame], np.concatenate([box[None] / size, people[place].boxes]))
+        for place, (frame, box) in enumerate(keys.items())
+    }
+    motion = watched_motion(data / video.name, everybody)
+    shots = [
+        shot(video.group, action, kept, place, box[None] / size, motion[place][:1], pictures[frame][1], detector)
+        for place, (frame, box) in enumerate(keys.items())
+    ]
     found = replace(looked, key_frames=[Moment(seconds[f], who) for f, who in zip(keys, people, strict=True)])
     alone = [Moment(time, one_person(box_at(keys, frame) / size)) for frame, time in enumerate(seconds)]
     true = replace(looked, looks=alone, key_frames=[alone[frame] for frame in keys])
@@ -178,6 +207,8 @@ def watch(
         true,
         [vectors(kept, place, who.boxes) for place, who in enumerate(people)],
         [each.true[None] for each in shots],
+        [motion[place][1:, 0].float() for place in range(len(keys))],
+        [motion[place][:1, 0].float() for place in range(len(keys))],
     )
 
 
@@ -186,12 +217,14 @@ def one_person(box: Floats) -> People:
     return People(box[None], np.zeros(1, np.int64), np.ones(1, np.float32), np.zeros((1, 1), np.float32))
 
 
-def told(result: LocalizeResult, of_people: Sequence[Tensor], head: Head, labels: LabelMap) -> LocalizeResult:
-    """With the actions of its key frames, by the vectors (n, C) of their people."""
+def told(
+    result: LocalizeResult, of_people: Sequence[Tensor], odds: Sequence[Tensor], head: Head, labels: LabelMap
+) -> LocalizeResult:
+    """With the actions of its key frames, by the vectors (n, C) and log-odds of motion (n, K) of their people."""
     weight, bias = head
     keys: list[Moment] = []
-    for key, inputs in zip(result.key_frames, of_people, strict=True):
-        chances = (inputs @ weight.T + bias).softmax(1)[:, :-1].numpy()
+    for key, inputs, more in zip(result.key_frames, of_people, odds, strict=True):
+        chances = (inputs @ weight.T + bias + more).softmax(1)[:, :-1].numpy()
         keys.append(Moment(key.seconds, replace(key.people, actions=chances * key.people.scores[:, None])))
     return replace(result, labels=labels, key_frames=keys)
 
@@ -244,6 +277,22 @@ def fit(shots: Sequence[Shot], count: int) -> Head:
     )
 
 
+def fit_motion(shots: Sequence[Shot], count: int) -> PersonMotionReadout:
+    """Of the same people, as seen and in a mirror."""
+    motion = torch.cat([part for each in shots for part in (each.true_motion[None], each.others_motion)])
+    classes = torch.tensor([which for each in shots for which in (each.action, *[count] * len(each.others))])
+    told = motion[:, 0].any(dim=1)
+    motion, classes = motion[told], classes[told].repeat(2)
+    return fit_person_motion(
+        built_in_codebook(),
+        torch.cat([motion[:, 0], motion[:, 1]]),
+        torch.nn.functional.one_hot(classes, count + 1).float(),
+        lambda logits: torch.nn.functional.cross_entropy(logits, classes),
+        exclusive=[range(count + 1)],
+        penalty=MOTION_PENALTY,
+    )
+
+
 def average_precision(scores: Sequence[float], right: Sequence[bool], positives: int) -> float:
     """Area under the precision envelope of answers, of which some positives may lack."""
     hits = torch.tensor(right, dtype=torch.float)[torch.tensor(scores).argsort(descending=True)]
@@ -264,21 +313,30 @@ def near_clips(data: Path) -> list[Video]:
     return [video for video in videos(data) if video.set == "jhmdb" and not video.far]
 
 
-def frame_figures(shots: Sequence[Shot], heads: Mapping[str, Head], names: Sequence[str]) -> None:
+def frame_figures(
+    shots: Sequence[Shot],
+    heads: Mapping[str, Head],
+    readouts: Mapping[str, PersonMotionReadout],
+    names: Sequence[str],
+) -> None:
     """Print frame-mAP at IoU 0.5, and what is missed.
 
     Args:
-        heads: of each group, one that has not seen it.
+        heads, readouts: of each group, those that have not seen it.
     """
     count = len(names)
     answered: dict[str, list[tuple[list[float], list[bool]]]] = {
-        kind: [([], []) for _ in names] for kind in ("true boxes", "detector's boxes", "class known")
+        kind: [([], []) for _ in names]
+        for kind in ("true boxes", "true boxes, with motion", "detector's boxes", "class known")
     }
-    right, reached, both = 0, 0, 0
+    right, right_by_motion, reached, both = 0, 0, 0, 0
     taken_for: Counter[tuple[str, str]] = Counter()
     for each in shots:
         weight, bias = heads[each.group]
-        of_true = (each.true @ weight.T + bias)[:-1].softmax(0)
+        logits = each.true @ weight.T + bias
+        of_true = logits[:-1].softmax(0)
+        with_motion = (logits + readouts[each.group].log_odds(each.true_motion[:1].float())[0])[:-1].softmax(0)
+        right_by_motion += int(with_motion.argmax() == each.action)
         right += int(of_true.argmax() == each.action)
         of_found = (each.found @ weight.T + bias).softmax(1)[:, :-1]
         if bool((each.overlaps >= SAME).any()):
@@ -290,6 +348,7 @@ def frame_figures(shots: Sequence[Shot], heads: Mapping[str, Head], names: Seque
         known = torch.nn.functional.one_hot(torch.tensor(each.action), count).float()
         for kind, chances, overlaps in (
             ("true boxes", of_true[None], torch.ones(1)),
+            ("true boxes, with motion", with_motion[None], torch.ones(1)),
             ("detector's boxes", of_found * each.scores[:, None], each.overlaps),
             ("class known", known * each.scores[:, None], each.overlaps),
         ):
@@ -306,7 +365,8 @@ def frame_figures(shots: Sequence[Shot], heads: Mapping[str, Head], names: Seque
         print(f"  {kind}: frame-mAP at IoU 0.5 {100 * np.mean(aps):.1f}")
         if kind != "class known":
             print("    ", {name: round(100 * value) for name, value in zip(names, aps, strict=True)})
-    print(f"  of {len(shots)}: class of the true box right {right}; reached {reached}, its class right {both}")
+    print(f"  of {len(shots)}: class of the true box right {right}, with motion {right_by_motion}")
+    print(f"  reached {reached}, its class right {both} without motion")
     print("  taken for another most:", [f"{a} for {b} {n}" for (a, b), n in taken_for.most_common(12)])
 
 
@@ -335,30 +395,36 @@ def main() -> None:
     for video in near_clips(args.data):
         kept = load(kept_file(args.out, video))
         if len(kept.boxes[0]) and not is_wrong(video):
-            shots.append(middle_shot(video, kept, names.index(video.action), args.data, detector))
-    of_fold = [fit([each for each in shots if fold[each.group] != number], len(names)) for number in range(FOLDS)]
+            shots.append(middle_shot(video, kept, names.index(video.action), args, detector))
+    seen = [[each for each in shots if fold[each.group] != number] for number in range(FOLDS)]
+    of_fold = [fit(part, len(names)) for part in seen]
+    motion_of_fold = [fit_motion(part, len(names)) for part in seen]
     heads = {group: of_fold[number] for group, number in fold.items()}
+    readouts = {group: motion_of_fold[number] for group, number in fold.items()}
 
     clips = watch_all(args, names, detector)
     print(f"{len(clips)} clips with boxes drawn by eye, {len({each.group for each in clips.values()})} groups")
     drawn = [each for clip in clips.values() for each in clip.shots]
-    frame_figures(drawn, heads, names)
+    frame_figures(drawn, heads, readouts, names)
     unseen = [each for each in drawn if held_out(f"jhmdb/{each.group}")]
     reached = sum(bool((each.overlaps >= SAME).any()) for each in unseen)
     print(f"  of {len(unseen)} in films that the detector was not trained on it reaches {reached}")
     true_tubes = tubes_of_truth(clips, names, args.truth)
-    for title, of_truth in (("people who are followed", False), ("along the true boxes", True)):
-        results = {
-            name: told(clip.true, clip.true_vectors, heads[clip.group], true_tubes.labels)
-            if of_truth
-            else told(clip.found, clip.found_vectors, heads[clip.group], true_tubes.labels)
-            for name, clip in clips.items()
-        }
+    kinds = [(of_truth, moving) for of_truth in (False, True) for moving in (False, True)]
+    for of_truth, moving in kinds:
+        title = "along the true boxes" if of_truth else "people who are followed"
+        title += ", with motion" if moving else ""
+        results: dict[str, LocalizeResult] = {}
+        for name, clip in clips.items():
+            part = (clip.true_vectors, clip.true_motion) if of_truth else (clip.found_vectors, clip.found_motion)
+            odds = [readouts[clip.group].log_odds(each) * moving for each in part[1]]
+            result = clip.true if of_truth else clip.found
+            results[name] = told(result, part[0], odds, heads[clip.group], true_tubes.labels)
         evaluation = evaluate_clips(results.__getitem__, true_tubes, true_tubes.labels, clips=results, quiet=True)
         protocol_figures(title, evaluation)
     left_out = len(near_clips(args.data)) - len(shots)
     print(f"{len(shots)} middle frames with the boxes that heads are fitted to; {left_out} clips have none")
-    frame_figures(shots, heads, names)
+    frame_figures(shots, heads, readouts, names)
 
 
 if __name__ == "__main__":

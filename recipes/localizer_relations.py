@@ -7,8 +7,9 @@ ten sequences, moments while it happens. Two heads on the same frozen maps, boxe
 a person's box alone, ACAR relates it to places and to the other. "Painted" asks the same heads about frames in which
 everything on the other's side of the line midway between the two was painted over. "Linear" is the baseline head
 on all of the trunk's channels, after 80 steps of LBFGS and at the minimum of its loss; "with linear" is the mean of a
-head's answers and of its, after 80 steps. With --attention, what the first seed's ACAR head looks at in a moment of
-each clip of the sequence that it has not seen is drawn into a folder.
+head's answers and of its, after 80 steps. "With motion" adds the log-odds of a linear classifier on how each person
+moves (`localizer_motion.py`), fitted to the same sequences. With --attention, what the first seed's ACAR head looks
+at in a moment of each clip of the sequence that it has not seen is drawn into a folder.
 """
 
 import argparse
@@ -20,10 +21,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from builtin_localizer import People, average_precision, build, fit, fit_to_minimum, probabilities, vectors_of
+from builtin_localizer import (
+    People,
+    average_precision,
+    build,
+    fit,
+    fit_motion,
+    fit_to_minimum,
+    probabilities,
+    vectors_of,
+)
 from localizer_acar import Head, Item, Projection, fit_head, item_of, logits_of, new_head, projection_of
-from localizer_labels import NAMES, Moment, moments
+from localizer_labels import NAMES, POSES, Moment, moments
 from localizer_moments import Frames, Kept, Video, kept_file, load, maps_of, videos
+from localizer_motion import motion_of_moments
 from PIL import Image
 from torch import Tensor
 
@@ -89,17 +100,50 @@ def linear(
     fitted: Callable[[People], tuple[Tensor, Tensor]],
 ) -> Answers:
     """Probabilities and targets of everybody, by linear heads that have not seen their sequence."""
-    rows = [(moment, vectors_of(kept_file(args.out, video), moment, margin=args.margin)) for video, moment in found]
-    parts = [(vectors[m.known.any(1)], m.targets[m.known.any(1)], m.known[m.known.any(1)]) for m, vectors in rows]
-    groups = [moment.group for moment, _ in rows for _ in range(int(moment.known.any(1).sum()))]
-    vectors, targets, known = (torch.cat(part) for part in zip(*parts, strict=True))
-    everybody = People(vectors, targets, known, groups, groups)
+    everybody = people_of(found, args)
     answers: Answers = []
     for left_out in sequences:
-        unseen = torch.tensor([group == left_out for group in groups])
+        unseen = torch.tensor([group == left_out for group in everybody.groups])
         weight, bias = fitted(everybody.part(torch.nonzero(~unseen)[:, 0]))
-        answers.append((probabilities(vectors[unseen] @ weight.T + bias), targets[unseen]))
+        logits = everybody.vectors[unseen] @ weight.T + bias
+        answers.append((probabilities(logits), everybody.targets[unseen]))
     return answers
+
+
+def people_of(found: Sequence[tuple[Video, Moment]], args: argparse.Namespace) -> People:
+    """Those of whom something is known, in order."""
+    parts: list[tuple[Tensor, ...]] = []
+    groups: list[str] = []
+    for video, moment in found:
+        path, rows = kept_file(args.out, video), moment.known.any(1)
+        moving = motion_of_moments(video, load(path, maps=False), [moment], args.data, args.out)[moment.place]
+        vectors = vectors_of(path, moment, margin=args.margin)
+        parts.append((vectors[rows], moving[rows], moment.targets[rows], moment.known[rows]))
+        groups += [moment.group] * int(rows.sum())
+    return People(*(torch.cat(part) for part in zip(*parts, strict=True)), groups, groups)
+
+
+def motion_odds(found: Sequence[tuple[Video, Moment]], args: argparse.Namespace) -> dict[str, Tensor]:
+    """Of each sequence log-odds (n, K) of its people, by a classifier that has not seen it."""
+    everybody = people_of(found, args)
+    odds: dict[str, Tensor] = {}
+    for left_out in sorted(set(everybody.groups)):
+        unseen = torch.tensor([group == left_out for group in everybody.groups])
+        readout = fit_motion(everybody.part(torch.nonzero(~unseen)[:, 0]))
+        odds[left_out] = readout.log_odds(everybody.motion[unseen, 0].float())
+    return odds
+
+
+def with_motion(answers: Answers, odds: Tensor) -> Answers:
+    """Probabilities of heads and of motion multiplied.
+
+    Args:
+        odds: (N, K) of the same people in the same order.
+    """
+    scores, targets = (torch.cat(part) for part in zip(*answers, strict=True))
+    known, poses = scores.clamp(1e-6, 1 - 1e-6), len(POSES)
+    together = torch.cat([known[:, :poses].log(), known[:, poses:].logit()], dim=1) + odds
+    return [(probabilities(together), targets)]
 
 
 @torch.no_grad()
@@ -155,6 +199,12 @@ class Sequences:
         return sorted({item.group for item in self.items})
 
 
+def tell(title: str, answers: Answers) -> None:
+    (value, by_class), (on_the_other, _) = mean_ap(answers, ROLES), mean_ap(answers, ON_THE_OTHER)
+    print(f"{title}: all roles {100 * value:.1f}, on the other {100 * on_the_other:.1f}")
+    print("  ", {role: round(100 * each) for role, each in by_class.items()}, flush=True)
+
+
 def leave_out(kind: str, seed: int, width: int, of: Sequences, args: argparse.Namespace) -> tuple[Answers, Answers]:
     """Of heads of a kind about sequences that they have not seen: both people seen, the other painted out."""
     seen: Answers = []
@@ -193,18 +243,27 @@ def main() -> None:
     of = Sequences(found, items, hidden)
     print(f"{len(items)} moments, {sum(map(len, hidden))} people painted around, {len(of.names)} sequences")
     early: Answers = []
+    of_sequences = motion_odds(found, args)
+    odds = torch.cat([of_sequences[name] for name in of.names])
     for name, fitted in (("80 steps", fit), ("at the minimum", fit_to_minimum)):
         answers = linear(found, of.names, args, fitted)
         early = early or answers
-        (value, by_class), (on_the_other, _) = mean_ap(answers, ROLES), mean_ap(answers, ON_THE_OTHER)
-        print(f"linear, {name}: all roles {100 * value:.1f}, on the other {100 * on_the_other:.1f}")
-        print("  ", {role: round(100 * each) for role, each in by_class.items()}, flush=True)
+        tell(f"linear, {name}", answers)
+        tell(f"linear, {name}, with motion", with_motion(answers, odds))
+    tell("motion alone", with_motion([(torch.full_like(odds, 0.5), torch.cat([t for _, t in early]))], odds))
     results: dict[str, list[float]] = defaultdict(list)
     for seed in args.seeds:
         for kind in HEADS:
             seen, unseen = leave_out(kind, seed, projection.width, of, args)
             together = averaged(seen, early)
-            for name, answers in (("both seen", seen), ("other painted out", unseen), ("with linear", together)):
+            kinds = (
+                ("both seen", seen),
+                ("other painted out", unseen),
+                ("with linear", together),
+                ("with motion", with_motion(seen, odds)),
+                ("with linear and motion", with_motion(together, odds)),
+            )
+            for name, answers in kinds:
                 for which, classes in (("all roles", ROLES), ("on the other", ON_THE_OTHER)):
                     if name == "other painted out":
                         classes = [each for each in classes if each != "point"]

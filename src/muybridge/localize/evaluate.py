@@ -25,6 +25,7 @@ from muybridge.data.localization import (
     read_key_clip,
     why_none_detected,
 )
+from muybridge.data.person_motion import motion_at
 from muybridge.data.sampling import Draw
 from muybridge.data.video_files import VideoFile
 from muybridge.errors import AnnotationError, OptionError
@@ -33,6 +34,7 @@ from muybridge.evaluation.options import DEFAULT_AVA_PROTOCOL
 from muybridge.evaluation.report_page import Facts, Part, Strip, Strips, Table, Text, write_report_page
 from muybridge.evaluation.video_map import VideoReport, evaluate_tubes, tubes_of
 from muybridge.localize.localizer import Localizer
+from muybridge.localize.motion import PersonMotionReadout
 from muybridge.localize.objective import batch_logits
 from muybridge.localize.options import ONE_VIEW, EvaluateConfig, TestViews
 from muybridge.localize.views import samplings, views_of_item
@@ -101,6 +103,7 @@ def predict_key_frames(
     span: BankSpan | None = None,
     batch_size: int = 4,
     views: TestViews = ONE_VIEW,
+    motion: PersonMotionReadout | None = None,
     quiet: bool = False,
 ) -> list[NDArray[np.float32]]:
     """Probabilities (n, K) of the people of each key frame.
@@ -109,6 +112,7 @@ def predict_key_frames(
         logits: (N, K) of a batch of `collate_boxes`.
         frames: with the boxes to use.
         views: how often and how each clip is seen.
+        motion: has its say beside the logits; None where motion is not looked at.
     """
     scales = [BoxesDataset(frames, each, banks=banks, span=span) for each in samplings(views, sampling)]
     found: list[NDArray[np.float32]] = []
@@ -120,10 +124,18 @@ def predict_key_frames(
                 for data in scales
                 for items in zip(*(views_of_item(views, data[Draw(index, index)]) for index in part), strict=True)
             ]
-            probabilities = action_probabilities(torch.stack(seen).mean(0), labels.exclusive).numpy()
+            together = torch.stack(seen).mean(0)
+            if motion is not None:
+                together += torch.cat([_odds_of(frames[index], motion) for index in part])
+            probabilities = action_probabilities(together, labels.exclusive).numpy()
             found += np.split(probabilities, np.cumsum([len(frames[index].boxes) for index in part])[:-1])
             line.advance(len(part))
     return found
+
+
+def _odds_of(frame: KeyFrame, motion: PersonMotionReadout) -> Tensor:
+    """(n, K) of the people of a key frame."""
+    return motion.log_odds(motion_at(frame.file.path, frame.seconds, frame.boxes, motion.codebook)[0])
 
 
 def prediction_rows(
@@ -154,9 +166,12 @@ def measure(
     span: BankSpan | None = None,
     batch_size: int = 4,
     views: TestViews = ONE_VIEW,
+    motion: PersonMotionReadout | None = None,
     quiet: bool = False,
 ) -> Evaluation:
     """Measure on key frames, with true boxes, or with the detections scored `min_score` or more.
+
+    Arguments as of `predict_key_frames`.
 
     Raises:
         AnnotationError: there are no key frames, or detections without scores.
@@ -171,7 +186,16 @@ def measure(
         if not any(len(frame.boxes) for frame in asked):
             notes = (why_none_detected(truth, detections, min_score=min_score),)
     found = predict_key_frames(
-        logits, asked, labels, sampling, banks=banks, span=span, batch_size=batch_size, views=views, quiet=quiet
+        logits,
+        asked,
+        labels,
+        sampling,
+        banks=banks,
+        span=span,
+        batch_size=batch_size,
+        views=views,
+        motion=motion,
+        quiet=quiet,
     )
     predictions, annotated = prediction_rows(asked, found, labels), truth_of(truth, labels)
     frames = evaluate_frames(annotated, predictions, labels, protocol=rules)
@@ -237,6 +261,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         span=localizer.bank_span,
         batch_size=config.batch_size,
         views=config.views,
+        motion=localizer.motion,
     )
     if config.report is not None:
         about = [("model", config.model), ("key frames", str(len(truth))), ("boxes", evaluation.boxes)]

@@ -25,6 +25,7 @@ from muybridge.data.localization import BankSpan, KeyFrameSampling, normalize_cl
 from muybridge.devices import PeopleMemory, choose_device, memory_bytes
 from muybridge.errors import ModelMismatch, OptionError
 from muybridge.localize.model_file import TASK, LocalizerFile
+from muybridge.localize.motion import PersonMotionReadout
 from muybridge.localize.movement import boxes_over_time, doubted_by_speed, ground_speeds
 from muybridge.localize.objective import (
     NetworkConfig,
@@ -82,6 +83,7 @@ class Localizer(VideoLocalizer):
             their own actions stay unknown, NaN.
         usual_speeds: of poses by label, as `muybridge.localize.movement.doubted_by_speed` takes them. A model that
             has some is shown clips as a camera at rest would have filmed them; an empty one, clips as they are.
+        motion: reads how each person moves, and has its say beside the head; None where that is not looked at.
         provenance: data, steps and plan of the training.
         scores: measured figures by name.
     """
@@ -103,6 +105,7 @@ class Localizer(VideoLocalizer):
         views: TestViews = ONE_VIEW,
         actor_score: float = 0.0,
         usual_speeds: Mapping[str, tuple[float, float]] | None = None,
+        motion: PersonMotionReadout | None = None,
         provenance: Mapping[str, Any] | None = None,
         scores: Mapping[str, Any] | None = None,
     ) -> None:
@@ -127,7 +130,7 @@ class Localizer(VideoLocalizer):
             remedy="Choose such as 224 256 320",
         )
         self.precision, self.actor_score = precision, actor_score
-        self.usual_speeds = dict(usual_speeds or {})
+        self.usual_speeds, self.motion = dict(usual_speeds or {}), motion
         self.provenance, self.scores = dict(provenance or {}), dict(scores or {})
 
     # ---- making one ----
@@ -164,7 +167,8 @@ class Localizer(VideoLocalizer):
         identity = opened.backbone
         backbone = None if identity is None else reload_backbone(identity, weights=backbone_weights)
         network = opened.build(backbone)
-        load_localizer_state(network, opened.file.tensors(), source=str(name_or_path))
+        tensors, motion = opened.trained()
+        load_localizer_state(network, tensors, source=str(name_or_path))
         if bank_writer is not None and not isinstance(bank_writer, Localizer):
             bank_writer = cls.from_pretrained(bank_writer, device=device, precision=precision)
         return cls(
@@ -182,6 +186,7 @@ class Localizer(VideoLocalizer):
             views=views,
             actor_score=opened.actor_score,
             usual_speeds=opened.usual_speeds,
+            motion=motion,
             provenance=opened.file.provenance,
             scores=opened.file.scores,
         )
@@ -252,8 +257,9 @@ class Localizer(VideoLocalizer):
                 {"label": label, "mean": mean, "deviation": deviation}
                 for label, (mean, deviation) in self.usual_speeds.items()
             ],
+            "motion": None if self.motion is None else self.motion.hash,
         }
-        tensors = localizer_state(self.network)
+        tensors = localizer_state(self.network) | ({} if self.motion is None else self.motion.tensors())
         Artifact(TASK, self.config.to_json(), tensors, self.provenance, self.scores, contract).save(path)
 
     def push_to_hub(self, repository: str, *, private: bool = False) -> str:
@@ -310,10 +316,16 @@ class Localizer(VideoLocalizer):
         return self._run(people, self._answer_with(ring, ring), config, keep=keep)
 
     def _run(self, people: PeopleSource, answer: Answer, config: LocalizeConfig, *, keep: bool) -> LocalizeRun:
-        return LocalizeRun(largest(self.views, self.sampling), len(self.labels), people, answer, config, keep=keep)
+        codebook = None if self.motion is None else self.motion.codebook
+        sampling = largest(self.views, self.sampling)
+        return LocalizeRun(sampling, len(self.labels), people, answer, config, codebook=codebook, keep=keep)
 
     def actions(
-        self, clip_T3HW: Tensor, boxes: NDArray[np.float32] | Tensor, bank_maps: Tensor | None = None
+        self,
+        clip_T3HW: Tensor,
+        boxes: NDArray[np.float32] | Tensor,
+        bank_maps: Tensor | None = None,
+        motion_nM: NDArray[np.float32] | Tensor | None = None,
     ) -> NDArray[np.float32]:
         """Probabilities (n, K) float32 of the people of one clip.
 
@@ -321,6 +333,8 @@ class Localizer(VideoLocalizer):
             clip_T3HW: uint8, as `sampling` says, or at the largest of several scales.
             boxes: (n, 4) fractions of the frame.
             bank_maps: (m, C, h, w) entries of the feature bank around the key frame.
+            motion_nM: how people move, as `muybridge.data.person_motion.PersonMotion` tells it of this model's
+                codebook; None where it is not known.
 
         Raises:
             OptionError: too little memory.
@@ -330,6 +344,8 @@ class Localizer(VideoLocalizer):
         with torch.no_grad(), self._memory(len(boxes)), self._autocast():
             views = views_of_clip(self.views, clip_T3HW, torch.as_tensor(boxes), bank_maps, self.sampling)
             logits = torch.stack([self._logits(*view) for view in views]).mean(0)
+            if self.motion is not None and motion_nM is not None:
+                logits = logits + self.motion.log_odds(torch.as_tensor(motion_nM)).to(logits.device)
             return action_probabilities(logits, self.labels.exclusive).cpu().numpy()
 
     def _logits(self, clip: Tensor, boxes: Tensor, bank_maps: Tensor | None) -> Tensor:
@@ -400,7 +416,8 @@ class Localizer(VideoLocalizer):
         speeds = None
         if self.usual_speeds:
             clip_T3HW, speeds = self._steadied(people, clip_T3HW)
-        actions[shown] = self.actions(clip_T3HW, people.boxes[shown], bank_maps)
+        motion = None if people.motion is None else people.motion[shown]
+        actions[shown] = self.actions(clip_T3HW, people.boxes[shown], bank_maps, motion)
         if speeds is None:
             return actions
         height, width = clip_T3HW.shape[-2:]

@@ -6,20 +6,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from muybridge.artifacts import ModelFile, find_model, open_model
 from muybridge.counts import counted
 from muybridge.data.label_maps import LabelMap
 from muybridge.data.localization import BankSpan, KeyFrameSampling
 from muybridge.data.options import LARGEST_SIDE, MOST_FRAMES, check_clip_size
-from muybridge.errors import ModelError, MuybridgeError
+from muybridge.data.person_motion import person_motion_hash
+from muybridge.errors import ModelError, ModelMismatch, MuybridgeError
+from muybridge.localize.motion import BIAS, WEIGHT, PersonMotionReadout
 from muybridge.localize.objective import NetworkConfig, localizer_state
 from muybridge.localize.options import BUILT_IN
 from muybridge.models.acar.head import ACARNet
 from muybridge.models.backbones import checked_options
-from muybridge.pretrained import BackboneIdentity, sketch_of
+from muybridge.models.dense_motion.codebook import Codebook
+from muybridge.pretrained import BackboneIdentity, built_in_codebook, sketch_of
 from muybridge.schema import Fields, Within, build
+from muybridge.weight_files import printable
 
 TASK = "localize"
 
@@ -67,6 +71,7 @@ class _Contract:
     bank: _Bank | None
     actor_score: Annotated[float, Within(0, 1)] = 0.0  # files from before there was a choice show everybody
     usual_speeds: tuple[_Speed, ...] = ()
+    motion: str | None = None
 
     def __post_init__(self) -> None:
         check_clip_size(self.sampling.frames, self.sampling.short_side, self.sampling.short_side)
@@ -85,6 +90,7 @@ class LocalizerFile:
         bank_model: who writes it.
         actor_score: the least score of people that the network is shown.
         usual_speeds: of poses, by label: mean and deviation of logarithms.
+        codebook: makes vectors of how people move, where they are read.
     """
 
     file: ModelFile
@@ -95,6 +101,7 @@ class LocalizerFile:
     bank_model: str
     actor_score: float
     usual_speeds: Mapping[str, tuple[float, float]]
+    codebook: Codebook | None
     _contract: _Contract
 
     @classmethod
@@ -108,7 +115,7 @@ class LocalizerFile:
             file.contract,
             source=source,
             at="contract",
-            fields=Fields(later=("actor_score", "usual_speeds")),
+            fields=Fields(later=("actor_score", "usual_speeds", "motion")),
         )
         classes = config.head.num_classes
         if not len(contract.labels) == len(contract.ids) == classes:
@@ -130,7 +137,10 @@ class LocalizerFile:
             raise ModelError(
                 f"{source} has a speed of {unknown[0][:60]!r}, which is none of its labels. Copy it again"
             )
-        return cls(file, config, contract.sampling, identity, span, writer, contract.actor_score, speeds, contract)
+        codebook = _codebook(contract.motion, source=source)
+        return cls(
+            file, config, contract.sampling, identity, span, writer, contract.actor_score, speeds, codebook, contract
+        )
 
     def labels(self) -> LabelMap:
         """The classes. Worth asking for only when the file was found to fit its head."""
@@ -153,7 +163,18 @@ class LocalizerFile:
             sketch = sketch_of(self.backbone, source=self.file.path, weights=weights)
         with torch.device("meta"):
             network = self.build(sketch)
-        self.file.require_fit(localizer_state(network), what="the localizer")
+            state = localizer_state(network)
+            if self.codebook is not None:
+                classes = self.config.head.num_classes
+                state |= {WEIGHT: torch.empty(classes, self.codebook.length), BIAS: torch.empty(classes)}
+        self.file.require_fit(state, what="the localizer")
+
+    def trained(self) -> tuple[dict[str, Tensor], PersonMotionReadout | None]:
+        """The tensors of the network, and what is said of how people move; None where it does not look."""
+        tensors = self.file.tensors()
+        if self.codebook is None:
+            return tensors, None
+        return tensors, PersonMotionReadout(self.codebook, tensors.pop(WEIGHT).float(), tensors.pop(BIAS).float())
 
     def build(self, backbone: nn.Module | None) -> ACARNet:
         """The network, its trained part at random."""
@@ -161,3 +182,21 @@ class LocalizerFile:
             return self.config.build(backbone)
         except MuybridgeError as error:
             raise ModelError(f"{self.file.path}: {error}") from error
+
+
+def _codebook(wanted: str | None, *, source: str) -> Codebook | None:
+    """What makes the vectors of this hash; none for none.
+
+    Raises:
+        ModelMismatch: they are not those of this version.
+    """
+    if wanted is None:
+        return None
+    codebook = built_in_codebook()
+    own = person_motion_hash(codebook)
+    if wanted != own:
+        raise ModelMismatch(
+            f"{source} reads how people move by vectors of hash {printable(wanted[:12])}, which this version of "
+            f"muybridge does not make (its own are {own[:12]}). Use the version it was trained with, or train again"
+        )
+    return codebook

@@ -109,6 +109,7 @@ class LocalizerConfig:
         rate: Frames a second of them, whatever the file's own rate; 0 for the trunk's own.
         short_side: Pixels that the frame's short side is scaled to; 0 for the trunk's own.
         freeze_norms: Keep the batch norms' statistics, as fine-tuning wants it.
+        motion: Read also how each person moves, by optical flow, and let a second classifier on that have its say.
     """
 
     trunk: Annotated[str, BASIC] = "slowfast"
@@ -129,6 +130,7 @@ class LocalizerConfig:
     rate: float = 0.0
     short_side: int = 0
     freeze_norms: Annotated[bool, PLAIN] = False
+    motion: bool = True
 
     def __post_init__(self) -> None:
         require_within(self, _LIMITS)

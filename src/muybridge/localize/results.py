@@ -34,6 +34,8 @@ class People:
         actions: (n, K) float32 probabilities of the classes; NaN for someone whom no key frame has shown yet.
         velocity: (n, 2) fractions of the frame's width and height a second, right and down, of late; NaN where it
             is not known, None where it was not asked for.
+        motion: (n, M) how each moves, as `muybridge.data.person_motion` tells it; zeros where it is not known, None
+            where it was not asked for.
     """
 
     boxes: Floats
@@ -41,6 +43,7 @@ class People:
     scores: Floats
     actions: Floats
     velocity: Floats | None = None
+    motion: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)

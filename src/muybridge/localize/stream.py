@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from muybridge.data.localization import KeyFrameSampling
+from muybridge.data.person_motion import AFTER, PersonMotion
 from muybridge.errors import OptionError
 from muybridge.localize.clips import KeyClip, KeyClips
 from muybridge.localize.movement import with_velocity
@@ -22,6 +23,7 @@ from muybridge.localize.options import LocalizeConfig
 from muybridge.localize.results import Moment, People, ShownPeople
 from muybridge.media.gaps import stretches
 from muybridge.media.video_reader import Frame
+from muybridge.models.dense_motion.codebook import Codebook
 from muybridge.people.hindsight import Hindsight, Look
 from muybridge.people.sightings import PeopleSource
 
@@ -64,6 +66,7 @@ class LocalizeRun:
         sampling: of the model's clips.
         num_classes: K.
         answer: actions (n, K) from the key frame's time, clip (T, 3, h, w) uint8 and people.
+        codebook: for a model that reads how people move, what makes vectors of it.
         keep: whether looks, key frames and frame times are recorded, which a stream without end must not.
 
     Attributes:
@@ -78,11 +81,13 @@ class LocalizeRun:
         answer: Answer,
         config: LocalizeConfig,
         *,
+        codebook: Codebook | None = None,
         keep: bool = True,
     ) -> None:
         self._people, self._answer, self._config, self._keep = people, answer, config, keep
         self._num_classes = num_classes
-        self._sampling = sampling
+        self._sampling, self._codebook = sampling, codebook
+        self._motion: PersonMotion | None = None
         self._clips = KeyClips(sampling, config.every)
         self._shown_people = ShownPeople(config.every, num_classes)
         self._shown: Frame | None = None
@@ -104,6 +109,7 @@ class LocalizeRun:
         """Every frame, in order, as soon as its people's actions are known. In a gap nobody is looked for."""
         for stretch in stretches(frames):
             self._clips = KeyClips(self._sampling, self._config.every)
+            self._motion = None if self._codebook is None else PersonMotion(self._codebook)
             self._shown, self._last_look, self._last_seen = None, None, None
             yield from self._walk(stretch)
 
@@ -113,7 +119,9 @@ class LocalizeRun:
             seconds = float(frame.pts_seconds)
             self._look_until(seconds)
             self._complete.extend(self._clips.push(frame.image, seconds))
-            self._answer_keys()
+            self._answer_keys(seconds)
+            if self._motion is not None:
+                self._motion.see(frame)
             self._shown, self._looked_at_shown = frame, False
             held.append(frame)
             if self._keep:
@@ -125,7 +133,7 @@ class LocalizeRun:
         self._look_until(float("inf"))
         self._settle(self._hindsight.finish())
         self._complete.extend(self._clips.finish())
-        self._answer_keys()
+        self._answer_keys(float("inf"))
         while held:
             yield self._localized(held.popleft())
 
@@ -190,9 +198,10 @@ class LocalizeRun:
         while look is not None and self._keys_of_look and self._keys_of_look[0][1] <= look.seconds:
             self._people_at_key[self._keys_of_look.popleft()[0]] = look.people
 
-    def _answer_keys(self) -> None:
-        """Complete clips, as far as it is settled who is in them."""
-        while self._complete:
+    def _answer_keys(self, until: float) -> None:
+        """Complete clips, as far as it is settled who is in them, and all frames before a time were seen."""
+        ahead = 0.0 if self._motion is None else AFTER
+        while self._complete and self._complete[0].seconds + ahead < until:
             number = round(self._complete[0].seconds / self._config.every)
             if any(key == number for key, _ in self._keys_of_look):
                 return
@@ -201,6 +210,9 @@ class LocalizeRun:
     def _answer_key(self, clip: KeyClip, number: int) -> None:
         people = self._people_at_key.pop(number, People.nobody(self._num_classes))
         people = with_velocity(people, self._recent, clip.seconds)
+        if self._motion is not None:
+            people = replace(people, motion=self._motion.of(people.boxes, clip.seconds)[0].numpy())
+            self._motion.forget(clip.seconds + self._config.every)
         actions = self._answer(clip.seconds, clip.clip(), people)
         key = Moment(clip.seconds, replace(people, actions=actions))
         self._shown_people.add_key(key)

@@ -34,6 +34,7 @@ from muybridge.evaluation.report_page import Chart, Facts, Part, Text, write_rep
 from muybridge.localize.evaluate import Evaluation, Logits, evaluation_parts, logits_of, measure, open_banks
 from muybridge.localize.localizer import Localizer
 from muybridge.localize.model_file import LocalizerFile
+from muybridge.localize.motion import PersonMotionReadout, train_person_motion
 from muybridge.localize.objective import (
     BuiltLocalizer,
     LocalizerObjective,
@@ -125,6 +126,7 @@ def train(
     for line in described:
         tell(line)
     result = _fit(plan, data, built, painting, folder=folder, resume=resume, device=device)
+    motion = _motion(plan, data, tell)
     span = None if plan.bank is None else plan.bank.span
     localizer = Localizer(
         built.network,
@@ -135,11 +137,14 @@ def train(
         bank_span=span,
         bank_model=data.bank_model,
         device=device,
+        motion=motion,
         provenance=_provenance(plan, data, result),
     )
     evaluation = None
     if data.held_out:
-        evaluation = _measure(plan, data, logits_of(localizer), localizer.sampling, quiet=not is_main_process())
+        evaluation = _measure(
+            plan, data, logits_of(localizer), localizer.sampling, motion=motion, quiet=not is_main_process()
+        )
         localizer.scores = evaluation.numbers()
     report = out.with_suffix(".html")
     if is_main_process():
@@ -272,13 +277,12 @@ def _fit(
 ) -> FitResult:
     if data.banks is not None and not isinstance(built.network.head, ACARHead):
         raise TrainingError("the baseline head does not read a feature bank. Leave the bank out, or use --head acar")
-    targets = torch.from_numpy(np.concatenate([frame.targets for frame in data.train]))
     objective = LocalizerObjective(
         built.network,
         built.sampling,
         exclusive=data.labels.exclusive,
         focal_gamma=plan.focal_gamma,
-        class_weights=balance_actions(targets) if plan.data.balance else None,
+        class_weights=balance_actions(_targets(data)) if plan.data.balance else None,
     )
     span = None if plan.bank is None else plan.bank.span
     dataset: Dataset[dict[str, Tensor]] = BoxesDataset(
@@ -299,6 +303,25 @@ def _fit(
         settings=_settings(plan, data),
         memory_advice=_MEMORY_ADVICE,
     )
+
+
+def _motion(plan: LocalizerPlan, data: _Data, tell: Callable[[str], None]) -> PersonMotionReadout | None:
+    if not plan.model.motion:
+        return None
+    weights = balance_actions(_targets(data)) if plan.data.balance else None
+    return train_person_motion(
+        data.train,
+        data.labels,
+        class_weights=weights,
+        in_mirror=plan.augmentation.flip,
+        quiet=not is_main_process(),
+        tell=tell,
+    )
+
+
+def _targets(data: _Data) -> Tensor:
+    """(N, K) of all people who are trained on."""
+    return torch.from_numpy(np.concatenate([frame.targets for frame in data.train]))
 
 
 def _validation(plan: LocalizerPlan, data: _Data, built: BuiltLocalizer) -> Validation:
@@ -323,6 +346,7 @@ def _measure(
     logits: Logits,
     sampling: KeyFrameSampling,
     *,
+    motion: PersonMotionReadout | None = None,
     quiet: bool,
 ) -> Evaluation:
     return measure(
@@ -334,6 +358,7 @@ def _measure(
         min_score=plan.data.test_score,
         banks=data.banks,
         span=_span(plan),
+        motion=motion,
         quiet=quiet,
     )
 

@@ -11,13 +11,17 @@ _LARGEST_ASPECT = 8
 def to_grey(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
     """A picture (H, W, 3) uint8 RGB in grey, (h, w) uint8, the short side so many pixels long, aspect kept; but
     strips are squeezed to 8 times that length."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return shrunk_grey(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8), short_side)
+
+
+def shrunk_grey(grey: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
+    """The same of a picture (H, W) that is grey already."""
     height, width = grey.shape
     scale = short_side / min(height, width)
     longest = _LARGEST_ASPECT * short_side
     size = [min(max(short_side, round(side * scale)), longest) for side in (width, height)]
     if size == [width, height]:
-        return np.asarray(grey, np.uint8)
+        return grey
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(grey, size, interpolation=method), np.uint8)
 

@@ -31,13 +31,12 @@ from muybridge.pretrained import built_in_codebook
 from muybridge.progress import progress_line
 from muybridge.recognize.objective import balance_classes, balance_draws, classification_loss, prior_log_odds
 from muybridge.recognize.prefixes import fit_linear
+from muybridge.training.linear import in_their_span
 
 # On vectors of length 1, chosen by cross-validation over four data sets (docs/recognize.md).
 _PENALTY = 0.003
 # To whose motion a classifier is fitted, two gigabytes; on how many it is tried if mirrors help; in so many folds.
 _MOST_CLIPS, _MOST_TRIED, _FOLDS = 20_000, 1_000, 3
-# Vectors whose products with each other are worked out.
-_MOST_SPANNED = 4_000
 LEAST = 1e-6  # of a probability, so that one witness alone does not decide for ever
 WEIGHT, BIAS = "motion.weight", "motion.bias"
 
@@ -226,7 +225,7 @@ def motion_left_out(
         return None
     multi_label, count = clips.multi_label, len(some)
     weights = torch.ones(count) if weights is None else weights[some]
-    points, _ = _in_their_span(torch.cat([own_NM[some], in_mirror_NM[some]]).float())
+    points, _ = in_their_span(torch.cat([own_NM[some], in_mirror_NM[some]]).float())
     odds, lost = torch.zeros(2, count, labels.shape[1]), [0.0, 0.0]
     for fold in folds.unique():
         unseen, seen = torch.nonzero(folds == fold)[:, 0], torch.nonzero(folds != fold)[:, 0]
@@ -285,7 +284,7 @@ def fit_motion(
         labels_NK: (N, K) of 0 and 1.
         class_weights, weights: as `classification_loss` takes them.
     """
-    points, basis = _in_their_span(motion_NM.float())
+    points, basis = in_their_span(motion_NM.float())
     weight, bias, _ = _log_odds(
         points, labels_NK, multi_label=multi_label, class_weights=class_weights, weights=weights
     )
@@ -314,19 +313,3 @@ def _log_odds(
     if not multi_label and varies.any():  # log-odds up to a constant, so that nothing is their mean
         weight, bias = weight - weight[varies].mean(dim=0), bias - bias[varies].mean()
     return weight * varies[:, None], bias * varies, prior
-
-
-def _in_their_span(vectors_NM: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Vectors, where they are fewer than their numbers, in coordinates (N, R) of the space that they span, and its
-    orthonormal basis (M, R): a penalized linear classifier lies in that space, and is found there sooner."""
-    count, length = vectors_NM.shape
-    if count >= min(length, _MOST_SPANNED):
-        return vectors_NM, None
-    values, directions = torch.linalg.eigh((vectors_NM @ vectors_NM.mT).double())
-    kept = values > max(float(values.max()) * 1e-7, 1e-12)
-    if not kept.any():  # nothing moves in any of them
-        return vectors_NM, None
-    scales = values[kept].sqrt()
-    coordinates = directions[:, kept] * scales
-    basis = vectors_NM.mT @ (directions[:, kept] / scales).float()
-    return coordinates.float(), basis

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from muybridge.data.localization import scaled_picture
+from muybridge.data.person_motion import AFTER, PersonMotion
 from muybridge.errors import OptionError
 from muybridge.localize.localizer import Localizer
 from muybridge.localize.movement import with_velocity
@@ -35,6 +36,8 @@ from muybridge.stylize.temporal import TemporalConfig
 # Frames kept for each one that a model takes: how finely the moments it wants are met.
 _FINENESS = 8
 _TOUCHING = 1e-6
+# Seconds for which what is wanted of a moment is kept while newer frames come.
+_SLACK = 1.0
 
 
 class Part(Protocol):
@@ -211,12 +214,19 @@ class ActionPart:
             )
         self._localizer, self._people, self._every = localizer, people, every
         sampling = localizer.sampling
-        self._history = FrameHistory(sampling.frames / sampling.rate, spacing=1 / (_FINENESS * sampling.rate))
+        self._motion = None if localizer.motion is None else PersonMotion(localizer.motion.codebook)
+        later = 0.0 if self._motion is None else max(0.0, AFTER - sampling.seconds_ahead)
+        self._ahead = sampling.seconds_ahead + later
+        span = sampling.frames / sampling.rate + later
+        self._history = FrameHistory(span, spacing=1 / (_FINENESS * sampling.rate))
         self._due = -float("inf")
 
     def see(self, frame: Frame) -> None:
         """See `Part`."""
         self._history.add(frame)
+        if self._motion is not None:
+            self._motion.see(frame)
+            self._motion.forget(float(frame.pts_seconds) - self._ahead - _SLACK)
 
     def is_due(self, frame: Frame) -> bool:
         """Every so many seconds, once somebody has looked."""
@@ -226,7 +236,7 @@ class ActionPart:
         """The people of a moment with their actions; its time is that moment's."""
         seconds = float(frame.pts_seconds)
         sampling = self._localizer.sampling
-        key = max(seconds - sampling.seconds_ahead, 0.0)
+        key = max(seconds - self._ahead, 0.0)
         people = self._people.at(key)
         if people is None:
             return None
@@ -239,6 +249,8 @@ class ActionPart:
             if id(shown) not in scaled:  # a slow film shows one frame at several of the moments
                 scaled[id(shown)] = scaled_picture(shown.image, size, preprocessing=sampling.preprocessing)
             clip.append(scaled[id(shown)])
+        if self._motion is not None:
+            people = replace(people, motion=self._motion.of(people.boxes, key)[0].numpy())
         actions = self._localizer.actions_of(people, torch.stack(clip))
         return Moment(key, People(people.boxes, people.ids, people.scores, actions))
 
