@@ -38,7 +38,9 @@ def waving(
         along = (number - frames // 2) * 3 * scale * (-1 if way == "up" else 1)
         top = round(130 * scale + along)
         thick, wide = round(24 * scale), round(40 * scale)
-        picture[max(top, 0) : top + thick, x2 : x2 + wide] = part[-thick:, -wide:][: top + thick - max(top, 0)]
+        first, last = max(top, 0), min(top + thick, height)
+        if first < last:
+            picture[first:last, x2 : x2 + wide] = part[-thick:, -wide:][: last - first]
         film.append(np.repeat(picture[..., None], 3, axis=2))
     box = np.array([[body[0] / width, body[1] / height, (body[2] + 40 * scale) / width, body[3] / height]])
     return np.stack(film), box
