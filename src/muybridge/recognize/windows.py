@@ -1,6 +1,7 @@
 """Long videos and streams: one answer a window, and the spans of time that follow.
 
-frames, read once ── windows that need them ── batches of clips ── answers a window ── spans with one label
+frames, read once ── windows that need them ── queue ── batches of clips ── answers a window ── spans with one label
+          (a thread, with their motion)                 (the caller's thread)
 """
 
 from collections import deque
