@@ -52,10 +52,10 @@ def followed(path: Path, seconds: float, detector: Detector, *, skip: bool) -> t
     people = localizer.people(None, config)
     look = people.look
 
-    def timed(image: NDArray[np.uint8], moment: float):
+    def timed(image: NDArray[np.uint8], seconds: float):
         nonlocal spent
         start = time.thread_time()
-        sighting = look(image, moment)
+        sighting = look(image, seconds)
         spent += time.thread_time() - start
         return sighting
 

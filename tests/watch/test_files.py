@@ -187,7 +187,7 @@ def test_a_page_shows_what_is_written(tmp_path, capsys):
             with urllib.request.urlopen(address[0] + "stream", timeout=20) as answer:
                 seen.append(next_picture(answer))
 
-    job = WatchJob(detector=Finder(look), every_frame=True, localize=LocalizeConfig(look_every=0.1))
+    job = WatchJob(detector=Finder(look), every_frame=True, localize=LocalizeConfig(look_every=0.1, skip_still=False))
     watch_source(job, source, port=0)
     assert round(float(seen[0][-8:, -8:].mean()) / 6) == 3  # the fourth frame was the last one shown
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]

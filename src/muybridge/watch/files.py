@@ -22,6 +22,7 @@ from muybridge.media.video_writer import rewriting
 from muybridge.media.window import Window
 from muybridge.people.detector import Detector
 from muybridge.people.sightings import DetectedPeople, PeopleSource
+from muybridge.people.stillness import StillTest
 from muybridge.people.tracks import Tracker
 from muybridge.progress import ProgressLine, progress_line
 from muybridge.recognize.recognizer import Recognizer
@@ -83,7 +84,10 @@ class WatchJob:
         if self.detector is not None:
             step = self.localize.every / self.localize.looks_per_key
             people: PeopleSource = DetectedPeople(
-                self.detector, Tracker(rate=1 / step), min_score=self.localize.min_score
+                self.detector,
+                Tracker(rate=1 / step),
+                min_score=self.localize.min_score,
+                still=StillTest() if self.localize.skip_still else None,
             )
             labels = NO_ACTIONS if self.localizer is None else self.localizer.labels
             ahead = 0.0 if self.localizer is None else self.localizer.sampling.seconds_ahead
