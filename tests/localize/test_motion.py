@@ -33,7 +33,8 @@ def readout_of(codebook=None, classes: int = 3, seed: int = 0) -> PersonMotionRe
     codebook = codebook or built_in_codebook()
     draw = torch.Generator().manual_seed(seed)
     weight = 3 * torch.randn(classes, codebook.length, generator=draw)
-    return PersonMotionReadout(codebook, weight.half().float(), torch.randn(classes, generator=draw))
+    bias, share = torch.randn(classes, generator=draw), torch.tensor([0.7, 0.7, 1.2])
+    return PersonMotionReadout(codebook, weight.half().float(), bias, share)
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +53,9 @@ def test_log_odds_are_added_and_of_whom_nothing_is_known_nothing_is_said() -> No
     weight, bias = localizer.motion.weight.double().numpy(), localizer.motion.bias.double().numpy()
     for person in (0, 2):
         odds = weight @ motion[person].double().numpy() + bias
-        poses = without[person, :2] * np.exp(odds[:2])
+        poses = without[person, :2] ** 0.7 * np.exp(odds[:2])
         np.testing.assert_allclose(found[person, :2], poses / poses.sum(), rtol=1e-3)
-        other = without[person, 2] / (1 - without[person, 2]) * np.exp(odds[2])
+        other = (without[person, 2] / (1 - without[person, 2])) ** 1.2 * np.exp(odds[2])
         np.testing.assert_allclose(found[person, 2], other / (1 + other), rtol=1e-3)
 
 
@@ -65,6 +66,7 @@ def test_saved_and_loaded_it_says_the_same(tmp_path) -> None:
     assert again.motion is not None
     torch.testing.assert_close(again.motion.weight, localizer.motion.weight, rtol=0, atol=0)
     torch.testing.assert_close(again.motion.bias, localizer.motion.bias, rtol=0, atol=0)
+    torch.testing.assert_close(again.motion.share, localizer.motion.share, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("lost", ["hash", "tensor", "shape"])
