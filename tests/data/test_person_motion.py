@@ -90,6 +90,13 @@ def test_vectors_have_length_one_and_strangers_do_not_matter() -> None:
     torch.testing.assert_close(together[1], alone[0])
 
 
+def test_of_who_is_far_away_nothing_is_told() -> None:
+    film, box = waving(scale=0.5, size=(320, 240))
+    wide = np.pad(film, ((0, 0), (120, 120), (160, 160), (0, 0)), mode="edge")
+    assert seen(film).of(box, 0.6).any()
+    assert not seen(wide).of(box / 2 + 0.25, 0.6).any()
+
+
 def test_of_many_the_largest_are_told_of_and_of_the_tiny_nobody() -> None:
     film, box = waving()
     tiny = np.array([[0.5, 0.5, 0.53, 0.55]])
