@@ -43,7 +43,7 @@ def video(tmp_path_factory):
 
 
 def test_log_odds_are_added_and_of_whom_nothing_is_known_nothing_is_said() -> None:
-    localizer = small_localizer(motion=readout_of())
+    localizer = small_localizer(trunk="muybridge_vit", head="baseline", motion=readout_of())
     clip = torch.randint(0, 256, (4, 3, 64, 96), dtype=torch.uint8)
     boxes = MovingPeople(3).boxes_at(0)
     motion = torch.nn.functional.normalize(torch.randn(3, built_in_codebook().length))
@@ -149,7 +149,7 @@ def test_it_is_the_minimum_of_the_penalized_loss_less_what_was_known_before() ->
         total = 3 * action_loss(points @ weight.mT + bias, truth.double(), exclusive)
         total = total + 0.5 * 0.4 / 40 * weight.square().sum()
         total.backward()
-        return float(total), x.grad.numpy()
+        return float(total.detach()), x.grad.numpy()
 
     best = minimize(value, np.zeros(3 * points.shape[1] + 3), jac=True, method="L-BFGS-B", options={"maxiter": 2000})
     weight = torch.tensor(best.x[:-3]).view(3, -1)
