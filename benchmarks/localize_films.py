@@ -3,15 +3,14 @@
     python benchmarks/localize_films.py --out FOLDER [--model people_actions] [--films FILE ...]
 
 Films that the built-in localizer was not trained on, with the looks, tracker and defaults of `muybridge localize`.
-Beside each key frame, and two pictures before and one after it, stand the actions from --threshold on: "alone" by the
-head on the clip as it is, "now" by all of the model: on the clip as a camera at rest would have filmed it, with what
-the person's motion says, poses doubted where their speed over the ground speaks against them. The same numbers are
-printed.
+Beside each key frame, and two pictures before and one after it, stand the actions from --threshold on: "still" by the
+model without what it reads of motion, "now" by all of it. The same numbers are printed.
 """
 
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -45,22 +44,19 @@ class Key:
     seconds: float
     clip: Tensor
     people: People
-    alone: NDArray[np.float32]
+    still: NDArray[np.float32]
     now: NDArray[np.float32]
 
 
-def keys_of(film: Path, localizer: Localizer) -> list[Key]:
+def keys_of(film: Path, localizer: Localizer, seconds: float) -> list[Key]:
     """Both answers of each."""
     keys: list[Key] = []
-    usual = localizer.usual_speeds
 
     def answer(seconds: float, clip: Tensor, people: People) -> NDArray[np.float32]:
-        localizer.usual_speeds = {}
-        alone = localizer.actions_of(replace(people, motion=None), clip)
-        localizer.usual_speeds = usual
+        still = localizer.actions_of(replace(people, motion=None), clip)
         now = localizer.actions_of(people, clip)
         if len(people):
-            keys.append(Key(seconds, clip, people, alone, now))
+            keys.append(Key(seconds, clip, people, still, now))
         return now
 
     config = LocalizeConfig()
@@ -68,7 +64,7 @@ def keys_of(film: Path, localizer: Localizer) -> list[Key]:
     source = localizer.people(None, config)
     run = LocalizeRun(localizer.sampling, len(localizer.labels), source, answer, config, codebook=codebook)
     with VideoReader(film) as reader:
-        for _ in run.walk(reader):
+        for _ in run.walk(takewhile(lambda frame: frame.pts_seconds <= seconds, reader)):
             pass
     return keys
 
@@ -82,8 +78,8 @@ def said(actions: NDArray[np.float32], names: tuple[str, ...], threshold: float)
 
 def lines(key: Key, names: tuple[str, ...], threshold: float) -> Iterator[str]:
     """One of each person."""
-    for person, alone, now in zip(key.people.ids.tolist(), key.alone, key.now, strict=True):
-        yield f"#{person} alone {said(alone, names, threshold)}; now {said(now, names, threshold)}"
+    for person, still, now in zip(key.people.ids.tolist(), key.still, key.now, strict=True):
+        yield f"#{person} still {said(still, names, threshold)}; now {said(now, names, threshold)}"
 
 
 def row(key: Key, names: tuple[str, ...], threshold: float) -> Image.Image:
@@ -110,13 +106,14 @@ def main() -> None:
     parser.add_argument("--films", nargs="+", default=FILMS)
     parser.add_argument("--model", default="people_actions")
     parser.add_argument("--threshold", type=float, default=LocalizeConfig.threshold)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="of each film")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
     localizer = Localizer.from_pretrained(args.model, device="cpu")
     for name in args.films:
-        keys = keys_of(args.data / name, localizer)
+        keys = keys_of(args.data / name, localizer, args.seconds)
         print(name)
         for key in keys:
             for line in lines(key, localizer.labels.names, args.threshold):

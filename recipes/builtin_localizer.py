@@ -46,6 +46,7 @@ MARGIN = 0.3
 RIDGE = 3e-3
 RIDGE_AT_MINIMUM = 1e-2
 MOTION_PENALTY = 0.003
+RESTING = ("stand", "sit", "lie")  # which of them it is, motion does not tell
 CURVATURE = 0.3  # about p (1 - p); the minimum does not depend on it
 # Of poses: mean and deviation of the logarithm of a tenth plus the speed in heights a second; rounded, between those
 # of 103 people of one training film (stand -2.2, walk -0.7) and of 80 training clips (-1.8, -1.0; run -0.9).
@@ -271,7 +272,13 @@ def fit_motion(people: People) -> PersonMotionReadout:
         return masked_loss(logits, targets, known, balance)
 
     return fit_person_motion(
-        built_in_codebook(), both, targets, loss, exclusive=LABELS.exclusive, penalty=MOTION_PENALTY
+        built_in_codebook(),
+        both,
+        targets,
+        loss,
+        exclusive=LABELS.exclusive,
+        alike=[[NAMES.index(name) for name in RESTING]],
+        penalty=MOTION_PENALTY,
     )
 
 
@@ -477,22 +484,25 @@ def localizer_of(
     weight: Tensor,
     bias: Tensor,
     motion: PersonMotionReadout,
-    calibration: Calibration,
+    alone: Calibration,
+    both: Calibration,
     provenance: dict[str, Any],
     scores: dict[str, Any],
 ) -> Localizer:
-    """The file to be, of what was fitted, which is calibrated here."""
-    head_factors, motion_factors = calibration.factors(calibration.head), calibration.factors(calibration.motion)
+    """The file to be, of what was fitted, which is calibrated here: the head alone, and both together."""
+    factors, with_motion = alone.factors(alone.head), both.factors(both.motion)
+    share = both.factors(both.head) / factors
     built = build("baseline")
     head = built.network.head
     assert isinstance(head, BaselineHead)
     with torch.no_grad():
-        head.fc.weight.copy_(weight * head_factors[:, None])
-        head.fc.bias.copy_(bias * head_factors + calibration.shifts)
+        head.fc.weight.copy_(weight * factors[:, None])
+        head.fc.bias.copy_(bias * factors + alone.shifts)
     motion = replace(
         motion,
-        weight=(motion.weight * motion_factors[:, None]).half().float(),
-        bias=motion.bias * motion_factors,
+        weight=(motion.weight * with_motion[:, None]).half().float(),
+        bias=motion.bias * with_motion + both.shifts - alone.shifts * share,
+        share=share,
     )
     return Localizer(
         built.network,
@@ -548,7 +558,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "never trained on": list(TESTED),
     }
     measured = {"on groups never seen": scores, "curves": json.loads(json.dumps(curves))}
-    localizer_of(*fitted(people), fit_motion(people), both, provenance, measured).save(args.artifact)
+    localizer_of(*fitted(people), fit_motion(people), alone, both, provenance, measured).save(args.artifact)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ def readout_of(codebook=None, classes: int = 3, seed: int = 0) -> PersonMotionRe
     codebook = codebook or built_in_codebook()
     draw = torch.Generator().manual_seed(seed)
     weight = 3 * torch.randn(classes, codebook.length, generator=draw)
-    return PersonMotionReadout(codebook, weight.half().float(), torch.randn(classes, generator=draw))
+    bias, share = torch.randn(classes, generator=draw), torch.tensor([0.7, 0.7, 1.2])
+    return PersonMotionReadout(codebook, weight.half().float(), bias, share)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def video(tmp_path_factory):
 
 
 def test_log_odds_are_added_and_of_whom_nothing_is_known_nothing_is_said() -> None:
-    localizer = small_localizer(motion=readout_of())
+    localizer = small_localizer(trunk="muybridge_vit", head="baseline", motion=readout_of())
     clip = torch.randint(0, 256, (4, 3, 64, 96), dtype=torch.uint8)
     boxes = MovingPeople(3).boxes_at(0)
     motion = torch.nn.functional.normalize(torch.randn(3, built_in_codebook().length))
@@ -52,9 +53,9 @@ def test_log_odds_are_added_and_of_whom_nothing_is_known_nothing_is_said() -> No
     weight, bias = localizer.motion.weight.double().numpy(), localizer.motion.bias.double().numpy()
     for person in (0, 2):
         odds = weight @ motion[person].double().numpy() + bias
-        poses = without[person, :2] * np.exp(odds[:2])
+        poses = without[person, :2] ** 0.7 * np.exp(odds[:2])
         np.testing.assert_allclose(found[person, :2], poses / poses.sum(), rtol=1e-3)
-        other = without[person, 2] / (1 - without[person, 2]) * np.exp(odds[2])
+        other = (without[person, 2] / (1 - without[person, 2])) ** 1.2 * np.exp(odds[2])
         np.testing.assert_allclose(found[person, 2], other / (1 + other), rtol=1e-3)
 
 
@@ -65,6 +66,7 @@ def test_saved_and_loaded_it_says_the_same(tmp_path) -> None:
     assert again.motion is not None
     torch.testing.assert_close(again.motion.weight, localizer.motion.weight, rtol=0, atol=0)
     torch.testing.assert_close(again.motion.bias, localizer.motion.bias, rtol=0, atol=0)
+    torch.testing.assert_close(again.motion.share, localizer.motion.share, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("lost", ["hash", "tensor", "shape"])
@@ -147,7 +149,7 @@ def test_it_is_the_minimum_of_the_penalized_loss_less_what_was_known_before() ->
         total = 3 * action_loss(points @ weight.mT + bias, truth.double(), exclusive)
         total = total + 0.5 * 0.4 / 40 * weight.square().sum()
         total.backward()
-        return float(total), x.grad.numpy()
+        return float(total.detach()), x.grad.numpy()
 
     best = minimize(value, np.zeros(3 * points.shape[1] + 3), jac=True, method="L-BFGS-B", options={"maxiter": 2000})
     weight = torch.tensor(best.x[:-3]).view(3, -1)

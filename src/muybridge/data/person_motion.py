@@ -56,8 +56,11 @@ _COARSER = 4  # times, than which the whole flow is kept to follow people by
 _SIDE, _MARGIN = 112, 0.25
 # The inner part of a box, in shares of its width and height, whose flow is taken for the person's.
 _INNER = np.array([0.5, 0.7])
-# Whoever is smaller shows nothing of how they move; of more people the largest are looked at.
-_LEAST_SIDE, _MOST_PEOPLE = 16, 8
+# Whoever is smaller, in pixels, shows nothing of how they move; and who is so small a share of the picture is mostly
+# seen from above, and goes down or up in it while they walk, as others do who sit down or rise.
+_LEAST_SIDE, _LEAST_SHARE = 16, 0.25
+# Of more people the largest are looked at.
+_MOST_PEOPLE = 8
 _TOUCHING = 1e-3
 
 
@@ -134,9 +137,9 @@ class PersonMotion:
         if not len(boxes) or len(frames) <= _LEAST_PAIRS or len({frame.grey.shape for frame in frames}) > 1:
             return vectors
         steps = self._steps(frames)
-        sides = _sides(boxes, frames[0].grey)
+        sides, least = _sides(boxes, frames[0].grey), max(_LEAST_SIDE, _LEAST_SHARE * min(frames[0].grey.shape))
         for person in np.argsort(-sides, kind="stable")[:_MOST_PEOPLE].tolist():
-            if sides[person] < _LEAST_SIDE:
+            if sides[person] < least:
                 break
             cells = self._cells(frames, steps, np.asarray(boxes[person], np.float64), seconds)
             if cells is not None:

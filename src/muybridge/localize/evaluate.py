@@ -126,16 +126,17 @@ def predict_key_frames(
             ]
             together = torch.stack(seen).mean(0)
             if motion is not None:
-                together += torch.cat([_odds_of(frames[index], motion) for index in part])
+                moving = [_motion_of(frames[index], motion) for index in part]
+                together = motion.joined(together, torch.cat(moving))
             probabilities = action_probabilities(together, labels.exclusive).numpy()
             found += np.split(probabilities, np.cumsum([len(frames[index].boxes) for index in part])[:-1])
             line.advance(len(part))
     return found
 
 
-def _odds_of(frame: KeyFrame, motion: PersonMotionReadout) -> Tensor:
-    """(n, K) of the people of a key frame."""
-    return motion.log_odds(motion_at(frame.file.path, frame.seconds, frame.boxes, motion.codebook)[0])
+def _motion_of(frame: KeyFrame, motion: PersonMotionReadout) -> Tensor:
+    """(n, M) of the people of a key frame."""
+    return motion_at(frame.file.path, frame.seconds, frame.boxes, motion.codebook)[0]
 
 
 def prediction_rows(

@@ -345,7 +345,7 @@ class Localizer(VideoLocalizer):
             views = views_of_clip(self.views, clip_T3HW, torch.as_tensor(boxes), bank_maps, self.sampling)
             logits = torch.stack([self._logits(*view) for view in views]).mean(0)
             if self.motion is not None and motion_nM is not None:
-                logits = logits + self.motion.log_odds(torch.as_tensor(motion_nM)).to(logits.device)
+                logits = self.motion.joined(logits, torch.as_tensor(motion_nM))
             return action_probabilities(logits, self.labels.exclusive).cpu().numpy()
 
     def _logits(self, clip: Tensor, boxes: Tensor, bank_maps: Tensor | None) -> Tensor:

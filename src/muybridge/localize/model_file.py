@@ -15,7 +15,7 @@ from muybridge.data.localization import BankSpan, KeyFrameSampling
 from muybridge.data.options import LARGEST_SIDE, MOST_FRAMES, check_clip_size
 from muybridge.data.person_motion import person_motion_hash
 from muybridge.errors import ModelError, ModelMismatch, MuybridgeError
-from muybridge.localize.motion import BIAS, WEIGHT, PersonMotionReadout
+from muybridge.localize.motion import BIAS, SHARE, WEIGHT, PersonMotionReadout
 from muybridge.localize.objective import NetworkConfig, localizer_state
 from muybridge.localize.options import BUILT_IN
 from muybridge.models.acar.head import ACARNet
@@ -166,7 +166,8 @@ class LocalizerFile:
             state = localizer_state(network)
             if self.codebook is not None:
                 classes = self.config.head.num_classes
-                state |= {WEIGHT: torch.empty(classes, self.codebook.length), BIAS: torch.empty(classes)}
+                state |= {WEIGHT: torch.empty(classes, self.codebook.length)}
+                state |= {name: torch.empty(classes) for name in (BIAS, SHARE)}
         self.file.require_fit(state, what="the localizer")
 
     def trained(self) -> tuple[dict[str, Tensor], PersonMotionReadout | None]:
@@ -174,7 +175,8 @@ class LocalizerFile:
         tensors = self.file.tensors()
         if self.codebook is None:
             return tensors, None
-        return tensors, PersonMotionReadout(self.codebook, tensors.pop(WEIGHT).float(), tensors.pop(BIAS).float())
+        of_motion = (tensors.pop(name).float() for name in (WEIGHT, BIAS, SHARE))
+        return tensors, PersonMotionReadout(self.codebook, *of_motion)
 
     def build(self, backbone: nn.Module | None) -> ACARNet:
         """The network, its trained part at random."""

@@ -24,7 +24,7 @@ from muybridge.pretrained import built_in_codebook
 from muybridge.progress import progress_line
 from muybridge.training.linear import least_penalized
 
-WEIGHT, BIAS = "motion.weight", "motion.bias"
+WEIGHT, BIAS, SHARE = "motion.weight", "motion.bias", "motion.share"
 # On vectors of length 1.
 PENALTY = 0.003
 # To whose motion a classifier is fitted, two gigabytes with their mirror images.
@@ -38,11 +38,13 @@ class PersonMotionReadout:
     Attributes:
         codebook: makes the vectors.
         weight, bias: (K, M) and (K,) float32: log-odds, what was known beforehand taken out.
+        share: (K,) float32 how much the head's logits count where motion has its say.
     """
 
     codebook: Codebook
     weight: Tensor
     bias: Tensor
+    share: Tensor
 
     @property
     def hash(self) -> str:
@@ -50,12 +52,19 @@ class PersonMotionReadout:
         return person_motion_hash(self.codebook)
 
     def log_odds(self, motion_NM: Tensor) -> Tensor:
-        """(N, K), to be added to the head's logits; nothing is said of whose vector is zero."""
+        """(N, K); nothing is said of whose vector is zero."""
         return (motion_NM @ self.weight.mT + self.bias) * motion_NM.any(dim=1, keepdim=True)
+
+    def joined(self, logits_NK: Tensor, motion_NM: Tensor) -> Tensor:
+        """Logits (N, K) of both, from those of the head; of whose vector is zero, the head's."""
+        motion = motion_NM.to(self.weight)
+        known = motion.any(dim=1, keepdim=True).to(logits_NK.device)
+        share, odds = self.share.to(logits_NK.device), self.log_odds(motion).to(logits_NK.device)
+        return torch.where(known, logits_NK * share + odds, logits_NK)
 
     def tensors(self) -> dict[str, Tensor]:
         """For a model file."""
-        return {WEIGHT: self.weight.half(), BIAS: self.bias}
+        return {WEIGHT: self.weight.half(), BIAS: self.bias, SHARE: self.share}
 
 
 def train_person_motion(
@@ -113,6 +122,7 @@ def fit_person_motion(
     loss: Callable[[Tensor], Tensor],
     *,
     exclusive: ExclusiveGroups = (),
+    alike: Sequence[Sequence[int]] = (),
     penalty: float = PENALTY,
 ) -> PersonMotionReadout:
     """The classifier at the minimum of its penalized loss.
@@ -123,10 +133,12 @@ def fit_person_motion(
         motion_NM: of people, none of them zeros.
         targets_NK: of 0 and 1.
         loss: of logits (N, K), a mean over people.
+        alike: groups of classes that motion does not tell apart.
         penalty: of squared weights, over all people.
     """
     count = targets_NK.shape[1]
-    weight, bias = least_penalized(motion_NM.float(), count, loss, penalty=penalty / len(motion_NM))
+    share = penalty / len(motion_NM)
+    weight, bias = least_penalized(motion_NM.float(), count, loss, penalty=share, alike=alike)
     _, prior = least_penalized(torch.zeros(len(motion_NM), 1), count, loss, penalty=1.0)
     bias = bias - prior
     # Of a class that all have, or none of these, motion can tell nothing.
@@ -137,4 +149,4 @@ def fit_person_motion(
         bias[told] -= bias[told].mean()
     weight, bias = weight * varies[:, None], bias * varies
     # As a model file keeps it, so that a file answers as the localizer that was saved.
-    return PersonMotionReadout(codebook, weight.half().float(), bias)
+    return PersonMotionReadout(codebook, weight.half().float(), bias, torch.ones(count))

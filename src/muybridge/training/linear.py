@@ -3,7 +3,7 @@
 One letter an axis: N vectors, M numbers of one, R directions that they span, K classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -32,7 +32,12 @@ def in_their_span(vectors_NM: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def least_penalized(
-    vectors_NM: Tensor, count: int, loss: Callable[[Tensor], Tensor], *, penalty: float
+    vectors_NM: Tensor,
+    count: int,
+    loss: Callable[[Tensor], Tensor],
+    *,
+    penalty: float,
+    alike: Sequence[Sequence[int]] = (),
 ) -> tuple[Tensor, Tensor]:
     """Weights (K, M) and bias (K,) at the least loss plus half the squared weights times `penalty`, by L-BFGS.
 
@@ -41,10 +46,15 @@ def least_penalized(
     Args:
         count: K.
         loss: of logits (N, K), a mean over N.
+        alike: groups of classes with the same weights, which count once, and biases of their own.
     """
+    row = torch.arange(count)
+    for group in alike:
+        row[list(group)] = min(group)
+    rows, row = row.unique(return_inverse=True)
     factor = _factor_of_products(vectors_NM)
     points = vectors_NM if factor is None else factor.float()
-    weight = torch.zeros(count, points.shape[1], requires_grad=True)
+    weight = torch.zeros(len(rows), points.shape[1], requires_grad=True)
     bias = torch.zeros(count, requires_grad=True)
     optimizer = torch.optim.LBFGS(
         [weight, bias], max_iter=_ITERATIONS, history_size=20, line_search_fn="strong_wolfe", tolerance_change=1e-9
@@ -52,13 +62,13 @@ def least_penalized(
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        value = loss(points @ weight.mT + bias) + 0.5 * penalty * weight.square().sum()
+        value = loss((points @ weight.mT)[:, row] + bias) + 0.5 * penalty * weight.square().sum()
         value.backward()
         return value
 
     with torch.enable_grad():
         optimizer.step(closure)  # pyright: ignore[reportArgumentType]
-    found = weight.detach()
+    found = weight.detach()[row]
     if factor is None:
         return found, bias.detach()
     shares = torch.linalg.solve_triangular(factor.mT, found.mT.double(), upper=True)
