@@ -52,8 +52,8 @@ class ClipData:
         labels: A file with all classes, one a line; by default those that the data names.
         root: Folder that the paths in a list are relative to.
         group_pattern: Regular expression whose first group, searched in a path, names the source that a clip was cut
-            from; clips of one source are held out together, also where it is found how much to believe picture and motion.
-            The names of UCF101 and Kinetics are known.
+            from; clips of one source are held out together, also where it is found how much to believe picture and
+            motion. The names of UCF101 and Kinetics are known.
         held_out: Share of the clips held out to measure, where the data has no val or test of its own; 0 trains on
             all.
         balance: Against classes of unequal size: weigh the loss, or draw rare classes more often.
