@@ -180,6 +180,19 @@ def test_what_differs_in_motion_is_learned(multi_label) -> None:
     assert torch.equal(answers.argmax(dim=1), truth[30:])
 
 
+def test_of_clips_that_show_no_class_all_are_held_for_alike() -> None:
+    centers = unit_vectors(4, seed=1)
+    labels = torch.cat([torch.eye(3), torch.full((1, 3), 1 / 3)]).repeat(10, 1)
+    vectors = centers.repeat(10, 1)
+    shown, told = fit_motion(small_codebook(), vectors, labels, multi_label=False), torch.arange(40) % 4 < 3
+    unaware = fit_motion(small_codebook(), vectors[told], labels[told], multi_label=False)
+    even, near = torch.full((1, 3), 1 / 3), torch.nn.functional.normalize(centers[3:] + 0.3 * centers[:1])
+    found, before = (readout.joined(even, near, multi_label=False).max() for readout in (shown, unaware))
+    assert found < before - 0.05
+    answers = shown.joined(even.expand(3, -1), centers[:3], multi_label=False)
+    assert answers.argmax(dim=1).tolist() == [0, 1, 2] and answers.amax(dim=1).min() > 0.6
+
+
 def test_few_clips_are_fitted_as_many_numbers_would_be() -> None:
     """A classifier found in the space that clips span is that of the least penalized loss, found by Newton's way."""
     vectors, labels = unit_vectors(12).double(), torch.zeros(12, 1)

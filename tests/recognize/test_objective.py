@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -15,6 +16,7 @@ from muybridge.recognize.objective import (
     balance_classes,
     balance_draws,
     build_recognizer,
+    classification_loss,
     describe_training,
     to_probabilities,
 )
@@ -176,3 +178,17 @@ def test_probabilities():
     logits = torch.tensor([[0.0, math.log(3)]])
     assert to_probabilities(logits, multi_label=False).tolist()[0] == pytest.approx([0.25, 0.75])
     assert to_probabilities(logits, multi_label=True).tolist()[0] == pytest.approx([0.5, 0.75])
+
+
+def test_a_clip_may_have_shares_of_labels() -> None:
+    draw = torch.Generator().manual_seed(3)
+    logits, weights = torch.randn(4, 3, generator=draw), torch.tensor([0.5, 1.0, 2.0])
+    shares = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [1 / 3, 1 / 3, 1 / 3], [0.0, 0.25, 0.75]])
+    found = classification_loss(logits, shares, multi_label=False, class_weights=weights)
+    exact, targets = logits.double().numpy(), shares.double().numpy()
+    log_shares = exact - np.log(np.exp(exact).sum(axis=1, keepdims=True))
+    of_clips = -(targets * log_shares).sum(axis=1) * (targets @ np.array([0.5, 1.0, 2.0]))
+    assert float(found) == pytest.approx(of_clips.mean(), rel=1e-5)
+    # Of whole labels it is the loss that they have by number.
+    by_number = classification_loss(logits[:2], torch.tensor([0, 2]), multi_label=False, class_weights=weights)
+    assert float(by_number) == pytest.approx(of_clips[:2].mean(), rel=1e-5)

@@ -281,7 +281,7 @@ def fit_motion(
 
     Args:
         motion_NM: of clips, as `motion_of_clips` reads it.
-        labels_NK: (N, K) of 0 and 1.
+        labels_NK: (N, K) of 0 and 1, or of one label the share of each class.
         class_weights, weights: as `classification_loss` takes them.
     """
     points, basis = in_their_span(motion_NM.float())
@@ -304,8 +304,7 @@ def _log_odds(
     """Weight (K, R) and bias (K,) of log-odds, and (K,) what the loss knew beforehand, which they have not."""
     loss = partial(classification_loss, multi_label=multi_label, class_weights=class_weights, weights=weights)
     head = nn.Linear(points_NR.shape[1], labels_NK.shape[1])
-    truth = labels_NK if multi_label else labels_NK.argmax(dim=1)
-    fit_linear(head, points_NR, truth, loss, penalty=_PENALTY / len(truth))
+    fit_linear(head, points_NR, labels_NK, loss, penalty=_PENALTY / len(labels_NK))
     prior = prior_log_odds(labels_NK, multi_label=multi_label, class_weights=class_weights, weights=weights)
     weight, bias = head.weight.detach(), head.bias.detach() - prior
     # Of a class that all clips have, or none of these, motion can tell nothing.

@@ -162,6 +162,8 @@ def classification_loss(
     """The mean over clips; arguments as of `RecognizerObjective`.
 
     Args:
+        labels: (B,) int64, or (B, K) float32: of several labels 0 and 1, of one label the share of each class, such
+            as 1 / K of each for a clip that shows none of them (outlier exposure, Hendrycks et al. 2019).
         weights: (B,) of the clips, with the mean 1, where they do not count alike.
     """
     if multi_label:
@@ -170,7 +172,7 @@ def classification_loss(
     losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
     if class_weights is not None:
         # Divided by the number of clips, not by the sum of weights, so that a batch in parts counts the same.
-        losses = losses * class_weights[labels]
+        losses = losses * (class_weights[labels] if labels.dim() == 1 else labels @ class_weights)
     if weights is not None:
         losses = losses * weights
     return losses.mean()
