@@ -42,7 +42,8 @@ def motion_of(path: Path, video: Video, kept: Kept, boxes: Mapping[int, Floats],
     found = watched_motion(data / video.name, asked)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_output(path) as beside, beside.open("wb") as file:
-        np.savez(file, hash=np.array(own), **{f"{place}": each.numpy() for place, each in found.items()})
+        arrays = {"hash": np.array(own), **{f"{place}": each.numpy() for place, each in found.items()}}
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
     return found
 
 

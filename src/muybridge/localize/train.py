@@ -262,7 +262,7 @@ def _start_from(built: BuiltLocalizer, localizer: str | Path) -> None:
     theirs, ours = start.backbone, built.backbone
     if (theirs is None) != (ours is None) or (theirs and ours and theirs.hash != ours.hash):
         raise ModelMismatch(f"{localizer} stands on another trunk. Choose the same --trunk")
-    load_localizer_state(built.network, start.file.tensors(), source=str(localizer), classes=False)
+    load_localizer_state(built.network, start.trained()[0], source=str(localizer), classes=False)
 
 
 def _fit(
