@@ -202,7 +202,7 @@ def test_each_key_is_wanted(sound, tmp_path, make) -> None:
     """Those that older files lack have a default; without any other, there is no model."""
     about = header_of(sound[make])
     optional = {"contract", "views", "causal", "frequency_scales", "keep_dead", "encoder", "bank"}
-    optional |= {"threshold", "over_time", "motion", "actor_score", "usual_speeds", "context"}
+    optional |= {"threshold", "over_time", "motion", "network_weight", "actor_score", "usual_speeds", "context"}
     optional |= {"floor", "window", "match_step", "coherence", "softness", "design"}
     optional |= set(options_of(about)) if make in IMAGE_MODELS else set()
     for part in ("architecture", "contract"):
