@@ -14,6 +14,7 @@ import torch
 from muybridge.localize.clip_tubes import evaluate_clips
 from muybridge.localize.results import LocalizeResult, Moment, People
 from muybridge.media.video_reader import VideoReader
+from muybridge.pretrained import built_in_codebook
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "recipes/jhmdb_truth_boxes.tsv"
@@ -84,7 +85,7 @@ def test_true_boxes_and_classes_reach_all_by_the_protocol(recipes, tmp_path, sha
         vectors = [20 * torch.eye(3)[[action]]] * 2
         head = (torch.eye(3), torch.zeros(3))
         seen = result if share == 1 else gone_after(result, 6)
-        results[clip] = module.told(seen, vectors, head, labels)
+        results[clip] = module.told(seen, vectors, [torch.zeros(1, 3)] * 2, head, labels)
     truth = module.tubes_of_truth(clips, ("hop", "skip"), table)
     numbers = evaluate_clips(results.__getitem__, truth, labels, clips=results, quiet=True).numbers()
     assert numbers["frame_mAP@0.5"] == pytest.approx(frame_map)
@@ -100,17 +101,20 @@ def gone_after(result, frames):
 
 
 def test_a_frame_counts_only_where_box_and_class_are_right(recipes, capsys):
-    """Three frames of two classes: right; right class, box aside; box right, other class."""
+    """Three frames of two classes: right; right class, box aside; box right, other class unless motion is heard."""
     module = recipes.measured
 
-    def shot(action, said, overlap):
-        vector = 20 * torch.eye(3)[said]
-        alone = vector[None]
-        return module.Shot("film", action, vector, alone[:0], alone, torch.ones(1), torch.tensor([overlap]))
+    def shot(action, said, moves, overlap):
+        vector, motion = 20 * torch.eye(3)[said], 30 * torch.eye(3)[moves]
+        alone, nobody = vector[None], torch.zeros(0, 2, 3)
+        found = alone, torch.ones(1), torch.tensor([overlap])
+        return module.Shot("film", action, vector, alone[:0], torch.stack([motion, motion]), nobody, *found)
 
-    shots = [shot(0, 0, 0.9), shot(0, 0, 0.4), shot(1, 0, 0.9)]
-    module.frame_figures(shots, {"film": (torch.eye(3), torch.zeros(3))}, ["hop", "skip"])
+    shots = [shot(0, 0, 0, 0.9), shot(0, 0, 2, 0.4), shot(1, 0, 1, 0.9)]
+    readout = module.PersonMotionReadout(built_in_codebook(), torch.eye(3), torch.zeros(3), torch.ones(3))
+    module.frame_figures(shots, {"film": (torch.eye(3), torch.zeros(3))}, {"film": readout}, ["hop", "skip"])
     said = capsys.readouterr().out
-    assert "of 3: class of the true box right 2; reached 2, its class right 1" in said
+    assert "of 3: class of the true box right 2, with motion 3" in said
+    assert "reached 2, its class right 1 without motion" in said
     assert "skip for hop 1" in said
     assert "class known: frame-mAP at IoU 0.5 75.0" in said  # hop 1 of 2, skip 1 of 1
