@@ -113,13 +113,31 @@ class ModelFile:
             ModelError: one holds NaN or infinity.
         """
         tensors = load_file(self.path)
-        spoilt = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+        # Networks are of 32 bits, in which the largest numbers of 64 are infinite.
+        narrow = {
+            name: tensor.float() if tensor.dtype == torch.float64 else tensor for name, tensor in tensors.items()
+        }
+        spoilt = [name for name, tensor in narrow.items() if not torch.isfinite(tensor).all()]
         if spoilt:
             raise ModelError(
                 f"{self.path} holds NaN or infinity in {printable(spoilt[0])} ({counted(len(spoilt), 'tensor')}). "
                 "Train or copy it again"
             )
         return tensors
+
+    def require_within(self, name: str, tensor: Tensor, *, least: float, most: float) -> None:
+        """Refuse numbers beyond reason, whose products would be infinite.
+
+        Raises:
+            ModelError: a number of a tensor is less than the least, or more than the most.
+        """
+        lowest, highest = (float(each) for each in tensor.aminmax())
+        if lowest < least or highest > most:
+            wrong = lowest if lowest < least else highest
+            raise ModelError(
+                f"{self.path} holds {wrong:g} in {printable(name)}, not between {least:g} and {most:g}. "
+                "Train or copy it again"
+            )
 
     def artifact(self) -> Artifact:
         """The whole file in memory. Raises as `tensors` does."""

@@ -7,11 +7,11 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
+from muybridge.apps.cli import main
 from muybridge.artifacts import Artifact, load_artifact
 from muybridge.data.localization import key_frames
 from muybridge.data.person_motion import motion_at
 from muybridge.data.video_files import video_file
-from muybridge.errors import ModelMismatch
 from muybridge.localize.evaluate import logits_of, predict_key_frames
 from muybridge.localize.localizer import Localizer
 from muybridge.localize.motion import PersonMotionReadout, fit_person_motion, train_person_motion
@@ -69,21 +69,61 @@ def test_saved_and_loaded_it_says_the_same(tmp_path) -> None:
     torch.testing.assert_close(again.motion.share, localizer.motion.share, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("lost", ["hash", "tensor", "shape"])
-def test_files_that_do_not_fit_are_refused_in_a_line(lost, tmp_path) -> None:
+def _altered(contract: dict, tensors: dict, how: str) -> None:
+    weight, share = tensors["motion.weight"], tensors["motion.share"]
+    if how == "another hash":
+        contract["motion"] = "0123456789abcdef" * 4
+    elif how == "a hash that paints":
+        contract["motion"] = "\x1b[31m\n" * 20
+    elif how == "no word of it":
+        del contract["motion"]
+    elif how.startswith("no "):
+        del tensors[f"motion.{how[3:]}"]
+    elif how == "another shape":
+        tensors["motion.weight"] = weight[:, :-1].contiguous()
+    elif how == "a lone number":
+        tensors["motion.share"] = torch.tensor(1.0)
+    elif how == "64 bits":
+        tensors["motion.bias"] = torch.full((3,), 1e300, dtype=torch.float64)
+    elif how == "large weight":
+        tensors["motion.weight"] = weight.float() - 1e38
+    else:
+        share[1] = float(how)
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("another hash", "hash 0123456789ab, which this version"),
+        ("a hash that paints", "hash"),
+        ("no word of it", "unknown motion.bias"),
+        ("no weight", "missing motion.weight"),
+        ("no bias", "missing motion.bias"),
+        ("no share", "missing motion.share"),
+        ("another shape", "motion.weight is (3, 24575) instead of (3, 24576)"),
+        ("a lone number", "motion.share is () instead of (3,)"),
+        ("64 bits", "NaN or infinity in motion.bias"),
+        ("large weight", "-1e+38 in motion.weight, not between -65504 and 65504"),
+        ("nan", "NaN or infinity in motion.share"),
+        ("-inf", "NaN or infinity in motion.share"),
+        ("-1", "-1 in motion.share, not between 0 and 1000"),
+        ("1e30", "1e+30 in motion.share, not between 0 and 1000"),
+    ],
+)
+def test_a_file_that_is_not_sound_is_one_line(video, tmp_path, capsys, how, says) -> None:
     small_localizer(motion=readout_of()).save(tmp_path / "m.safetensors")
     found = load_artifact(tmp_path / "m.safetensors", task="localize")
     contract, tensors = dict(found.contract), dict(found.tensors)
-    if lost == "hash":
-        contract["motion"] = "0123456789abcdef" * 4
-    elif lost == "tensor":
-        del tensors["motion.bias"]
-    else:
-        tensors["motion.weight"] = tensors["motion.weight"][:, :-1].contiguous()
-    Artifact("localize", found.architecture, tensors, {}, {}, contract).save(tmp_path / "other.safetensors")
-    with pytest.raises(ModelMismatch) as caught:
-        Localizer.from_pretrained(tmp_path / "other.safetensors", device="cpu")
-    assert "\n" not in str(caught.value)
+    _altered(contract, tensors, how)
+    model, out = tmp_path / "spoilt.safetensors", tmp_path / "out.mp4"
+    Artifact("localize", found.architecture, tensors, {}, {}, contract).save(model)
+    with pytest.raises(SystemExit) as stopped:
+        main(["localize", str(video), "--model", str(model), "-o", str(out), "--device", "cpu"])
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert says in said and "spoilt.safetensors" in said
+    assert len(said.strip().splitlines()) == 1 and "\x1b" not in said
+    assert not out.exists()
 
 
 def test_reading_on_and_seeking_lead_to_the_same_actions(video) -> None:

@@ -508,18 +508,22 @@ def test_of_shards_a_clip_that_cannot_be_read_has_no_motion(clips, tmp_path) -> 
 # ---- strangers' files ----
 
 
+ALTERED = {
+    "another codebook": {"motion": "0" * 64},
+    "a hash that paints": {"motion": "\x1b[31m\n" * 20},
+    "no text": {"motion": 7},
+    "no word of it": {"motion": None},
+    "counts below nothing": {"network_weight": -1.0},
+    "counts too much": {"network_weight": 1e9},
+    "counts in words": {"network_weight": "much"},
+}
+
+
 def spoilt(path: Path, target: Path, how: str) -> Path:
     artifact = load_artifact(path, task="recognize")
     architecture, tensors = dict(artifact.architecture), dict(artifact.tensors)
-    if how == "another codebook":
-        architecture["motion"] = "0" * 64
-    elif how == "a hash that paints":
-        architecture["motion"] = "\x1b[31m\n" * 20
-    elif how == "no text":
-        architecture["motion"] = 7
-    elif how == "no word of it":
-        architecture["motion"] = None
-    elif how == "no weight":
+    architecture |= ALTERED.get(how, {})
+    if how == "no weight":
         del tensors["motion.weight"]
     elif how == "no bias":
         del tensors["motion.bias"]
@@ -529,6 +533,8 @@ def spoilt(path: Path, target: Path, how: str) -> Path:
         tensors["motion.weight"] = tensors["motion.weight"].to(torch.int16)
     elif how == "not a number":
         tensors["motion.weight"][0, 0] = math.nan
+    elif how == "a large bias":
+        tensors["motion.bias"][0] = 3e38
     Artifact(artifact.task, architecture, tensors, artifact.provenance, artifact.scores, artifact.contract).save(
         target
     )
@@ -547,6 +553,10 @@ def spoilt(path: Path, target: Path, how: str) -> Path:
         ("another shape", "motion.weight"),
         ("whole numbers", "motion.weight"),
         ("not a number", "NaN or infinity in motion.weight"),
+        ("a large bias", "3e+38 in motion.bias, not between -65504 and 65504"),
+        ("counts below nothing", "architecture.network_weight is -1.0"),
+        ("counts too much", "architecture.network_weight is 1000000000.0"),
+        ("counts in words", "architecture.network_weight is 'much'"),
     ],
 )
 def test_a_file_that_is_not_sound_is_one_line(trained, weights, film, tmp_path, capsys, how, says) -> None:

@@ -23,6 +23,7 @@ from muybridge.models.backbones import checked_options
 from muybridge.models.dense_motion.codebook import Codebook
 from muybridge.pretrained import BackboneIdentity, built_in_codebook, sketch_of
 from muybridge.schema import Fields, Within, build
+from muybridge.training.linear import LARGEST_ODDS, LARGEST_SHARE
 from muybridge.weight_files import printable
 
 TASK = "localize"
@@ -175,7 +176,10 @@ class LocalizerFile:
         tensors = self.file.tensors()
         if self.codebook is None:
             return tensors, None
-        of_motion = (tensors.pop(name).float() for name in (WEIGHT, BIAS, SHARE))
+        of_motion = [tensors.pop(name).float() for name in (WEIGHT, BIAS, SHARE)]
+        for name, tensor in zip((WEIGHT, BIAS), of_motion, strict=False):
+            self.file.require_within(name, tensor, least=-LARGEST_ODDS, most=LARGEST_ODDS)
+        self.file.require_within(SHARE, of_motion[2], least=0, most=LARGEST_SHARE)
         return tensors, PersonMotionReadout(self.codebook, *of_motion)
 
     def build(self, backbone: nn.Module | None) -> ACARNet:

@@ -24,6 +24,7 @@ from muybridge.pretrained import BackboneIdentity, built_in_codebook, sketch_of
 from muybridge.recognize.motion import BIAS, WEIGHT, MotionReadout
 from muybridge.recognize.options import BUILT_IN
 from muybridge.schema import Fields, Within, build
+from muybridge.training.linear import LARGEST_ODDS, LARGEST_SHARE
 from muybridge.weight_files import printable
 
 TASK = "recognize"
@@ -77,7 +78,7 @@ class Architecture:
     num_classes: Annotated[int, Within(1, 1 << 20)]
     over_time: OverTime = "mean"
     motion: str | None = None
-    network_weight: Annotated[float, Within(0, 1000)] = 1.0
+    network_weight: Annotated[float, Within(0, LARGEST_SHARE)] = 1.0
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,8 @@ class RecognizerFile:
         if codebook is None:
             return tensors, None
         weight, bias = tensors.pop(WEIGHT).float(), tensors.pop(BIAS).float()
+        for name, tensor in ((WEIGHT, weight), (BIAS, bias)):
+            self.file.require_within(name, tensor, least=-LARGEST_ODDS, most=LARGEST_ODDS)
         return tensors, MotionReadout(codebook, weight, bias, self.architecture.network_weight)
 
     def build(self, backbone: nn.Module) -> VideoViT:

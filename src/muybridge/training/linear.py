@@ -14,6 +14,10 @@ _ITERATIONS = 100
 # Of the largest product, added to those of vectors with themselves: some may be alike.
 _JITTER = 1e-6
 
+# What a model file may hold of a classifier beside a network: weights and biases as large as 16 bits have them, and
+# how much the network counts.
+LARGEST_ODDS, LARGEST_SHARE = 65504.0, 1000.0
+
 
 def in_their_span(vectors_NM: Tensor) -> tuple[Tensor, Tensor | None]:
     """Vectors, where they are fewer than their numbers, in coordinates (N, R) of the space that they span, and its
