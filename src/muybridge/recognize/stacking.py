@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from muybridge.recognize.motion import LEAST, LeftOut, MotionReadout
 from muybridge.recognize.objective import classification_loss, prior_log_odds, to_probabilities
 from muybridge.recognize.prefixes import SeenFeatures
+from muybridge.training.linear import LARGEST_SHARE
 
 # How many clips' worth of loss it takes to move a weight by one: few clips do not tell much. Chosen by
 # cross-validation over six data sets (docs/recognize.md).
@@ -98,7 +99,7 @@ def fit_weights(
         return float(value.detach()), both.grad.double().numpy()
 
     with torch.enable_grad():
-        found = minimize(lost, np.ones(2), jac=True, method="L-BFGS-B", bounds=[(0, None), (0, None)])
+        found = minimize(lost, np.ones(2), jac=True, method="L-BFGS-B", bounds=[(0, LARGEST_SHARE)] * 2)
     return Weights(*map(float, found.x))
 
 
