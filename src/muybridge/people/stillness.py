@@ -14,7 +14,7 @@ _NEAR = 1e-6
 
 
 class StillTest:
-    """Compares each picture with that of the last look; a millisecond for each."""
+    """Compares each picture with that of the last look; far cheaper than one."""
 
     def __init__(self) -> None:
         self._looked_at: NDArray[np.float32] | None = None

@@ -100,16 +100,6 @@ def cell_histograms(
     return torch.from_numpy(np.stack(cells))
 
 
-def affine_part(flow_P2HW: Tensor) -> Tensor:
-    """The part of each flow that one affine map of the whole picture explains, (P, 2, H, W)."""
-    return affine_flow(affine_maps(flow_P2HW), *flow_P2HW.shape[-2:])
-
-
-def affine_flow(maps_P32: Tensor, height: int, width: int) -> Tensor:
-    """The flow (P, 2, height, width) of affine maps, as `affine_maps` gives them."""
-    return torch.from_numpy(np.stack([np.add(*_affine_parts(each, height, width)) for each in _array(maps_P32)]))
-
-
 def _affine_parts(map_32: Floats, height: int, width: int) -> tuple[Floats, Floats]:
     """What each column (2, 1, width) and each row (2, height, 1) adds to the flow of an affine map."""
     shift, across, down = map_32[:, :, None, None]
